@@ -1,0 +1,1 @@
+"""dermray: lesion images in; captions, generators, synthetic images, classifiers and services out."""

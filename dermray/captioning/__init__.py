@@ -1,0 +1,1 @@
+"""Lesion images in, captions out: prompts, the vLLM engine in Ray Data, answers parsed and checked."""

@@ -1,0 +1,39 @@
+"""The caption a generator learns from: what the metadata says, then what the captioner saw."""
+
+from typing import Any
+
+from dermray.captioning.answers import Attributes, phrase
+
+METADATA = ("malignant", "entity", "diagnosis", "modality", "skin_tone", "sex", "age", "site")
+ENTITY_NAMES = {
+    "akiec": "actinic keratosis",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "nevus",
+    "vasc": "vascular lesion",
+}
+
+
+def compose(row: dict[str, Any], said: Attributes, metadata: tuple[str, ...]) -> str:
+    """One caption. Unknown attributes are left out; metadata's skin tone goes before the captioner's."""
+    words = [text for name in metadata if (text := _word(name, row.get(name)))]
+    known_tone = "skin_tone" in metadata and row.get("skin_tone") is not None
+    tone = None if known_tone else said.skin_tone
+    seen = phrase(Attributes(said.asymmetry, said.border_irregular, said.colours, tone))
+    return f"{', '.join(words)}: {seen}" if words else seen
+
+
+def _word(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if name == "malignant":
+        return "malignant" if value else "benign"
+    if name == "entity":
+        return ENTITY_NAMES.get(value)
+    if name == "skin_tone":
+        return f"skin tone {value}"
+    if name == "age":
+        return f"age {int(value) // 10 * 10} to {int(value) // 10 * 10 + 9}"
+    return str(value)

@@ -1,0 +1,74 @@
+"""Connect to a Ray cluster, or start one on this machine."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+# Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
+# offer more logical ones than it has, or pipelines wait for ever.
+MINIMUM_LOGICAL_CPUS = 8
+
+WORKER_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; the nano model needs a fraction of it
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_DEDUP_LOGS": "1",
+}
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads when it is imported; to be called before `import ray`.
+
+    An address in RAY_ADDRESS is joined. Otherwise the local cluster asks for a token like any other.
+    """
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def connect() -> Any:
+    """Join RAY_ADDRESS (or the job's cluster), or start a local one. Joining twice does nothing."""
+    prepare_environment()
+    import ray
+
+    if not ray.is_initialized():
+        _start(ray)
+    _quieten()
+    return ray
+
+
+def _start(ray: Any) -> None:
+    # The driver's own interpreter and environment reach every worker; a job-level runtime_env would cost
+    # seconds per job to say the same.
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+        return
+    ray.init(
+        address="local",  # without it Ray joins whatever cluster was last started on this machine
+        num_cpus=max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=bool(os.environ.get("DERMRAY_WORKER_LOGS")),
+        object_store_memory=int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
+    )
+
+
+def _quieten() -> None:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.execution_options.verbose_progress = False
+    context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
+
+
+def torch_threads() -> int:
+    """Threads for one worker's torch: its share of CPUs where Ray gives one, never more than the machine has."""
+    import ray
+
+    share = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+    return max(1, min(int(share), os.cpu_count() or 1))

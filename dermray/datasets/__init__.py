@@ -1,0 +1,1 @@
+"""Sources of lesion images, and how they become rows."""

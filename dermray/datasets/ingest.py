@@ -1,0 +1,204 @@
+"""The first stage: sources in, rows out, each with its leak group and split."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+from pydantic import Field
+
+from dermray import manifest, storage
+from dermray.config import Config, validate
+from dermray.datasets.decode import BadImage, decode
+from dermray.datasets.near_duplicates import fingerprint, near_duplicates
+from dermray.datasets.sources import source
+from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
+from dermray.manifest import Result, Rows
+from dermray.records import IMAGES, conform, sample_id
+
+KEY_COLUMNS = [
+    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "status", "reason",
+    "hash", "thumbnail",
+]  # fmt: skip
+RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
+ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
+
+
+class IngestConfig(Config):
+    """What to read and how to split it."""
+
+    output: str
+    sources: list[dict[str, Any]] = Field(min_length=1, description="each: `source: <name>` and that source's keys")
+    fractions: Fractions = Fractions()
+    stratify: str = Field("malignant", pattern="^(malignant|entity|diagnosis)$")
+    drop_classes: list[str] = Field([], description="values of `stratify` whose rows are rejected")
+    seed: int = Field(0, ge=0)
+    rows_per_block: int = Field(256, ge=1)
+
+
+def run(config: IngestConfig) -> Result:
+    """Read, check, group, split, write. Raises ValueError where there is nothing to work with."""
+    opened = [(source(str(c.get("source"))), c) for c in config.sources]
+    for module, c in opened:
+        validate(module.SourceConfig, {k: v for k, v in c.items() if k != "source"}, where=f"source {c['source']}")
+    with manifest.work("ingest", config.output, config, {}) as work:
+        if work.finished:
+            return work.finished
+        import ray
+
+        from dermray.cluster import connect
+
+        connect()
+        storage.delete_tree(work.data)  # cheap to make again: no half-read source is kept
+        raw = storage.join(work.data, "raw")
+        _look(opened, raw, config)
+        assignment = ray.get(ray.remote(_assign).remote(raw, config))
+        _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
+        storage.delete_tree(raw)
+        counts, licences = _summary(storage.join(work.data, "rows"))
+        work.licences = licences
+        return work.commit(Rows.count(counts), cpus=manifest.cpu_count(), splits=_split_counts(assignment))
+
+
+def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConfig) -> None:
+    """Every source's rows, bytes fetched and decoded once, to Parquet."""
+    for module, c in opened:
+        settings = validate(module.SourceConfig, {k: v for k, v in c.items() if k != "source"})
+        rows = module.read(settings).map_batches(_look_at, batch_format="pyarrow", batch_size=config.rows_per_block)
+        system, path = storage.filesystem(raw)
+        rows.write_parquet(path, filesystem=system, mode="append")
+
+
+def _look_at(table: pa.Table) -> pa.Table:
+    rows = [_examine(row) for row in table.to_pylist()]
+    prints = [(row.pop("hash"), row.pop("thumbnail")) for row in rows]
+    checked = conform(rows, IMAGES)
+    checked = checked.append_column("hash", pa.array([h for h, _ in prints], pa.uint64()))
+    return checked.append_column("thumbnail", pa.array([t for _, t in prints], pa.binary()))
+
+
+def _examine(row: dict[str, Any]) -> dict[str, Any]:
+    """One row with bytes, id, size and fingerprint; or with a reason why not."""
+    uri = row.pop("uri", None)
+    row |= {"origin": "real", "status": "ok", "reason": None, "hash": None, "thumbnail": None}
+    try:
+        data = row["image"] if row.get("image") is not None else storage.read_bytes(uri)
+    except FileNotFoundError:
+        return row | {"status": "failed", "reason": "image file missing"}
+    except OSError as error:
+        return row | {"status": "failed", "reason": f"image file unreadable: {type(error).__name__}"}
+    row |= {"image": data, "sample_id": sample_id(data)}
+    try:
+        image = decode(data)
+    except BadImage as error:
+        return row | {"status": "rejected", "reason": str(error)}
+    value, thumbnail = fingerprint(image)
+    return row | {"width": image.width, "height": image.height, "hash": value, "thumbnail": thumbnail}
+
+
+def _assign(raw: str, config: IngestConfig) -> pa.Table:
+    """Groups and splits over all rows' keys: one task that holds some 400 bytes a row, and no image."""
+    system, path = storage.filesystem(raw)
+    table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=KEY_COLUMNS)
+    rows = table.sort_by([("source", "ascending"), ("source_id", "ascending")]).to_pylist()
+    if not rows:
+        raise ValueError("the sources hold no row: check their paths and tables")
+    _require_unique_names(rows)
+    _reject_repeats(rows)
+    for row in rows:
+        if row["status"] == "ok" and _stratum(row, config) in config.drop_classes:
+            row |= {"status": "rejected", "reason": f"class {_stratum(row, config)} left out by drop_classes"}
+    usable = [row for row in rows if row["status"] == "ok"]
+    if not usable:
+        reasons = Counter(row["reason"] for row in rows).most_common(3)
+        raise ValueError(f"none of {len(rows)} rows is usable: {reasons}")
+    pairs = near_duplicates([row["hash"] for row in usable], [row["thumbnail"] for row in usable])
+    groups = leak_groups([[row["sample_id"], row["patient_id"], row["lesion_id"]] for row in usable], pairs)
+    names = split([_stratum(row, config) for row in usable], groups, config.fractions, config.seed)
+    for row, group, name in zip(usable, groups.tolist(), names, strict=True):
+        row |= {"leak_group": f"g{group}", "split": name}
+    check_leaks((row["leak_group"], row["split"]) for row in usable)
+    return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
+
+
+def _stratum(row: dict[str, Any], config: IngestConfig) -> str:
+    value = row[config.stratify]
+    if config.stratify == "malignant" and value is not None:
+        return "malignant" if value else "benign"
+    return "unknown" if value is None else str(value)
+
+
+def _require_unique_names(rows: list[dict[str, Any]]) -> None:
+    counts = Counter((row["source"], row["source_id"]) for row in rows)
+    if repeated := [name for name, n in counts.items() if n > 1]:
+        raise ValueError(
+            f"{len(repeated)} source ids occur more than once, for example {repeated[0]}: every image needs a name of its "
+            "own within its source; remove the repeated lines or give each source another name"
+        )
+
+
+def _reject_repeats(rows: list[dict[str, Any]]) -> None:
+    """Of rows with the same bytes the first stays; where they disagree on the diagnosis none does."""
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == "ok":
+            by_id.setdefault(row["sample_id"], []).append(row)
+    for same in by_id.values():
+        if len({row["malignant"] for row in same}) > 1:
+            for row in same:
+                row |= {"status": "rejected", "reason": "same image under conflicting labels"}
+        else:
+            for row in same[1:]:
+                row |= {"status": "rejected", "reason": "exact duplicate of an earlier file"}
+
+
+def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None:
+    """Rows joined with their assignment; the table of assignments is shared through the object store."""
+    import ray.data
+
+    system, path = storage.filesystem(raw)
+    rows = ray.data.read_parquet(path, filesystem=system)
+    done = rows.map_batches(
+        _Join, fn_constructor_args=[assignment], batch_format="pyarrow", batch_size=config.rows_per_block, concurrency=1
+    )
+    to_system, to_path = storage.filesystem(target)
+    done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block)
+
+
+class _Join:
+    def __init__(self, assignment: Any) -> None:
+        import ray
+
+        table: pa.Table = ray.get(assignment)
+        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
+        self.position = {name: i for i, name in enumerate(names)}
+        self.table = table
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
+        found = self.table.take([self.position[name] for name in names])
+        for column in ("leak_group", "split", "status", "reason"):
+            table = table.set_column(table.schema.get_field_index(column), column, found[column])
+        return table.select(IMAGES.names).cast(IMAGES)
+
+
+def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
+    """Counts of (status, reason), and the licences of usable rows."""
+    table = read_columns(rows, ["status", "reason", "licence"])
+    counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    usable = table.filter(pc.equal(table["status"], "ok"))
+    return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
+
+
+def _split_counts(assignment: pa.Table) -> dict[str, int]:
+    return dict(sorted(Counter(s for s in assignment["split"].to_pylist() if s).items()))
+
+
+def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
+    """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter."""
+    system, path = storage.filesystem(rows)
+    found: pa.Table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet").to_table(
+        columns=columns, filter=where
+    )
+    return found

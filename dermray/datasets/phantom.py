@@ -1,0 +1,118 @@
+"""A population of phantoms, the embedded default: patients with several lesions, repeated and broken files.
+
+Attributes are drawn independently of each other, so that no reader can answer one from another. Malignancy
+follows an ABC score (the ABCD rule's weights, Nachbar et al. 1994, without D) through a logistic curve: no
+classifier can be perfect, and even the best one has the area under the ROC curve that `best_auc` computes.
+"""
+
+import io
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from dermray.config import Config
+from dermray.datasets.renderer import Truth, draw_truth, render
+from dermray.records import IMAGES, SKIN_TONES, conform
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+# Weights of asymmetry and colours in the ABCD rule are 1.3 and 0.5; border is 0.1 per segment of eight.
+WEIGHTS = {"asymmetry": 2 * 1.3, "border": 8 * 0.1 * 2, "colour": 2 * 0.5}
+THRESHOLD = 5.2
+LESIONS_PER_PATIENT = 3
+SEXES, SITES = ("female", "male"), ("back", "chest", "face", "arm", "leg")
+
+
+class SourceConfig(Config):
+    """How many phantoms, and how many of them spoilt."""
+
+    count: int = Field(2000, ge=1, description="files, spoilt ones included")
+    size: int = Field(64, ge=16, le=1024, description="px")
+    seed: int = Field(0, ge=0)
+    duplicates: float = Field(0.01, ge=0, le=0.5, description="share of files that repeat the file before, byte for byte")
+    broken: float = Field(0.005, ge=0, le=0.5, description="share of files that are empty, cut short or no image")
+    bytes_per_block: int = Field(16 << 20, ge=1 << 16)
+
+
+def malignant_probability(truth: Truth) -> float:
+    """Chance that a lesion with this truth is malignant."""
+    score = WEIGHTS["asymmetry"] * truth.asymmetry + WEIGHTS["border"] * truth.border_irregular
+    score += WEIGHTS["colour"] * len(truth.colours)
+    return 1 / (1 + math.exp(-1.6 * (score - THRESHOLD)))
+
+
+def best_auc(count: int = 20000, seed: int = 0) -> float:
+    """Area under the ROC curve of a judge who knows the truth: no classifier can do better."""
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(seed)
+    probability = np.array([malignant_probability(draw_truth(rng)) for _ in range(count)])
+    return float(roc_auc_score(rng.random(count) < probability, probability))
+
+
+def phantom_row(index: int, config: SourceConfig) -> dict[str, Any]:
+    """File `index` of the population. A repeat shows the lesion before it; some files are spoilt."""
+    rng = np.random.default_rng((config.seed, index, 2))
+    if index > 0 and rng.random() < config.duplicates:
+        return phantom_row(index - 1, config) | {"source_id": f"phantom-{config.seed}-{index:08d}"}
+    spoilt = rng.random() < config.broken
+    patient = index // LESIONS_PER_PATIENT
+    person = np.random.default_rng((config.seed, patient, 4))
+    truth = replace(draw_truth(rng), skin_tone=str(person.choice(SKIN_TONES)))
+    png = encode_png(render(truth, (config.seed, index, 3), config.size).image)
+    malignant = bool(rng.random() < malignant_probability(truth))
+    return {
+        "image": _spoil(png, rng) if spoilt else png,
+        "source": "phantom",
+        "source_id": f"phantom-{config.seed}-{index:08d}",
+        "patient_id": f"phantom/{config.seed}/{patient}",
+        "lesion_id": f"phantom/{config.seed}/{patient}/{index % LESIONS_PER_PATIENT}",
+        "diagnosis": "malignant phantom" if malignant else "benign phantom",
+        "entity": "other",
+        "malignant": malignant,
+        "modality": "dermoscopic",
+        "skin_tone": truth.skin_tone,
+        "skin_tone_source": "metadata",
+        "age": float(person.integers(20, 86)),
+        "sex": str(person.choice(SEXES)),
+        "site": str(rng.choice(SITES)),
+        "licence": "CC0-1.0",
+        "true_asymmetry": truth.asymmetry,
+        "true_border_irregular": truth.border_irregular,
+        "true_colours": list(truth.colours),
+    }
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _spoil(png: bytes, rng: np.random.Generator) -> bytes:
+    """Empty, cut short, or a text file: each unlike every other, as real broken files are."""
+    return [b"", png[: len(png) // 2], f"not an image {rng.integers(1 << 40)}".encode()][int(rng.integers(3))]
+
+
+def read(config: SourceConfig) -> "Dataset":
+    """The population, each block rendered where it is needed."""
+    import ray.data
+
+    blocks = max(2, config.count * config.size**2 * 2 // config.bytes_per_block)
+    return ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
+        _Render(config), batch_format="pyarrow", batch_size=256
+    )
+
+
+class _Render:
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    def __call__(self, table: Any) -> Any:
+        return conform([phantom_row(int(i), self.config) for i in table["id"].to_pylist()], IMAGES)

@@ -1,0 +1,99 @@
+"""Leak groups, and splits that keep every group together."""
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dermray.config import Config
+from dermray.records import SPLITS
+
+
+class Fractions(Config):
+    """Shares of the rows, to the nearest twentieth."""
+
+    train: float = 0.7
+    val: float = 0.1
+    test: float = 0.2
+
+
+FOLDS = 20
+
+
+def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
+    """Group number of each row: rows that share any key, or form a pair, or are linked by others, are one group."""
+    first: dict[Hashable, int] = {}
+    links = list(pairs)
+    for row, row_keys in enumerate(keys):
+        links += [(first.setdefault(key, row), row) for key in row_keys if key is not None]
+    edges = np.array(links, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(keys), len(keys)))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int) -> list[str]:
+    """One of SPLITS per row: groups stay whole, strata keep their shares as far as groups allow.
+
+    Raises:
+        ValueError: shares that do not add up to 1, or a stratum with fewer groups than splits.
+    """
+    shares = [fractions.train, fractions.val, fractions.test]
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"fractions={shares}: expected shares of train, val and test that add up to 1")
+    _require_groups(strata, groups, sum(share > 0 for share in shares))
+    folds = np.empty(len(strata), np.int64)
+    splitter = StratifiedGroupKFold(n_splits=min(FOLDS, len(set(groups.tolist()))), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # judged by _require_groups
+        for fold, (_, rows) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):
+            folds[rows] = fold
+    edges = np.round(np.cumsum(shares) * splitter.n_splits)
+    names = [SPLITS[int(np.searchsorted(edges, fold, side="right"))] for fold in range(splitter.n_splits)]
+    return _fill_empty(strata, groups, [names[fold] for fold in folds], shares)
+
+
+def _require_groups(strata: list[str], groups: np.ndarray, needed: int) -> None:
+    members = defaultdict(set)
+    for stratum, group in zip(strata, groups.tolist(), strict=True):
+        members[stratum].add(group)
+    for stratum, found in sorted(members.items()):
+        if len(found) < needed:
+            raise ValueError(
+                f"class {stratum!r} has {len(found)} independent patient(s) or lesion(s): expected at least {needed}, "
+                "one for each split; add images of others, or leave the class out with drop_classes"
+            )
+
+
+def _fill_empty(strata: list[str], groups: np.ndarray, names: list[str], shares: list[float]) -> list[str]:
+    """Rare strata can miss a split: move one whole group of theirs over from where they have most."""
+    for stratum in sorted(set(strata)):
+        for wanted, share in zip(SPLITS, shares, strict=True):
+            own = [i for i, s in enumerate(strata) if s == stratum]
+            if share == 0 or any(names[i] == wanted for i in own):
+                continue
+            by_split: dict[str, Counter[int]] = defaultdict(Counter)
+            for i in own:
+                by_split[names[i]][int(groups[i])] += 1
+            rich = max(by_split.values(), key=len)
+            moved = min(rich.items(), key=lambda item: (item[1], item[0]))[0]
+            names = [wanted if groups[i] == moved else name for i, name in enumerate(names)]
+    return names
+
+
+def check_leaks(rows: Iterable[tuple[str, str]]) -> None:
+    """Refuse rows (leak_group, split) in which a group lies in two splits.
+
+    Raises:
+        ValueError: naming a group and its splits.
+    """
+    seen: dict[str, str] = {}
+    for group, name in rows:
+        if seen.setdefault(group, name) != name:
+            raise ValueError(
+                f"leak: group {group!r} lies in both {seen[group]!r} and {name!r}; a patient, lesion or near duplicate "
+                "must stay in one split. Ingest again, or remove one side"
+            )

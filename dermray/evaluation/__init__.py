@@ -1,0 +1,1 @@
+"""How good synthetic images are: attributes read back, distribution distances, diversity, pictures."""

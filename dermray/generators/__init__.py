@@ -1,0 +1,1 @@
+"""Text-to-image generators: one interface, one file per family."""

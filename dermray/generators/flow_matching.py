@@ -1,0 +1,51 @@
+"""Rectified flow on straight paths (DermaFlux, paper 002, equations 1 to 3; Lipman et al. 2023).
+
+Time runs as in diffusers: t = 0 is data, t = 1 is noise, z_t = (1 - t) data + t noise, velocity = noise - data.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]  # (z (B, ...), t (B,)) -> (B, ...)
+
+
+def logit_normal_times(count: int) -> Tensor:
+    """(count,) times in (0, 1), most of them in the middle (Esser et al. 2024, section 3.1)."""
+    return torch.sigmoid(torch.randn(count))
+
+
+def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """z_t on the straight path from data to noise; t: (B,)."""
+    t = t.view(-1, *[1] * (data.ndim - 1))
+    return (1 - t) * data + t * noise
+
+
+def loss(velocity: Velocity, data: Tensor) -> Tensor:
+    """Mean squared error of the velocity at one random time per image."""
+    noise, t = torch.randn_like(data), logit_normal_times(len(data)).to(data.device)
+    return (velocity(interpolate(data, noise, t), t) - (noise - data)).square().mean()
+
+
+def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
+    """Data from noise by `steps` equal Euler steps."""
+    z, times = noise, torch.linspace(1, 0, steps + 1)
+    for now, following in zip(times[:-1], times[1:], strict=True):
+        z = z + (following - now) * velocity(z, now.expand(len(z)).to(z.device))
+    return z
+
+
+def guided(velocity: Callable[[Tensor, Tensor, bool], Tensor], guidance_scale: float) -> Velocity:
+    """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional).
+
+    `velocity(z, t, conditional)`; scale 1 asks for the conditional one alone.
+    """
+    if guidance_scale == 1:
+        return lambda z, t: velocity(z, t, True)
+
+    def mixed(z: Tensor, t: Tensor) -> Tensor:
+        without = velocity(z, t, False)
+        return without + guidance_scale * (velocity(z, t, True) - without)
+
+    return mixed

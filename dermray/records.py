@@ -1,0 +1,112 @@
+"""The columns that pass between stages. One lesion image is one row; what is unknown is null, never a guess."""
+
+import hashlib
+
+import pyarrow as pa
+
+COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
+SKIN_TONES = ("A", "B", "C")  # DDI's groups: Fitzpatrick I-II, III-IV, V-VI
+ENTITIES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # HAM10000's seven
+STATUSES = ("ok", "rejected", "failed")
+SPLITS = ("train", "val", "test")
+MALIGNANT_ENTITIES = frozenset({"mel", "bcc"})
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "entity": (*ENTITIES, "other"),
+    "modality": ("dermoscopic", "clinical"),
+    "skin_tone": SKIN_TONES,
+    "skin_tone_source": ("metadata", "estimated"),
+    "sex": ("female", "male"),
+    "origin": ("real", "synthetic"),
+    "split": SPLITS,
+    "status": STATUSES,
+}
+
+IMAGE_COLUMNS = [
+    ("sample_id", pa.string()),  # SHA-256 of the encoded bytes, hex
+    ("image", pa.binary()),  # encoded JPEG or PNG, never pixels
+    ("width", pa.int32()),  # px
+    ("height", pa.int32()),  # px
+    ("source", pa.string()),
+    ("source_id", pa.string()),
+    ("patient_id", pa.string()),
+    ("lesion_id", pa.string()),
+    ("leak_group", pa.string()),  # rows of one group never lie in two splits
+    ("diagnosis", pa.string()),  # the source's own word
+    ("entity", pa.string()),
+    ("malignant", pa.bool_()),
+    ("modality", pa.string()),
+    ("fitzpatrick", pa.int8()),  # 1 to 6
+    ("skin_tone", pa.string()),
+    ("skin_tone_source", pa.string()),
+    ("age", pa.float32()),  # years
+    ("sex", pa.string()),
+    ("site", pa.string()),
+    ("licence", pa.string()),
+    ("origin", pa.string()),
+    ("split", pa.string()),
+    ("status", pa.string()),
+    ("reason", pa.string()),  # null when ok
+]
+# What a phantom's painter knows; null for photographs.
+TRUTH_COLUMNS = [
+    ("true_asymmetry", pa.bool_()),
+    ("true_border_irregular", pa.bool_()),
+    ("true_colours", pa.list_(pa.string())),
+]
+CAPTION_COLUMNS = [
+    ("caption", pa.string()),  # metadata attributes joined with the answer: what generators learn from
+    ("answer", pa.string()),  # the captioner's own words
+    ("said_asymmetry", pa.bool_()),
+    ("said_border_irregular", pa.bool_()),
+    ("said_colours", pa.list_(pa.string())),
+    ("said_skin_tone", pa.string()),
+    ("prompt_hash", pa.string()),
+    ("captioner", pa.string()),  # manifest key of the model
+    ("tokens_out", pa.int32()),
+    ("finish_reason", pa.string()),
+]
+PROVENANCE_COLUMNS = [
+    ("family", pa.string()),
+    ("generator", pa.string()),  # manifest key of the checkpoint
+    ("prompt", pa.string()),
+    ("prompt_sample_id", pa.string()),  # training row whose caption was the prompt
+    ("seed", pa.int64()),
+    ("guidance_scale", pa.float32()),
+    ("sampling_steps", pa.int32()),
+    ("nearest_sample_id", pa.string()),  # nearest training image
+    ("nearest_distance", pa.float32()),  # root mean square over pixels in [0, 1]
+    ("real_nearest_distance", pa.float32()),  # the gate: this quantile of real held-out images' distances
+]
+
+IMAGES = pa.schema([*IMAGE_COLUMNS, *TRUTH_COLUMNS])
+CAPTIONED = pa.schema([*IMAGES, *CAPTION_COLUMNS])
+SYNTHETIC = pa.schema([*IMAGES, *CAPTION_COLUMNS, *PROVENANCE_COLUMNS])
+
+
+def sample_id(image: bytes) -> str:
+    """SHA-256 of the encoded image's bytes: an image's name from its first row to its last."""
+    return hashlib.sha256(image).hexdigest()
+
+
+def conform(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of exactly `schema`: missing columns are null, unknown ones refused.
+
+    Raises:
+        ValueError: a column that the schema lacks, or a value outside ALLOWED.
+    """
+    unknown = {name for row in rows for name in row} - set(schema.names)
+    if unknown:
+        raise ValueError(f"columns {sorted(unknown)}: expected only {schema.names}")
+    table = pa.Table.from_pylist(rows, schema=schema)
+    for name, allowed in ALLOWED.items():
+        if name in schema.names:
+            found = set(table[name].unique().to_pylist()) - {None, *allowed}
+            if found:
+                raise ValueError(f"{name}={sorted(found)}: expected one of {allowed} or null")
+    return table
+
+
+def skin_tone_of(fitzpatrick: int | None) -> str | None:
+    """DDI's group of a Fitzpatrick type 1 to 6."""
+    return None if fitzpatrick is None else SKIN_TONES[(fitzpatrick - 1) // 2]

@@ -1,0 +1,76 @@
+"""The captioner stage: train the nano captioner on phantoms with Ray Train, export it for vLLM."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from dermray import manifest
+from dermray.config import Config
+from dermray.manifest import Result, Rows
+from dermray.train_loop import LoopConfig, fit
+from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
+from dermray.vlm.nano import NanoConfig, build_model, build_processor, save
+
+
+class CaptionerConfig(Config):
+    """The nano captioner's size and schooling. Its phantoms are its own: no stage's rows are among them."""
+
+    output: str
+    model: NanoConfig = NanoConfig()
+    phantoms: int = Field(6000, ge=1, description="drawn once, shared out over the workers")
+    phantom_seed: int = Field(1_000_003, ge=0)
+    eye_share: float = Field(0.5, ge=0, le=1, description="share of the steps that train the vision tower alone")
+    loop: LoopConfig
+
+
+def run(config: CaptionerConfig) -> Result:
+    """Train and export: `model/` for transformers, `model/vllm/` for vLLM."""
+    with manifest.work("captioner", config.output, config, {}) as work:
+        if work.finished:
+            return work.finished
+        report = fit(CaptionerTask(config.model_dump()), config.loop, work.data)
+        rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
+        return work.commit(rows, cpus=config.loop.workers * config.loop.cpus_per_worker, training=report)
+
+
+@dataclass
+class CaptionerTask:
+    """Each worker draws its own share of the phantoms and takes its batches from there."""
+
+    settings: dict[str, Any]
+    unused_parameters: bool = True  # the language model, while the vision tower learns alone
+    _lessons: Lessons | None = field(default=None, repr=False)
+
+    @property
+    def config(self) -> CaptionerConfig:
+        """The typed config."""
+        return CaptionerConfig(**self.settings)
+
+    def build(self) -> nn.Module:
+        """A captioner with random weights and the heads that teach its eye."""
+        processor = build_processor(self.config.model)
+        return Pupil(build_model(self.config.model, processor.tokenizer))
+
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
+        """A random batch in a random one of eight orientations, and whether to speak about it."""
+        config = self.config
+        count = max(1, config.phantoms // workers)
+        if self._lessons is None:
+            self._lessons = draw_lessons(config.model, build_processor(config.model), config.phantom_seed + rank, count)
+        index = torch.randint(count, (config.loop.batch_size // workers,))
+        turns, flip = int(torch.randint(4, ())), bool(torch.randint(2, ()))
+        device = next(module.parameters()).device
+        return self._lessons.batch(index, turns, flip).to(device), step >= config.eye_share * config.loop.steps
+
+    def describe(self, step: int, rank: int, workers: int) -> str:
+        """Phantoms have no names of their own."""
+        return f"phantoms of seed {self.config.phantom_seed + rank}"
+
+    def save(self, module: nn.Module, directory: Path) -> None:
+        """The captioner alone, in both formats."""
+        assert isinstance(module, Pupil)
+        save(module.model, build_processor(self.config.model), directory)

@@ -67,6 +67,7 @@ CAPTION_COLUMNS = [
     ("finish_reason", pa.string()),
 ]
 PROVENANCE_COLUMNS = [
+    ("plan_id", pa.string()),
     ("family", pa.string()),
     ("generator", pa.string()),  # manifest key of the checkpoint
     ("prompt", pa.string()),

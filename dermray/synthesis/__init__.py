@@ -1,0 +1,1 @@
+"""Draw synthetic images: a balanced plan, provenance for every row, a gate against copies."""

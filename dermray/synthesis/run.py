@@ -1,0 +1,189 @@
+"""The synthesis stage: a generator and its training captions in, synthetic rows with provenance out."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field
+
+from dermray import manifest, storage
+from dermray.captioning.answers import parse
+from dermray.captioning.run import resumable
+from dermray.config import Config
+from dermray.datasets.decode import decode, square
+from dermray.datasets.ingest import read_columns
+from dermray.datasets.phantom import encode_png
+from dermray.generators.base import Request
+from dermray.manifest import Result, Rows
+from dermray.records import SYNTHETIC, conform, sample_id
+from dermray.synthesis.memorization import gate, nearest
+from dermray.synthesis.plan import balanced_plan, cell_counts
+from dermray.training.batches import EncodedImages
+from dermray.training.run import load_generator
+
+CALIBRATION_IMAGES = 512
+CAPTION_COLUMNS = ["sample_id", "caption", "malignant", "skin_tone", "diagnosis", "entity", "modality"]
+
+
+class SynthesisConfig(Config):
+    """How many images, and how they are sampled."""
+
+    output: str
+    generator: str = Field(description="result of the train stage")
+    rows: str = Field(description="result of the caption stage that the generator was trained on")
+    count: int = Field(600, ge=1)
+    guidance_scale: float = Field(2.0, ge=0)
+    sampling_steps: int = Field(20, ge=1, le=1000)
+    gate_quantile: float = Field(0.01, ge=0, lt=1, description="of real held-out images' distances to the train split")
+    seed: int = Field(0, ge=0)
+    actors: int = Field(2, ge=1)
+    cpus_per_actor: float = Field(1, gt=0)
+    gpus_per_actor: float = Field(0, ge=0)
+    batch_size: int = Field(50, ge=1, description="images per block and per sampling batch: what a crash costs")
+
+
+def run(config: SynthesisConfig) -> Result:
+    """Draw the plan.
+
+    Raises:
+        FileNotFoundError, ValueError: missing inputs, or a generator trained on other rows.
+    """
+    generator = manifest.read(config.generator, "train")
+    rows = manifest.read(config.rows, "caption")
+    if generator.manifest.inputs["rows"] != rows.manifest.key:
+        raise ValueError(
+            f"rows={config.rows}: the generator was trained on other rows (key {generator.manifest.inputs['rows']}, "
+            f"these are {rows.manifest.key}); its prompts and its test split would not be its own"
+        )
+    with manifest.work("synthesis", config.output, config, {"generator": generator, "rows": rows}) as work:
+        if work.finished:
+            return work.finished
+        import ray
+
+        from dermray.cluster import connect
+
+        connect()
+        captioned = storage.join(rows.data, "rows")
+        plan = _write_plan(captioned, storage.join(work.data, "plan"), config)
+        threshold = ray.get(ray.remote(_calibrate).remote(captioned, generator, config.gate_quantile))
+        target = storage.join(work.data, "rows")
+        _draw(storage.join(work.data, "plan"), target, generator, threshold, work.licences, config)
+        storage.delete_tree(storage.join(work.data, "checkpoint"))
+        table = read_columns(target, ["status", "reason", "nearest_distance"])
+        counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        return work.commit(
+            Rows.count(counts),
+            cpus=config.actors * config.cpus_per_actor,
+            gpus=config.actors * config.gpus_per_actor,
+            cells=cell_counts(plan),
+            gate=threshold,
+            median_nearest_distance=float(np.median(table["nearest_distance"].to_numpy())),
+        )
+
+
+def _write_plan(captioned: str, target: str, config: SynthesisConfig) -> pa.Table:
+    usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
+    captions = read_columns(captioned, CAPTION_COLUMNS, usable).to_pylist()
+    plan = balanced_plan(captions, config.count, config.seed)
+    sink = pa.BufferOutputStream()
+    pq.write_table(plan, sink)
+    storage.write_bytes(storage.join(target, "plan.parquet"), sink.getvalue().to_pybytes())
+    return plan
+
+
+def _calibrate(captioned: str, generator: Result, quantile: float) -> float:
+    """The gate, from real images that the generator never saw."""
+    training = _training_images(generator)
+    held_out = (pc.field("status") == "ok") & (pc.field("split") != "train")
+    table = read_columns(captioned, ["sample_id", "image"], held_out).sort_by("sample_id").slice(0, CALIBRATION_IMAGES)
+    if len(table) == 0:
+        raise ValueError(f"{captioned}: no row outside the train split to calibrate the memorisation gate with")
+    images = np.stack([square(decode(data), training.image_size) for data in table["image"].to_pylist()])
+    distances, _ = nearest(torch.from_numpy(images), training.pixels(np.arange(len(training))))
+    return gate(distances, quantile)
+
+
+def _training_images(generator: Result) -> EncodedImages:
+    return EncodedImages(storage.join(generator.data, "encoded"))
+
+
+def _draw(
+    plan: str, target: str, generator: Result, threshold: float, licences: list[str], config: SynthesisConfig
+) -> None:
+    import ray.data
+
+    system, path = storage.filesystem(plan)
+    to_system, to_path = storage.filesystem(target)
+    with resumable("plan_id", storage.join(target.removesuffix("/rows"), "checkpoint")):
+        requests = ray.data.read_parquet(path, filesystem=system)
+        drawn = requests.repartition(target_num_rows_per_block=config.batch_size).map_batches(
+            _Draw,
+            fn_constructor_args=[generator, threshold, licences, config],
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=config.actors),
+            num_cpus=config.cpus_per_actor,
+            num_gpus=config.gpus_per_actor,
+        )
+        drawn.write_parquet(to_path, filesystem=to_system, mode="append")
+
+
+class _Draw:
+    """An actor that holds the generator and the training images."""
+
+    def __init__(self, generator: Result, threshold: float, licences: list[str], config: SynthesisConfig) -> None:
+        self.config, self.result, self.threshold = config, generator, threshold
+        self.licence = " AND ".join(sorted(set(licences))) or "unknown"
+        self.generator = load_generator(generator)
+        if config.gpus_per_actor:
+            self.generator.to("cuda")
+        self.training = _training_images(generator)
+        self.training_pixels = self.training.pixels(np.arange(len(self.training)))
+
+    def __call__(self, plan: pa.Table) -> pa.Table:
+        requests = plan.to_pylist()
+        images = self.generator.sample(
+            [Request(r["prompt"], r["seed"]) for r in requests], self.config.guidance_scale, self.config.sampling_steps
+        )
+        distances, numbers = nearest(images, self.training_pixels)
+        ids = self.training.sample_ids(numbers)
+        rows = [
+            self.row(*drawn) for drawn in zip(requests, images.permute(0, 2, 3, 1).numpy(), distances, ids, strict=True)
+        ]
+        return conform(rows, SYNTHETIC)
+
+    def row(self, request: dict[str, Any], image: np.ndarray, distance: float, nearest_id: str) -> dict[str, Any]:
+        """One synthetic row; rejected where it lies nearer to a training image than the gate allows."""
+        png = encode_png(image)
+        said = parse(request["prompt"])
+        copied = bool(distance < self.threshold)
+        return {name: request[name] for name in request} | {
+            "sample_id": sample_id(png),
+            "image": png,
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "source": "synthetic",
+            "source_id": f"{self.result.manifest.key}-{request['plan_id']}",
+            "skin_tone_source": "metadata" if request["skin_tone"] else None,
+            "licence": self.licence,
+            "origin": "synthetic",
+            "split": "train",
+            "status": "rejected" if copied else "ok",
+            "reason": "nearer to a training image than the gate allows" if copied else None,
+            "caption": request["prompt"],
+            "said_asymmetry": said.asymmetry,
+            "said_border_irregular": said.border_irregular,
+            "said_colours": list(said.colours),
+            "said_skin_tone": said.skin_tone,
+            "family": self.result.manifest.config["family"],
+            "generator": self.result.manifest.key,
+            "guidance_scale": self.config.guidance_scale,
+            "sampling_steps": self.config.sampling_steps,
+            "nearest_sample_id": nearest_id,
+            "nearest_distance": float(distance),
+            "real_nearest_distance": self.threshold,
+        }

@@ -1,0 +1,1 @@
+"""From captioned rows to a trained generator, over Ray."""

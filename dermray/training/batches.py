@@ -1,0 +1,60 @@
+"""Random access to encoded images, and the order in which training sees them.
+
+The order is a function of (seed, epoch) over images sorted by id: it depends neither on how many shards there
+are, nor on how many workers share a batch, nor on where a run was interrupted.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+import torch
+from torch import Tensor
+
+from dermray import storage
+from dermray.training.encode import INDEX
+
+
+class EncodedImages:
+    """The shards of training.encode, mapped into memory. Images are numbered in the order of their ids."""
+
+    def __init__(self, directory: str) -> None:
+        local: Path = storage.local_copy(directory, storage.cache())
+        about = json.loads((local / INDEX).read_text())
+        self.image_size: int = about["image_size"]
+        tables = [feather.read_table(local / name, memory_map=True) for name in about["shards"]]
+        self.table = pa.concat_tables(tables)
+        ids = self.table["sample_id"].combine_chunks()
+        self._order = np.asarray(pa.compute.sort_indices(ids))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def pixels(self, index: np.ndarray) -> Tensor:
+        """(B, 3, S, S) uint8."""
+        data = self.table["pixels"].take(pa.array(self._order[index])).to_pylist()
+        shape = (len(data), 3, self.image_size, self.image_size)
+        return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(shape).copy())
+
+    def captions(self, index: np.ndarray) -> list[str]:
+        """The captions of images `index`."""
+        return [str(c) for c in self.table["caption"].take(pa.array(self._order[index])).to_pylist()]
+
+    def sample_ids(self, index: np.ndarray) -> list[str]:
+        """The ids of images `index`."""
+        return [str(i) for i in self.table["sample_id"].take(pa.array(self._order[index])).to_pylist()]
+
+
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of range(count)."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def share_of_step(count: int, seed: int, step: int, batch_size: int, rank: int, workers: int) -> np.ndarray:
+    """Image numbers of this worker at this step: every image once an epoch, batches running on over its end."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)[rank::workers]
+    return np.array([epoch_order(count, seed, int(p // count))[p % count] for p in positions])

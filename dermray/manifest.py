@@ -162,6 +162,11 @@ def work(
     Raises:
         OutputTaken: another writer is at work there, or it holds the result of other work.
     """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not (storage.is_s3(output) or os.path.isabs(output)):
+        raise ValueError(
+            f"output={output}: relative, and a submitted job's directory is thrown away; give an absolute path that all "
+            "nodes share, or an s3:// URI"
+        )
     uri = storage.normalise(output)
     inputs_by_key = {name: r.manifest.key for name, r in inputs.items()} | identity
     # Where things lie is not what they are: a moved run keeps its results.

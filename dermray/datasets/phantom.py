@@ -1,8 +1,9 @@
 """A population of phantoms, the embedded default: patients with several lesions, repeated and broken files.
 
 Attributes are drawn independently of each other, so that no reader can answer one from another. Malignancy
-follows an ABC score (the ABCD rule's weights, Nachbar et al. 1994, without D) through a logistic curve: no
-classifier can be perfect, and even the best one has the area under the ROC curve that `best_auc` computes.
+follows an ABC score, in the spirit of the ABCD rule (Nachbar et al. 1994) with the colours of melanoma weighing
+more, through a logistic curve: no classifier can be perfect, and even the best one has the area under the ROC
+curve that `best_auc` computes.
 """
 
 import io
@@ -21,9 +22,9 @@ from dermray.records import IMAGES, SKIN_TONES, conform
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-# Weights of asymmetry and colours in the ABCD rule are 1.3 and 0.5; border is 0.1 per segment of eight.
-WEIGHTS = {"asymmetry": 2 * 1.3, "border": 8 * 0.1 * 2, "colour": 2 * 0.5}
-THRESHOLD = 5.2
+ASYMMETRY, BORDER = 0.9, 0.6
+COLOUR_WEIGHTS = {"white": 1.0, "red": 0.5, "light brown": -1.0, "dark brown": -0.3, "blue-gray": 1.8, "black": 1.8}
+THRESHOLD, STEEPNESS = 2.3, 2.2
 LESIONS_PER_PATIENT = 3
 SEXES, SITES = ("female", "male"), ("back", "chest", "face", "arm", "leg")
 
@@ -41,9 +42,9 @@ class SourceConfig(Config):
 
 def malignant_probability(truth: Truth) -> float:
     """Chance that a lesion with this truth is malignant."""
-    score = WEIGHTS["asymmetry"] * truth.asymmetry + WEIGHTS["border"] * truth.border_irregular
-    score += WEIGHTS["colour"] * len(truth.colours)
-    return 1 / (1 + math.exp(-1.6 * (score - THRESHOLD)))
+    score = ASYMMETRY * truth.asymmetry + BORDER * truth.border_irregular
+    score += sum(COLOUR_WEIGHTS[colour] for colour in truth.colours)
+    return 1 / (1 + math.exp(-STEEPNESS * (score - THRESHOLD)))
 
 
 def best_auc(count: int = 20000, seed: int = 0) -> float:

@@ -1,0 +1,1 @@
+"""Classifiers trained on real, synthetic and mixed images, with metrics per group."""

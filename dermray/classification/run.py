@@ -1,0 +1,221 @@
+"""The sweep: Ray Tune over arm x backbone x seed, then a verdict over pairs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from dermray import manifest, storage
+from dermray.classification import plots
+from dermray.classification.arms import ARMS, POSITIVE, arm, choose
+from dermray.classification.backbones import Backbone, build
+from dermray.classification.metrics import bootstrap_auc, point_metrics
+from dermray.classification.training import scores, train
+from dermray.classification.verdict import compare
+from dermray.config import Config
+from dermray.datasets.decode import decode, square
+from dermray.datasets.ingest import read_columns
+from dermray.datasets.splits import check_leaks
+from dermray.manifest import Result, Rows
+
+COLUMNS = ["sample_id", "image", "malignant", "skin_tone", "leak_group", "split"]
+
+
+class SweepConfig(Config):
+    """How many real images the few are, and over what to sweep."""
+
+    output: str
+    rows: str = Field(description="result of the caption stage: the real rows")
+    synthetic: str = Field(description="result of the synthesis stage")
+    real_images: int = Field(100, ge=4, description="the few")
+    seeds: int = Field(3, ge=2)
+    backbones: list[Backbone] = Field(
+        [Backbone(name="test_resnet", learning_rate=6e-3), Backbone(name="test_efficientnet", learning_rate=1e-2)],
+        min_length=1,
+    )
+    steps: int = Field(150, ge=1)
+    batch_size: int = Field(32, ge=2)
+    max_test_images: int = Field(4000, ge=10)
+    concurrent: int = Field(2, ge=1)
+    cpus_per_trial: float = Field(1, gt=0)
+    gpus_per_trial: float = Field(0, ge=0)
+    resamples: int = Field(500, ge=10)
+    seed: int = Field(0, ge=0)
+
+
+def run(config: SweepConfig) -> Result:
+    """Train len(ARMS) x backbones x seeds classifiers and compare them in pairs.
+
+    Raises:
+        FileNotFoundError, ValueError: missing inputs, unknown backbone, too few images, leaking rows, failed trials.
+    """
+    for backbone in config.backbones:
+        build(backbone)
+    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "synthesis")
+    if synthetic.manifest.inputs["rows"] != rows.manifest.key:
+        raise ValueError(f"synthetic={config.synthetic}: drawn by a generator of other rows; its test split is not this one")
+    with manifest.work("sweep", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
+        if work.finished:
+            return work.finished
+        import ray
+
+        from dermray.cluster import connect
+
+        connect()
+        images = ray.get(ray.remote(_load).remote(rows, synthetic, config))
+        for one in ARMS:  # before any trial starts
+            choose(one, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
+        trials = _tune(images, work.data, config)
+        about = _about(trials, images, config)
+        for name, picture in plots.draw(trials, images, config).items():
+            storage.write_bytes(storage.join(work.data, name), picture)
+        _keep_one(trials, work.data, config)
+        used = len(images["real_labels"]) + len(images["synthetic_labels"]) + len(images["test_labels"])
+        counts = Rows(rows_in=used, ok=used, rejected=0, failed=0)
+        return work.commit(counts, cpus=config.concurrent * config.cpus_per_trial, **about)
+
+
+def _load(rows: Result, synthetic: Result, config: SweepConfig) -> dict[str, Any]:
+    """Pixels and labels of the real train split, the synthetic images and the real test split."""
+    real = (pc.field("status") == "ok") & pc.field("malignant").is_valid() & (pc.field("origin") == "real")
+    source = storage.join(rows.data, "rows")
+    train_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "train")).sort_by("sample_id")
+    test_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "test")).sort_by("sample_id")
+    test_rows = test_rows.slice(0, config.max_test_images)
+    both = pa.concat_tables([train_rows, test_rows])
+    check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
+    drawn = read_columns(storage.join(synthetic.data, "rows"), COLUMNS, pc.field("status") == "ok").sort_by("sample_id")
+    for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
+        if len(set(table["malignant"].to_pylist())) < 2:
+            raise ValueError(f"{name} rows hold {len(table)} images of one class or none: the sweep needs both classes")
+    size = decode(drawn["image"][0].as_py()).width
+    return {
+        "real": _pixels(train_rows, size),
+        "real_labels": _labels(train_rows),
+        "synthetic": _pixels(drawn, size),
+        "synthetic_labels": _labels(drawn),
+        "test": _pixels(test_rows, size),
+        "test_labels": _labels(test_rows),
+        "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
+        "test_groups": test_rows["leak_group"].to_pylist(),
+    }
+
+
+def _pixels(table: pa.Table, size: int) -> np.ndarray:
+    return np.stack([square(decode(image), size) for image in table["image"].to_pylist()])
+
+
+def _labels(table: pa.Table) -> np.ndarray:
+    return np.array(table["malignant"].to_pylist(), bool)
+
+
+def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[dict[str, Any]]:
+    """One dict per trial, with its test scores."""
+    from ray import tune
+
+    resources = {"cpu": config.cpus_per_trial} | ({"gpu": config.gpus_per_trial} if config.gpus_per_trial else {})
+    trainable = tune.with_resources(
+        tune.with_parameters(_trial, images=images, settings=config.model_dump(mode="json")), resources
+    )
+    system, path = storage.filesystem(directory)
+    space = {
+        "arm": tune.grid_search([one.name for one in ARMS]),
+        "seed": tune.grid_search(list(range(config.seeds))),
+        "backbone": tune.grid_search([b.name for b in config.backbones]),
+    }
+    run_config = tune.RunConfig(name="tune", storage_path=path, storage_filesystem=system, verbose=0)
+    experiment = f"{directory}/tune"
+    if storage.exists(storage.join(experiment, "tuner.pkl")):  # an interrupted sweep: only what is missing runs
+        uri = f"{path}/tune"
+        tuner = tune.Tuner.restore(uri, trainable=trainable, storage_filesystem=system, resume_errored=True)
+    else:
+        limits = tune.TuneConfig(max_concurrent_trials=config.concurrent, reuse_actors=True)
+        tuner = tune.Tuner(trainable, param_space=space, tune_config=limits, run_config=run_config)
+    results = tuner.fit()
+    if errors := results.errors:
+        raise ValueError(f"{len(errors)} of {len(results)} trials failed, the first with: {errors[0]}")
+    return [_trial_of(result) for result in results]
+
+
+def _trial(config: dict[str, Any], images: dict[str, Any], settings: dict[str, Any]) -> None:
+    """One classifier, in a Tune worker."""
+    from ray import tune
+
+    sweep = SweepConfig(**settings)
+    backbone = next(b for b in sweep.backbones if b.name == config["backbone"])
+    seed = sweep.seed * 1000 + config["seed"]
+    real, synthetic, labels = choose(
+        arm(config["arm"]), images["real_labels"], images["synthetic_labels"], sweep.real_images, seed
+    )
+    pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
+    model = train(pixels, labels, backbone, sweep.steps, sweep.batch_size, seed)
+    found = scores(model, images["test"])
+    metrics = point_metrics(images["test_labels"], found, images["test_tones"])
+    _report(tune, model, backbone, images["test"].shape[-1], metrics | {"scores": found.tolist(), "training_images": len(labels)})
+
+
+def _report(tune: Any, model: Any, backbone: Backbone, size: int, metrics: dict[str, Any]) -> None:
+    """Metrics to Tune and TensorBoard, weights as the trial's checkpoint."""
+    import tempfile
+
+    from safetensors.torch import save_model
+
+    with tempfile.TemporaryDirectory() as directory:
+        save_model(model, str(Path(directory) / "model.safetensors"))
+        about = {"backbone": backbone.model_dump(), "image_size": size, "label": "malignant"}
+        (Path(directory) / "config.json").write_text(json.dumps(about))
+        flat = {"auc": metrics["overall"]["auc"], "balanced_accuracy": metrics["overall"]["balanced_accuracy"]}
+        tune.report(flat | {"details": json.dumps(metrics)}, checkpoint=tune.Checkpoint.from_directory(directory))
+
+
+def _trial_of(result: Any) -> dict[str, Any]:
+    return {**result.config, "auc": result.metrics["auc"], "checkpoint": result.checkpoint} | json.loads(
+        result.metrics["details"]
+    )
+
+
+def _about(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
+    """What goes into the manifest: trials without their scores, arms with intervals, the verdict."""
+    left_out = ("scores", "checkpoint")
+    return {
+        "trials": [
+            {k: v for k, v in trial.items() if k not in left_out} | {"ratio": arm(trial["arm"]).synthetic_ratio}
+            for trial in sorted(trials, key=lambda t: (t["backbone"], t["arm"], t["seed"]))
+        ],
+        "arms": [_arm_summary(one.name, backbone.name, trials, images, config) for one in ARMS for backbone in config.backbones],
+        "verdict": [comparison.as_dict() for comparison in compare(trials)],
+        "test_images": len(images["test_labels"]),
+        "image_size": int(images["test"].shape[-1]),
+    }
+
+
+def _arm_summary(
+    name: str, backbone: str, trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig
+) -> dict[str, Any]:
+    """Mean over seeds and a bootstrap interval, overall and per skin tone."""
+    chosen = [t for t in trials if t["arm"] == name and t["backbone"] == backbone]
+    found, labels = np.array([t["scores"] for t in chosen]), images["test_labels"]
+    tones = np.array(images["test_tones"])
+    groups = {"all": np.ones(len(labels), bool)} | {str(tone): tones == tone for tone in np.unique(tones)}
+    summary: dict[str, Any] = {"arm": name, "backbone": backbone, "groups": {}}
+    for group, rows in groups.items():
+        clusters = [c for c, kept in zip(images["test_groups"], rows, strict=True) if kept]
+        aucs = [t["overall"]["auc"] if group == "all" else t["groups"][group]["auc"] for t in chosen]
+        summary["groups"][group] = {
+            "images": int(rows.sum()),
+            "auc": None if None in aucs else float(np.mean(aucs)),
+            "interval": bootstrap_auc(labels[rows], found[:, rows], clusters, config.resamples, config.seed),
+        }
+    return summary
+
+
+def _keep_one(trials: list[dict[str, Any]], directory: str, config: SweepConfig) -> None:
+    """The classifier to serve: first backbone, first seed, most real images. Chosen before it was tested."""
+    wanted = {"arm": POSITIVE, "backbone": config.backbones[0].name, "seed": 0}
+    one = next(t for t in trials if wanted.items() <= t.items())
+    with one["checkpoint"].as_directory() as local:
+        storage.copy_directory(str(local), storage.join(directory, "model"))

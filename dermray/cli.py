@@ -1,0 +1,109 @@
+"""`dermray <stage> --config <file or preset> [key=value ...]`: fills a config, calls run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dermray import __version__
+from dermray.config import ConfigError, load, preset
+
+DESCRIPTIONS = {
+    "ingest": "sources of images to rows with leak groups and splits",
+    "captioner": "train the nano vision-language model on phantoms",
+    "caption": "caption rows through vLLM in Ray Data",
+    "train": "train a text-to-image generator",
+    "synthesis": "draw synthetic images, balanced over label and skin tone",
+    "evaluate": "compare synthetic images with real ones",
+    "sweep": "classifiers over real and synthetic images, with controls",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(prog="dermray", description="Synthetic skin-lesion images on a Ray cluster.")
+    root.add_argument("--version", action="version", version=__version__)
+    commands = root.add_subparsers(dest="command", required=True, metavar="command")
+    for name, text in DESCRIPTIONS.items():
+        _with_config(commands.add_parser(name, help=text), required=True)
+    _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
+    _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
+    serve = commands.add_parser("serve", help="generation and classification over HTTP")
+    serve.add_argument("--run", default="runs/quickstart", help="directory of a finished run")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    return root
+
+
+def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
+    command.add_argument(
+        "--config", required=required, help="YAML file, or the name of a preset such as pipeline/quickstart"
+    )
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="for example loop.steps=100")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
+    arguments = parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except ConfigError as error:
+        sys.exit(_say(error, 2))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; run the same command again to go on from here", 130))
+    except Exception as error:
+        cause = plain_cause(error)
+        if not isinstance(cause, (ValueError, OSError, RuntimeError)):
+            raise  # a defect of ours: the traceback is the message
+        sys.exit(_say(cause, 1))
+
+
+def _say(message: object, code: int) -> int:
+    print(f"dermray: {message}", file=sys.stderr)
+    return code
+
+
+def plain_cause(error: BaseException) -> BaseException:
+    """What went wrong in a worker, out of the wrappings that Ray puts around it."""
+    inner = getattr(error, "cause", None) or (error.__cause__ if type(error).__module__.startswith("ray.") else None)
+    return plain_cause(inner) if isinstance(inner, BaseException) and inner is not error else error
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dermray.cluster import prepare_environment
+
+    prepare_environment()
+    if arguments.command == "serve":
+        from dermray.serving.app import serve_run
+
+        serve_run(arguments.run, arguments.host, arguments.port)
+    elif arguments.command in ("run", "quickstart"):
+        _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
+    else:
+        from dermray.pipeline import STAGES
+
+        cls, run = STAGES[arguments.command]
+        result = run(load(cls, config_path(arguments.config), arguments.overrides))
+        print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
+
+
+def _run_pipeline(config: str, overrides: list[str]) -> None:
+    from dermray.pipeline import PipelineConfig, run
+
+    settings = load(PipelineConfig, config_path(config), overrides)
+    summary: dict[str, Any] = run(settings)
+    print(f"\nreport:  {settings.output}/report.html")
+    print(f"summary: {settings.output}/summary.json")
+    print(f"serve:   dermray serve --run {settings.output}    (then open http://127.0.0.1:8000/docs)")
+    for verdict in summary["verdict"]:
+        print(f"  {'yes' if verdict['came_out'] else 'NO '}  {verdict['claim']} ({verdict['mean']:+.3f} AUC)")
+
+
+def config_path(given: str) -> Path:
+    """A file where there is one, otherwise the preset of that name."""
+    return Path(given) if Path(given).suffix in (".yaml", ".yml") else preset(given)
+
+
+if __name__ == "__main__":
+    main()

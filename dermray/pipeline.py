@@ -1,0 +1,99 @@
+"""The stages in order, each skipped where its manifest already answers; then the report."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from dermray import report, storage
+from dermray.captioning import run as captioning
+from dermray.classification import run as classification
+from dermray.config import Config, ConfigError, validate
+from dermray.datasets import ingest
+from dermray.evaluation import run as evaluation
+from dermray.manifest import Result
+from dermray.memory import PeakMemory
+from dermray.synthesis import run as synthesis
+from dermray.training import run as training
+from dermray.vlm import run as vlm
+
+STAGES: dict[str, tuple[type[BaseModel], Callable[[Any], Result]]] = {
+    "ingest": (ingest.IngestConfig, ingest.run),
+    "captioner": (vlm.CaptionerConfig, vlm.run),
+    "caption": (captioning.CaptionConfig, captioning.run),
+    "train": (training.TrainConfig, training.run),
+    "synthesis": (synthesis.SynthesisConfig, synthesis.run),
+    "evaluate": (evaluation.EvaluationConfig, evaluation.run),
+    "sweep": (classification.SweepConfig, classification.run),
+}
+# Which field of a stage's config is filled with which stage's output.
+INPUTS = {
+    "caption": {"rows": "ingest", "captioner": "captioner"},
+    "train": {"rows": "caption"},
+    "synthesis": {"generator": "train", "rows": "caption"},
+    "evaluate": {"rows": "caption", "synthetic": "synthesis"},
+    "sweep": {"rows": "caption", "synthetic": "synthesis"},
+}
+
+
+class PipelineConfig(Config):
+    """One section per stage; outputs and inputs are filled in below `output`."""
+
+    output: str
+    title: str = "dermray run"
+    notes: list[str] = Field([], description="printed at the top of the report")
+    ingest: dict[str, Any]
+    captioner: dict[str, Any] | None = Field(None, description="left out where caption.captioner names a model")
+    caption: dict[str, Any] = {}
+    train: dict[str, Any]
+    synthesis: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
+    sweep: dict[str, Any] = {}
+
+
+def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
+    """Every stage's typed config, all checked before anything starts.
+
+    Raises:
+        ConfigError: a wrong section, or a captioner both trained and named.
+    """
+    if (config.captioner is None) == ("captioner" not in config.caption):
+        raise ConfigError("give either a captioner section (train one) or caption.captioner (a model), not both or neither")
+    run, configs = storage.normalise(config.output), {}
+    for name, (cls, _) in STAGES.items():
+        section = getattr(config, name)
+        if section is None:
+            continue
+        filled = {field: storage.join(run, stage) for field, stage in INPUTS.get(name, {}).items()}
+        data = {"output": storage.join(run, name)} | filled | section
+        configs[name] = validate(cls, data, where=name)
+    return configs
+
+
+def run(config: PipelineConfig) -> dict[str, Any]:
+    """All stages, then `report.html` and `summary.json` in the run's directory.
+
+    Returns:
+        The summary.
+    """
+    configs = stage_configs(config)
+    run_directory = storage.normalise(config.output)
+    storage.make_directory(run_directory)
+    results: dict[str, Result] = {}
+    with PeakMemory(run_directory) as memory:
+        for number, (name, settings) in enumerate(configs.items(), 1):
+            started = time.time()
+            print(f"[{number}/{len(configs)}] {name} ...", flush=True)
+            results[name] = STAGES[name][1](settings)
+            print(f"[{number}/{len(configs)}] {name}: {_outcome(results[name], started)}", flush=True)
+    summary = report.summarise(results, memory.peak)
+    report.write(run_directory, results, summary, config.title, config.notes)
+    return summary
+
+
+def _outcome(result: Result, started: float) -> str:
+    rows, took = result.manifest.rows, time.time() - started
+    state = f"{took:.0f} s" if result.manifest.started >= started - 1 else "already done"
+    lost = "".join(f", {n} {word}" for word, n in (("rejected", rows.rejected), ("failed", rows.failed)) if n)
+    return f"{rows.ok} of {rows.rows_in} rows ok{lost}; {state}"

@@ -1,0 +1,111 @@
+"""One self-contained page and one summary.json that tell what a run did."""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dermray import storage
+from dermray.datasets.ingest import read_columns
+from dermray.manifest import Result
+
+PICTURES = {"evaluate": ("samples.png", "pca.png"), "sweep": ("roc.png", "arms.png")}
+EXAMPLES = 3
+
+
+def summarise(results: Mapping[str, Result], peak_bytes: int) -> dict[str, Any]:
+    """The numbers that others build on."""
+    metrics = {name: result.manifest.metrics for name, result in results.items()}
+    evaluation = metrics["evaluate"]
+    return {
+        "stages": {
+            name: result.manifest.rows.model_dump(exclude={"reasons"}) | {"seconds": round(result.manifest.seconds, 1)}
+            for name, result in results.items()
+        },
+        "captioning": {"attribute_accuracy": metrics["caption"]["attribute_accuracy"]},
+        "generation": {
+            "attribute_accuracy": evaluation["attribute_accuracy"],
+            "frechet_distance": evaluation["distances"]["frechet_distance"],
+            "frechet_floor": evaluation["distances"]["frechet_floor"],
+        },
+        "sweep": [
+            {key: trial[key] for key in ("backbone", "arm", "ratio", "seed")}
+            | {"metrics": trial["overall"] | {"groups": trial["groups"], "auc_gap": trial["auc_gap"]}}
+            for trial in metrics["sweep"]["trials"]
+        ],
+        "verdict": metrics["sweep"]["verdict"],
+        "peak_rss_bytes": peak_bytes,
+    }
+
+
+def write(run: str, results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> None:
+    """`summary.json` and `report.html` into the run's directory."""
+    page = render(results, summary, title, notes)
+    storage.write_bytes(storage.join(run, "summary.json"), json.dumps(summary, indent=1).encode())
+    storage.write_bytes(storage.join(run, "report.html"), page.encode())
+
+
+def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> str:
+    """The page, pictures inside."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = lambda value, digits=3: "n/a" if value is None else f"{value:.{digits}f}"
+    pictures = {
+        name: _data_url(storage.read_bytes(storage.join(results[stage].data, name)))
+        for stage, names in PICTURES.items()
+        for name in names
+    }
+    return environment.get_template("report.html").render(
+        title=title,
+        notes=notes,
+        results=results,
+        summary=summary,
+        pictures=pictures,
+        examples=_examples(results),
+        losses=_loss_curve(results["train"].manifest.metrics["training"]["losses"]),
+    )
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _loss_curve(losses: list[list[float]]) -> str:
+    from dermray.evaluation.plots import figure_bytes, new_figure
+
+    figure, axis = new_figure(figsize=(5.2, 2.6))
+    axis.plot(*np.array(losses).T, color="#30638e", lw=1.4)
+    axis.set_xlabel("step")
+    axis.set_ylabel("flow-matching loss")
+    return _data_url(figure_bytes(figure))
+
+
+def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
+    """Synthetic images beside the training image whose caption was the prompt, and the nearest training image."""
+    wanted = ["image", "prompt", "prompt_sample_id", "nearest_sample_id", "nearest_distance", "seed", "generator", "sample_id"]
+    drawn = read_columns(storage.join(results["synthesis"].data, "rows"), wanted, pc.field("status") == "ok")
+    chosen = drawn.sort_by("sample_id").slice(0, EXAMPLES).to_pylist()
+    ids = [row[name] for row in chosen for name in ("prompt_sample_id", "nearest_sample_id")]
+    columns = ["sample_id", "image", "source_id", "answer"]
+    rows = storage.join(results["caption"].data, "rows")
+    real = {r["sample_id"]: r for r in read_columns(rows, columns, pc.field("sample_id").isin(ids)).to_pylist()}
+    return [
+        row
+        | {
+            "url": _image_url(row["image"]),
+            "source": real[row["prompt_sample_id"]] | {"url": _image_url(real[row["prompt_sample_id"]]["image"])},
+            "nearest": real[row["nearest_sample_id"]] | {"url": _image_url(real[row["nearest_sample_id"]]["image"])},
+        }
+        for row in chosen
+    ]
+
+
+def _image_url(image: bytes) -> str:
+    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

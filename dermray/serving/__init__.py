@@ -1,0 +1,1 @@
+"""Generation and classification over HTTP with Ray Serve."""

@@ -1,0 +1,67 @@
+"""What the endpoints take and give."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_PROMPT = 1000  # characters
+MAX_UPLOAD = 10 << 20  # bytes
+MAX_UPLOAD_PIXELS = 50_000_000
+
+
+class GenerationRequest(BaseModel):
+    """One prompt, up to eight images."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."])
+    n: int = Field(1, ge=1, le=8, description="images")
+    seed: int | None = Field(None, ge=0, lt=1 << 62, description="the same seed and prompt give the same pixels")
+    guidance_scale: float = Field(2.0, ge=0, le=20)
+    steps: int = Field(20, ge=1, le=250)
+
+
+class GeneratedImage(BaseModel):
+    """A PNG, and what it takes to draw it again."""
+
+    b64_json: str
+    seed: int
+    sample_id: str = Field(description="SHA-256 of the PNG")
+
+
+class GenerationResponse(BaseModel):
+    """Images of one request."""
+
+    created: int = Field(description="Unix seconds")
+    model: str
+    origin: Literal["synthetic"] = "synthetic"
+    licence: str
+    data: list[GeneratedImage]
+
+
+class ClassificationResponse(BaseModel):
+    """A score, and no diagnosis."""
+
+    model: str
+    sample_id: str = Field(description="SHA-256 of the uploaded bytes")
+    malignant: float = Field(ge=0, le=1, description="score, not a calibrated probability")
+    notice: str = "Research software. Not a medical device; not for diagnosis."
+
+
+class Model(BaseModel):
+    """A model that is served."""
+
+    id: str
+    task: Literal["generation", "classification"]
+    image_size: int = Field(description="px")
+
+
+class ModelList(BaseModel):
+    """All of them."""
+
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """Whether the service answers."""
+
+    status: Literal["ok"] = "ok"

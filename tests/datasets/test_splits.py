@@ -1,0 +1,68 @@
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), st.integers(100, 130))), min_size=1, max_size=60))
+def test_rows_that_share_a_key_share_a_group(keys: list[tuple[int, int | None]]) -> None:
+    groups = leak_groups([list(pair) for pair in keys])
+    by_key = defaultdict(set)
+    for pair, group in zip(keys, groups.tolist(), strict=True):
+        for key in pair:
+            if key is not None:
+                by_key[key].add(group)
+    assert all(len(found) == 1 for found in by_key.values())
+
+
+def test_groups_join_through_others_and_through_pairs() -> None:
+    groups = leak_groups([["p1", "l1"], ["p2", "l1"], ["p2", "l2"], ["p3", None], ["p4", None]], pairs=[(3, 4)])
+    assert len(set(groups[:3])) == 1 and groups[3] == groups[4] != groups[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), rows=st.integers(120, 400))
+def test_splits_keep_groups_whole_and_strata_in_every_split(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, rows // 3, rows)
+    strata = [["a", "b", "c"][g % 3] for g in groups]
+    names = split(strata, groups, Fractions(), seed)
+    check_leaks((str(g), n) for g, n in zip(groups, names, strict=True))
+    for stratum in "abc":
+        assert {n for n, s in zip(names, strata, strict=True) if s == stratum} == {"train", "val", "test"}
+    assert names == split(strata, groups, Fractions(), seed)
+
+
+def test_shares_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.arange(2000) // 2
+    strata = [str(v) for v in rng.random(2000) < 0.2]
+    names = np.array(split(strata, groups, Fractions(train=0.65, val=0.1, test=0.25), 3))
+    assert abs((names == "test").mean() - 0.25) < 0.02 and abs((names == "train").mean() - 0.65) < 0.02
+
+
+def test_a_rare_class_reaches_every_split() -> None:
+    groups = np.arange(300)
+    strata = ["rare" if g < 4 else "common" for g in groups]
+    names = split(strata, groups, Fractions(), 0)
+    assert {n for n, s in zip(names, strata, strict=True) if s == "rare"} == {"train", "val", "test"}
+
+
+def test_a_class_with_one_patient_is_named() -> None:
+    with pytest.raises(ValueError, match="class 'rare' has 1 independent patient"):
+        split(["rare"] * 5 + ["common"] * 50, np.array([0] * 5 + list(range(1, 51))), Fractions(), 0)
+
+
+def test_shares_must_add_up() -> None:
+    with pytest.raises(ValueError, match="add up to 1"):
+        split(["a"] * 9, np.arange(9), Fractions(train=0.9, val=0.2, test=0.2), 0)
+
+
+def test_a_leak_is_refused() -> None:
+    with pytest.raises(ValueError, match="group 'g1' lies in both 'train' and 'test'"):
+        check_leaks([("g1", "train"), ("g2", "test"), ("g1", "test")])

@@ -1,0 +1,115 @@
+"""The loop on a tiny task; resume after kill -9 gives equal weights."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dermray import storage
+from dermray.train_loop import LoopConfig, TrainingFailed, ema_update, fit, learning_rate
+
+
+@dataclass
+class LineTask:
+    """Fits a line; slow enough to be interrupted, and bad from `bad_from` on."""
+
+    pause: float = 0.0
+    bad_from: int = 1 << 30
+    unused_parameters: bool = False
+
+    def build(self) -> nn.Module:
+        return Line()
+
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
+        time.sleep(self.pause)
+        x = torch.randn(8, 4)
+        return (x * float("nan"),) if step >= self.bad_from else (x,)
+
+    def describe(self, step: int, rank: int, workers: int) -> str:
+        return f"samples of step {step} on rank {rank}"
+
+    def save(self, module: nn.Module, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        torch.save(module.state_dict(), directory / "weights.pt")
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ((self.layer(x)[:, 0] - x.sum(1)) ** 2).mean()
+
+
+CONFIG = LoopConfig(steps=40, batch_size=16, workers=2, checkpoint_every=5, log_every=5, learning_rate=1e-2)
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(directory / "model" / "weights.pt", weights_only=True)
+    return found
+
+
+def test_the_schedule() -> None:
+    config = LoopConfig(steps=100, learning_rate=1.0, warmup_steps=10, decay_from=0.6)
+    rates = [learning_rate(s, config) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[10:60] == [1.0] * 50 and rates[99] == pytest.approx(1 / 40)
+
+
+def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:
+    averages, expected = [torch.zeros(1)], 0.0
+    for update in range(1, 60):
+        decay = min(0.9, 1 - 10 / (update + 20))
+        expected = decay * expected + (1 - decay) * update
+        ema_update(0.9)(averages, [torch.tensor([float(update)])], update)
+    assert averages[0].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, tmp_path: Path) -> None:
+    whole = fit(LineTask(), CONFIG, str(tmp_path / "whole"))
+    assert whole["resumed_from"] == 0
+    killed = tmp_path / "killed"
+    script = (
+        "from tests.training.test_train_loop import *\n"
+        f"fit(LineTask(pause=0.15), CONFIG, {str(killed)!r})\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.time() + 120
+    while time.time() < deadline and len(list(killed.glob("run/checkpoint_*"))) < 2:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # its workers notice that their raylet is gone
+    assert not (killed / "model").exists(), "it was killed before it ended"
+    resumed = fit(LineTask(), CONFIG, str(killed))
+    assert resumed["resumed_from"] >= 5
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(killed)[name]), name
+    assert [s for s, _ in resumed["losses"]] == [s for s, _ in whole["losses"]]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoint(local_ray: None, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8})
+    with pytest.raises(TrainingFailed, match="loss is nan at step 12 on samples samples of step 12 on rank 0"):
+        fit(LineTask(bad_from=12), config, str(tmp_path))
+    assert storage.exists(str(tmp_path / "run"))
+    assert fit(LineTask(), config, str(tmp_path))["resumed_from"] == 10
+
+
+@pytest.mark.slow
+def test_training_writes_to_s3(local_ray: None, bucket: str) -> None:
+    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8, "steps": 6})
+    assert fit(LineTask(), config, f"{bucket}/train")["steps"] == 6
+    assert storage.list_files(f"{bucket}/train") == [f"{bucket}/train/model/weights.pt"]

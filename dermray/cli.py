@@ -14,7 +14,7 @@ DESCRIPTIONS = {
     "captioner": "train the nano vision-language model on phantoms",
     "caption": "caption rows through vLLM in Ray Data",
     "train": "train a text-to-image generator",
-    "synthesis": "draw synthetic images, balanced over label and skin tone",
+    "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
     "sweep": "classifiers over real and synthetic images, with controls",
 }

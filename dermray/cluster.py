@@ -16,6 +16,8 @@ WORKER_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 
@@ -45,7 +47,7 @@ def _start(ray: Any) -> None:
     # The driver's own interpreter and environment reach every worker; a job-level runtime_env would cost
     # seconds per job to say the same.
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=bool(os.environ.get("DERMRAY_WORKER_LOGS")))
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster was last started on this machine

@@ -23,7 +23,7 @@ STAGES: dict[str, tuple[type[BaseModel], Callable[[Any], Result]]] = {
     "captioner": (vlm.CaptionerConfig, vlm.run),
     "caption": (captioning.CaptionConfig, captioning.run),
     "train": (training.TrainConfig, training.run),
-    "synthesis": (synthesis.SynthesisConfig, synthesis.run),
+    "generate": (synthesis.SynthesisConfig, synthesis.run),
     "evaluate": (evaluation.EvaluationConfig, evaluation.run),
     "sweep": (classification.SweepConfig, classification.run),
 }
@@ -31,9 +31,9 @@ STAGES: dict[str, tuple[type[BaseModel], Callable[[Any], Result]]] = {
 INPUTS = {
     "caption": {"rows": "ingest", "captioner": "captioner"},
     "train": {"rows": "caption"},
-    "synthesis": {"generator": "train", "rows": "caption"},
-    "evaluate": {"rows": "caption", "synthetic": "synthesis"},
-    "sweep": {"rows": "caption", "synthetic": "synthesis"},
+    "generate": {"generator": "train", "rows": "caption"},
+    "evaluate": {"rows": "caption", "synthetic": "generate"},
+    "sweep": {"rows": "caption", "synthetic": "generate"},
 }
 
 
@@ -47,7 +47,7 @@ class PipelineConfig(Config):
     captioner: dict[str, Any] | None = Field(None, description="left out where caption.captioner names a model")
     caption: dict[str, Any] = {}
     train: dict[str, Any]
-    synthesis: dict[str, Any] = {}
+    generate: dict[str, Any] = {}
     evaluate: dict[str, Any] = {}
     sweep: dict[str, Any] = {}
 

@@ -146,6 +146,13 @@ def delete_tree(uri: str) -> None:
         system.delete_dir(path)
 
 
+def delete_file(uri: str) -> None:
+    """Remove a file, or nothing if it is not there."""
+    if exists(uri):
+        system, path = filesystem(uri)
+        system.delete_file(path)
+
+
 def make_directory(uri: str) -> None:
     """Create a local directory; S3 needs none.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dermray import storage
 from dermray.config import Config
+from dermray.progress import text_at, watched
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
 
@@ -105,11 +106,12 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
 
     system, path = storage.filesystem(directory)
     storage.make_directory(directory)
+    progress = storage.join(directory, "progress.txt")
     gpu = config.gpus_per_worker > 0
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if gpu else {})
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"task": task, "config": config.model_dump()},
+        train_loop_config={"task": task, "config": config.model_dump(), "progress": progress},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=resources),
         run_config=RunConfig(
@@ -121,13 +123,15 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
         ),
     )
     try:
-        result = trainer.fit()
+        with watched(text_at(progress)):
+            result = trainer.fit()
     except TrainingFailedError as error:
         raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
     with result.checkpoint.as_directory() as last:
         storage.copy_directory(str(Path(last) / "model"), storage.join(directory, "model"))
         history: dict[str, Any] = json.loads((Path(last) / "history.json").read_text())
     storage.delete_tree(storage.join(directory, "run"))
+    storage.delete_file(progress)
     return _report(history, config)
 
 
@@ -165,7 +169,7 @@ def _worker(settings: dict[str, Any]) -> None:
     if config.batch_size % workers:
         raise ValueError(f"batch_size={config.batch_size}: expected a multiple of workers={workers}")
     torch.manual_seed(config.seed)
-    state = _State(task.build(), config)
+    state = _State(task.build(), config, settings["progress"])
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
@@ -193,8 +197,9 @@ def _worker(settings: dict[str, Any]) -> None:
 class _State:
     """Everything that a step changes."""
 
-    def __init__(self, module: nn.Module, config: LoopConfig) -> None:
-        self.module, self.config, self.step, self.first = module, config, 0, 0
+    def __init__(self, module: nn.Module, config: LoopConfig, progress: str) -> None:
+        self.module, self.config, self.progress = module, config, progress
+        self.step = self.first = 0
         self.ema = (
             torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=ema_update(config.ema_decay))
             if config.ema_decay
@@ -203,7 +208,8 @@ class _State:
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
-        self.losses: list[tuple[int, float]] = []
+        self.losses: list[tuple[int, float]] = []  # (step, mean since the entry before)
+        self.recent: list[float] = []
         self.samples_per_second = 0.0
 
     def to(self, device: torch.device) -> None:
@@ -224,18 +230,19 @@ class _State:
         self.step += 1
 
     def log(self, loss: float, clock: float, clocked_from: int) -> None:
+        """Keep the loss; write a line every `log_every` steps."""
+        self.recent.append(loss)
         done = self.step - clocked_from
         if done > 0:
             self.samples_per_second = done * self.config.batch_size / (time.monotonic() - clock)
         if self.step % self.config.log_every and self.step != self.config.steps:
             return
+        loss = sum(self.recent) / len(self.recent)
         self.losses.append((self.step, loss))
+        self.recent = []
         left = (self.config.steps - self.step) * self.config.batch_size / max(self.samples_per_second, 1e-9)
-        print(
-            f"step {self.step}/{self.config.steps}  loss {loss:.4f}  {self.samples_per_second:.1f} samples/s  "
-            f"{left:.0f} s left",
-            flush=True,
-        )
+        line = f"step {self.step} of {self.config.steps}, loss {loss:.4f}, {self.samples_per_second:.0f} samples/s, {left:.0f} s left"
+        storage.write_bytes(self.progress, line.encode())
 
     def save(self, directory: Path) -> None:
         ema = None if self.ema is None else self.ema.state_dict()

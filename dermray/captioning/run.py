@@ -16,6 +16,7 @@ from dermray.config import Config
 from dermray.datasets.decode import BadImage, decode
 from dermray.datasets.ingest import read_columns
 from dermray.manifest import Result, Rows
+from dermray.progress import rows_written, watched
 from dermray.records import CAPTIONED, conform
 
 
@@ -46,7 +47,8 @@ def run(config: CaptionConfig) -> Result:
         if work.finished:
             return work.finished
         target = storage.join(work.data, "rows")
-        _caption(storage.join(rows.data, "rows"), target, storage.join(work.data, "checkpoint"), model, name, config)
+        with watched(rows_written(target, rows.manifest.rows.ok)):
+            _caption(storage.join(rows.data, "rows"), target, storage.join(work.data, "checkpoint"), model, name, config)
         storage.delete_tree(storage.join(work.data, "checkpoint"))
         counts = _counts(target)
         if not any(status == "ok" for status, _ in counts):

@@ -30,14 +30,14 @@ class SweepConfig(Config):
 
     output: str
     rows: str = Field(description="result of the caption stage: the real rows")
-    synthetic: str = Field(description="result of the synthesis stage")
+    synthetic: str = Field(description="result of the generate stage")
     real_images: int = Field(100, ge=4, description="the few")
     seeds: int = Field(3, ge=2)
     backbones: list[Backbone] = Field(
         [Backbone(name="test_resnet", learning_rate=6e-3), Backbone(name="test_efficientnet", learning_rate=1e-2)],
         min_length=1,
     )
-    steps: int = Field(150, ge=1)
+    steps: int = Field(150, ge=10)
     batch_size: int = Field(32, ge=2)
     max_test_images: int = Field(4000, ge=10)
     concurrent: int = Field(2, ge=1)
@@ -55,7 +55,7 @@ def run(config: SweepConfig) -> Result:
     """
     for backbone in config.backbones:
         build(backbone)
-    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "synthesis")
+    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "generate")
     if synthetic.manifest.inputs["rows"] != rows.manifest.key:
         raise ValueError(f"synthetic={config.synthetic}: drawn by a generator of other rows; its test split is not this one")
     with manifest.work("sweep", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:

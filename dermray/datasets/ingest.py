@@ -160,7 +160,8 @@ def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None
     system, path = storage.filesystem(raw)
     rows = ray.data.read_parquet(path, filesystem=system)
     done = rows.map_batches(
-        _Join, fn_constructor_args=[assignment], batch_format="pyarrow", batch_size=config.rows_per_block, concurrency=1
+        _Join, fn_constructor_args=[assignment], batch_format="pyarrow", batch_size=config.rows_per_block,
+        compute=ray.data.ActorPoolStrategy(size=1),
     )
     to_system, to_path = storage.filesystem(target)
     done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block)

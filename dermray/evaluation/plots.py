@@ -53,5 +53,7 @@ def pca(real: Tensor, synthetic: Tensor) -> bytes:
     share = axes_of_real.explained_variance_ratio_
     axis.set_xlabel(f"first component ({share[0]:.0%} of the real variance)")
     axis.set_ylabel(f"second component ({share[1]:.0%})")
-    axis.legend(frameon=False)
+    for handle in axis.legend(frameon=False).legend_handles:
+        handle.set_alpha(1)
+        handle.set_sizes([30])
     return figure_bytes(figure)

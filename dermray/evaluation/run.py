@@ -41,9 +41,9 @@ class EvaluationConfig(Config):
 
     output: str
     rows: str = Field(description="result of the caption stage: the real rows")
-    synthetic: str = Field(description="result of the synthesis stage")
+    synthetic: str = Field(description="result of the generate stage")
     judge_phantoms: int = Field(4000, ge=100, description="fresh phantoms that the judge of phantoms learns from")
-    judge_steps: int = Field(500, ge=1)
+    judge_steps: int = Field(500, ge=10)
     max_images: int = Field(2000, ge=10, description="of each kind, the first by sample id")
     pairs: int = Field(200, ge=1, description="for MS-SSIM")
     cpus: float = Field(2, gt=0)
@@ -56,7 +56,7 @@ def run(config: EvaluationConfig) -> Result:
     Raises:
         FileNotFoundError, ValueError: missing inputs, or too few images.
     """
-    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "synthesis")
+    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "generate")
     with manifest.work("evaluate", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
         if work.finished:
             return work.finished

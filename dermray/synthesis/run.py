@@ -19,6 +19,7 @@ from dermray.datasets.ingest import read_columns
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
 from dermray.manifest import Result, Rows
+from dermray.progress import rows_written, watched
 from dermray.records import SYNTHETIC, conform, sample_id
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts
@@ -59,7 +60,7 @@ def run(config: SynthesisConfig) -> Result:
             f"rows={config.rows}: the generator was trained on other rows (key {generator.manifest.inputs['rows']}, "
             f"these are {rows.manifest.key}); its prompts and its test split would not be its own"
         )
-    with manifest.work("synthesis", config.output, config, {"generator": generator, "rows": rows}) as work:
+    with manifest.work("generate", config.output, config, {"generator": generator, "rows": rows}) as work:
         if work.finished:
             return work.finished
         import ray
@@ -71,7 +72,8 @@ def run(config: SynthesisConfig) -> Result:
         plan = _write_plan(captioned, storage.join(work.data, "plan"), config)
         threshold = ray.get(ray.remote(_calibrate).remote(captioned, generator, config.gate_quantile))
         target = storage.join(work.data, "rows")
-        _draw(storage.join(work.data, "plan"), target, generator, threshold, work.licences, config)
+        with watched(rows_written(target, config.count)):
+            _draw(storage.join(work.data, "plan"), target, generator, threshold, work.licences, config)
         storage.delete_tree(storage.join(work.data, "checkpoint"))
         table = read_columns(target, ["status", "reason", "nearest_distance"])
         counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))

@@ -1,0 +1,60 @@
+"""Show at the driver how far a job is: what its workers write, read every few seconds."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from dermray import storage
+
+SECONDS_BETWEEN_LOOKS = 5
+
+
+@contextlib.contextmanager
+def watched(look: Callable[[], str]) -> Iterator[None]:
+    """Print what `look` says whenever it changes, while the body runs."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        shown = ""
+        while not stop.wait(SECONDS_BETWEEN_LOOKS):
+            text = look()
+            if text and text != shown:
+                print(f"      {text}", flush=True)
+                shown = text
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def text_at(uri: str) -> Callable[[], str]:
+    """What a worker last wrote to `uri`, or nothing."""
+
+    def look() -> str:
+        try:
+            return storage.read_bytes(uri).decode()
+        except FileNotFoundError:
+            return ""
+
+    return look
+
+
+def rows_written(uri: str, total: int) -> Callable[[], str]:
+    """How many rows lie in the Parquet files below `uri`, from their footers."""
+    counted: dict[str, int] = {}
+
+    def look() -> str:
+        import pyarrow.parquet as pq
+
+        system, _ = storage.filesystem(uri)
+        for file in storage.list_files(uri, ".parquet"):
+            if file not in counted:
+                with contextlib.suppress(OSError, ValueError):  # it is being written: counted at the next look
+                    counted[file] = pq.read_metadata(file.removeprefix("s3://"), filesystem=system).num_rows
+        return f"{sum(counted.values())} of {total} rows written" if counted else ""
+
+    return look

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 
-HOOK = '''"""Written by dermray's cluster/repair_torchvision.py: declares operators that a CUDA torchvision lacks here."""
+HOOK = '''"""Written by dermray's cluster/repair_torchvision.py: declares what a CUDA torchvision lacks here."""
 import importlib.abc
 import sys
 
@@ -46,7 +46,9 @@ def import_works(module: str) -> bool:
 
 def main() -> None:
     """Check, repair if needed, and say what was done."""
-    broken = [name for name in ("torchaudio", "torchcodec") if importlib.util.find_spec(name) and not import_works(name)]
+    broken = [
+        name for name in ("torchaudio", "torchcodec") if importlib.util.find_spec(name) and not import_works(name)
+    ]
     if broken:
         print(f"environment: uninstalling {', '.join(broken)}: built against another torch, and not needed")
         subprocess.run([sys.executable, "-m", "pip", "uninstall", "-q", "-y", *broken], check=True)

@@ -152,9 +152,7 @@ class Work:
 
 
 @contextlib.contextmanager
-def work(
-    stage: str, output: str, config: BaseModel, inputs: dict[str, Result], **identity: str
-) -> Iterator[Work]:
+def work(stage: str, output: str, config: BaseModel, inputs: dict[str, Result], **identity: str) -> Iterator[Work]:
     """Claim `output` for this work, or hand over its finished result (`.finished`).
 
     `identity` adds what else the result depends on, such as the fingerprint of a directory read.
@@ -164,8 +162,8 @@ def work(
     """
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not (storage.is_s3(output) or os.path.isabs(output)):
         raise ValueError(
-            f"output={output}: relative, and a submitted job's directory is thrown away; give an absolute path that all "
-            "nodes share, or an s3:// URI"
+            f"output={output}: relative, and a submitted job's directory is thrown away; give an absolute path that "
+            "all nodes share, or an s3:// URI"
         )
     uri = storage.normalise(output)
     inputs_by_key = {name: r.manifest.key for name, r in inputs.items()} | identity
@@ -209,7 +207,9 @@ def _difference(old: Manifest, new: Work) -> str:
 
 def library_versions() -> dict[str, str]:
     """Installed versions of what a result depends on."""
-    installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    installed = {
+        d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]
+    }
     return {name: installed[name] for name in LIBRARIES if name in installed}
 
 

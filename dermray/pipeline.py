@@ -59,7 +59,9 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
         ConfigError: a wrong section, or a captioner both trained and named.
     """
     if (config.captioner is None) == ("captioner" not in config.caption):
-        raise ConfigError("give either a captioner section (train one) or caption.captioner (a model), not both or neither")
+        raise ConfigError(
+            "give either a captioner section (train one) or caption.captioner (a model), not both or neither"
+        )
     run, configs = storage.normalise(config.output), {}
     for name, (cls, _) in STAGES.items():
         section = getattr(config, name)

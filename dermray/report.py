@@ -88,7 +88,16 @@ def _loss_curve(losses: list[list[float]]) -> str:
 
 def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     """Synthetic images beside the training image whose caption was the prompt, and the nearest training image."""
-    wanted = ["image", "prompt", "prompt_sample_id", "nearest_sample_id", "nearest_distance", "seed", "generator", "sample_id"]
+    wanted = [
+        "image",
+        "prompt",
+        "prompt_sample_id",
+        "nearest_sample_id",
+        "nearest_distance",
+        "seed",
+        "generator",
+        "sample_id",
+    ]
     drawn = read_columns(storage.join(results["generate"].data, "rows"), wanted, pc.field("status") == "ok")
     chosen = drawn.sort_by("sample_id").slice(0, EXAMPLES).to_pylist()
     ids = [row[name] for row in chosen for name in ("prompt_sample_id", "nearest_sample_id")]

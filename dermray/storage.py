@@ -221,7 +221,9 @@ def _local_claim(uri: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputTaken(f"{path.parent}: another run is writing here; wait for it or choose another output") from None
+            raise OutputTaken(
+                f"{path.parent}: another run is writing here; wait for it or choose another output"
+            ) from None
         yield
 
 

@@ -31,7 +31,9 @@ class LoopConfig(Config):
     batch_size: int = Field(32, ge=1, description="over all workers")
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(60, ge=0)
-    decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps after which the rate falls to 0 linearly")
+    decay_from: float = Field(
+        0.5, ge=0, le=1, description="share of the steps after which the rate falls to 0 linearly"
+    )
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = Field(1.0, gt=0)
@@ -241,7 +243,8 @@ class _State:
         self.losses.append((self.step, loss))
         self.recent = []
         left = (self.config.steps - self.step) * self.config.batch_size / max(self.samples_per_second, 1e-9)
-        line = f"step {self.step} of {self.config.steps}, loss {loss:.4f}, {self.samples_per_second:.0f} samples/s, {left:.0f} s left"
+        speed = f"{self.samples_per_second:.0f} samples/s, {left:.0f} s left"
+        line = f"step {self.step} of {self.config.steps}, loss {loss:.4f}, {speed}"
         storage.write_bytes(self.progress, line.encode())
 
     def save(self, directory: Path) -> None:

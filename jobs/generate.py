@@ -1,4 +1,4 @@
-"""Entry point for `ray job submit --working-dir . -- python jobs/generate.py --config <file or preset> [key=value ...]`.
+"""Run `ray job submit --working-dir . -- python jobs/generate.py --config <file or preset> [key=value ...]`.
 
 Outputs must be absolute paths that all nodes share, or s3:// URIs: a job's own directory is thrown away.
 """

@@ -45,8 +45,9 @@ def test_a_result_can_be_moved(tmp_path: Path) -> None:
 def test_no_manifest_no_result(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist; run the caption stage first"):
         manifest.read(str(tmp_path / "none"), "caption")
-    with pytest.raises(RuntimeError, match="boom"), manifest.work(
-        "caption", str(tmp_path / "out"), Settings(output="x"), {}
+    with (
+        pytest.raises(RuntimeError, match="boom"),
+        manifest.work("caption", str(tmp_path / "out"), Settings(output="x"), {}),
     ):
         raise RuntimeError("boom")
     with pytest.raises(FileNotFoundError, match="no finished result"):
@@ -62,7 +63,10 @@ def test_another_stages_result_is_refused(tmp_path: Path) -> None:
 def test_two_writers_at_once(place: str) -> None:
     settings = Settings(output=f"{place}/out")
     with manifest.work("caption", settings.output, settings, {}):
-        with pytest.raises(storage.OutputTaken, match="another run"), manifest.work("caption", settings.output, settings, {}):
+        with (
+            pytest.raises(storage.OutputTaken, match="another run"),
+            manifest.work("caption", settings.output, settings, {}),
+        ):
             pass
 
 
@@ -76,11 +80,16 @@ def test_a_late_writer_cannot_replace_a_manifest(place: str) -> None:
 
 def test_relative_outputs_are_refused_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(ValueError, match="thrown away"), manifest.work("caption", "runs/x", Settings(output="runs/x"), {}):
+    with (
+        pytest.raises(ValueError, match="thrown away"),
+        manifest.work("caption", "runs/x", Settings(output="runs/x"), {}),
+    ):
         pass
 
 
-@given(st.dictionaries(st.tuples(st.sampled_from(STATUSES), st.one_of(st.none(), st.text(max_size=4))), st.integers(1, 9)))
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(STATUSES), st.one_of(st.none(), st.text(max_size=4))), st.integers(1, 9))
+)
 def test_no_row_is_lost_in_counting(counts: dict[tuple[str, str | None], int]) -> None:
     rows = Rows.count(Counter(counts))
     assert rows.rows_in == sum(counts.values()) == rows.ok + rows.rejected + rows.failed

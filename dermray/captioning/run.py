@@ -48,11 +48,15 @@ def run(config: CaptionConfig) -> Result:
             return work.finished
         target = storage.join(work.data, "rows")
         with watched(rows_written(target, rows.manifest.rows.ok)):
-            _caption(storage.join(rows.data, "rows"), target, storage.join(work.data, "checkpoint"), model, name, config)
+            _caption(
+                storage.join(rows.data, "rows"), target, storage.join(work.data, "checkpoint"), model, name, config
+            )
         storage.delete_tree(storage.join(work.data, "checkpoint"))
         counts = _counts(target)
         if not any(status == "ok" for status, _ in counts):
-            raise ValueError(f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner")
+            raise ValueError(
+                f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner"
+            )
         accuracy = attribute_accuracy(target)
         replicas = config.engine.replicas
         return work.commit(
@@ -68,7 +72,9 @@ def _captioner(uri: str) -> tuple[str, str, dict[str, Result]]:
     if not storage.is_s3(uri) and not storage.exists(storage.normalise(uri)):
         if uri.count("/") == 1 and not uri.startswith((".", "/")) and not uri.startswith("runs/"):
             return uri, uri, {}  # a hub id such as llava-hf/llava-1.5-7b-hf
-        raise FileNotFoundError(f"captioner={uri}: no such directory; give a captioner's result, a model directory or a hub id")
+        raise FileNotFoundError(
+            f"captioner={uri}: no such directory; give a captioner's result, a model directory or a hub id"
+        )
     uri = storage.normalise(uri)
     if storage.exists(storage.join(uri, "manifest.json")):
         made = manifest.read(uri, "captioner")
@@ -108,7 +114,10 @@ class resumable:  # noqa: N801  # used as a word: `with resumable(...)`
         system, path = storage.filesystem(self.checkpoint)
         storage.make_directory(self.checkpoint)
         DataContext.get_current().checkpoint_config = CheckpointConfig(
-            id_column=self.id_column, checkpoint_path=path, override_filesystem=system, delete_checkpoint_on_success=False
+            id_column=self.id_column,
+            checkpoint_path=path,
+            override_filesystem=system,
+            delete_checkpoint_on_success=False,
         )
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +199,10 @@ def _counts(rows: str) -> Counter[tuple[str, str | None]]:
 
 
 def attribute_accuracy(rows: str) -> dict[str, float]:
-    """Share of held-out phantoms (split test) whose attribute was said right; colours as an exact set. Empty for photographs."""
+    """Share of held-out phantoms (split test) whose attribute was said right, colours as an exact set.
+
+    Empty for photographs.
+    """
     names = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
     truths = ["true_asymmetry", "true_border_irregular", "true_colours", "skin_tone"]
     known = (pc.field("split") == "test") & pc.field("true_asymmetry").is_valid()

@@ -28,7 +28,9 @@ def point_metrics(labels: np.ndarray, scores: np.ndarray, groups: list[str]) -> 
     frame = MetricFrame(
         metrics={
             "auc": auc_or_none,
-            "balanced_accuracy": lambda y, s: float(balanced_accuracy_score(y, s >= THRESHOLD)) if len(set(y)) == 2 else None,
+            "balanced_accuracy": lambda y, s: (
+                float(balanced_accuracy_score(y, s >= THRESHOLD)) if len(set(y)) == 2 else None
+            ),
             "sensitivity": lambda y, s: float(recall_score(y, s >= THRESHOLD, zero_division=np.nan)),
             "specificity": lambda y, s: float(recall_score(y, s >= THRESHOLD, pos_label=0, zero_division=np.nan)),
             "images": lambda y, s: len(y),

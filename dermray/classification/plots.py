@@ -8,7 +8,9 @@ from sklearn.metrics import roc_curve
 from dermray.classification.arms import ARMS
 from dermray.evaluation.plots import figure_bytes, new_figure
 
-COLOURS = dict(zip([a.name for a in ARMS], ["#9a9a9a", "#30638e", "#e3a72f", "#d1495b", "#7b4b94", "#2a7f62"], strict=True))
+COLOURS = dict(
+    zip([a.name for a in ARMS], ["#9a9a9a", "#30638e", "#e3a72f", "#d1495b", "#7b4b94", "#2a7f62"], strict=True)
+)
 
 
 def draw(trials: list[dict[str, Any]], images: dict[str, Any], config: Any) -> dict[str, bytes]:
@@ -25,7 +27,9 @@ def _roc(trials: list[dict[str, Any]], labels: np.ndarray) -> bytes:
         curves = [np.interp(grid, *roc_curve(labels, np.array(t["scores"]))[:2]) for t in chosen]
         mean = np.mean([t["auc"] for t in chosen])
         style = "--" if one.control else "-"
-        axis.plot(grid, np.mean(curves, axis=0), style, color=COLOURS[one.name], label=f"{one.name} ({mean:.3f})", lw=1.6)
+        axis.plot(
+            grid, np.mean(curves, axis=0), style, color=COLOURS[one.name], label=f"{one.name} ({mean:.3f})", lw=1.6
+        )
     axis.plot([0, 1], [0, 1], ":", color="#bbbbbb", lw=1)
     axis.set_xlabel("1 - specificity")
     axis.set_ylabel("sensitivity")
@@ -43,10 +47,14 @@ def _arms(trials: list[dict[str, Any]], config: Any) -> bytes:
             axis.plot(range(len(names)), [values[n] for n in names], "-", color="#dddddd", lw=1, zorder=1)
             label = backbone if seed == 0 else None
             colours = [COLOURS[n] for n in names]
-            axis.scatter(range(len(names)), [values[n] for n in names], c=colours, marker=marker, s=26, zorder=2, label=label)
+            axis.scatter(
+                range(len(names)), [values[n] for n in names], c=colours, marker=marker, s=26, zorder=2, label=label
+            )
     means = [np.mean([t["auc"] for t in trials if t["arm"] == n]) for n in names]
     axis.scatter(range(len(names)), means, marker="_", s=900, color="#222222", zorder=3, label="mean of the arm")
-    axis.set_xticks(range(len(names)), [n.replace(" + ", "\n+ ").replace(" labels", "\nlabels") for n in names], fontsize=8)
+    axis.set_xticks(
+        range(len(names)), [n.replace(" + ", "\n+ ").replace(" labels", "\nlabels") for n in names], fontsize=8
+    )
     axis.set_ylabel("AUC on real test images")
     axis.legend(frameon=False, fontsize=8)
     return figure_bytes(figure)

@@ -57,7 +57,9 @@ def run(config: SweepConfig) -> Result:
         build(backbone)
     rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "generate")
     if synthetic.manifest.inputs["rows"] != rows.manifest.key:
-        raise ValueError(f"synthetic={config.synthetic}: drawn by a generator of other rows; its test split is not this one")
+        raise ValueError(
+            f"synthetic={config.synthetic}: drawn by a generator of other rows; its test split is not this one"
+        )
     with manifest.work("sweep", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
         if work.finished:
             return work.finished
@@ -155,7 +157,13 @@ def _trial(config: dict[str, Any], images: dict[str, Any], settings: dict[str, A
     model = train(pixels, labels, backbone, sweep.steps, sweep.batch_size, seed)
     found = scores(model, images["test"])
     metrics = point_metrics(images["test_labels"], found, images["test_tones"])
-    _report(tune, model, backbone, images["test"].shape[-1], metrics | {"scores": found.tolist(), "training_images": len(labels)})
+    _report(
+        tune,
+        model,
+        backbone,
+        images["test"].shape[-1],
+        metrics | {"scores": found.tolist(), "training_images": len(labels)},
+    )
 
 
 def _report(tune: Any, model: Any, backbone: Backbone, size: int, metrics: dict[str, Any]) -> None:
@@ -186,7 +194,11 @@ def _about(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepCo
             {k: v for k, v in trial.items() if k not in left_out} | {"ratio": arm(trial["arm"]).synthetic_ratio}
             for trial in sorted(trials, key=lambda t: (t["backbone"], t["arm"], t["seed"]))
         ],
-        "arms": [_arm_summary(one.name, backbone.name, trials, images, config) for one in ARMS for backbone in config.backbones],
+        "arms": [
+            _arm_summary(one.name, backbone.name, trials, images, config)
+            for one in ARMS
+            for backbone in config.backbones
+        ],
         "verdict": [comparison.as_dict() for comparison in compare(trials)],
         "test_images": len(images["test_labels"]),
         "image_size": int(images["test"].shape[-1]),

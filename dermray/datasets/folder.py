@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 EXTENSIONS = ["jpg", "jpeg", "png"]
-MAPPABLE = (
-    "source_id patient_id lesion_id diagnosis entity malignant modality fitzpatrick age sex site licence".split()
-)
+MAPPABLE = [
+    "source_id",
+    "patient_id",
+    "lesion_id",
+    "diagnosis",
+    "entity",
+    "malignant",
+    "modality",
+    "fitzpatrick",
+    "age",
+    "sex",
+    "site",
+    "licence",
+]
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "malignant"), ("0", "false", "no", "benign")
 
 

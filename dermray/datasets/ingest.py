@@ -18,8 +18,8 @@ from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, conform, sample_id
 
 KEY_COLUMNS = [
-    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "status", "reason",
-    "hash", "thumbnail",
+    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity",
+    "status", "reason", "hash", "thumbnail",
 ]  # fmt: skip
 RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
@@ -133,8 +133,8 @@ def _require_unique_names(rows: list[dict[str, Any]]) -> None:
     counts = Counter((row["source"], row["source_id"]) for row in rows)
     if repeated := [name for name, n in counts.items() if n > 1]:
         raise ValueError(
-            f"{len(repeated)} source ids occur more than once, for example {repeated[0]}: every image needs a name of its "
-            "own within its source; remove the repeated lines or give each source another name"
+            f"{len(repeated)} source ids occur more than once, for example {repeated[0]}: every image needs a name "
+            "of its own within its source; remove the repeated lines or give each source another name"
         )
 
 
@@ -160,7 +160,10 @@ def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None
     system, path = storage.filesystem(raw)
     rows = ray.data.read_parquet(path, filesystem=system)
     done = rows.map_batches(
-        _Join, fn_constructor_args=[assignment], batch_format="pyarrow", batch_size=config.rows_per_block,
+        _Join,
+        fn_constructor_args=[assignment],
+        batch_format="pyarrow",
+        batch_size=config.rows_per_block,
         compute=ray.data.ActorPoolStrategy(size=1),
     )
     to_system, to_path = storage.filesystem(target)

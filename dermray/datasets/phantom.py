@@ -35,7 +35,9 @@ class SourceConfig(Config):
     count: int = Field(2000, ge=1, description="files, spoilt ones included")
     size: int = Field(64, ge=16, le=1024, description="px")
     seed: int = Field(0, ge=0)
-    duplicates: float = Field(0.01, ge=0, le=0.5, description="share of files that repeat the file before, byte for byte")
+    duplicates: float = Field(
+        0.01, ge=0, le=0.5, description="share of files that repeat the file before, byte for byte"
+    )
     broken: float = Field(0.005, ge=0, le=0.5, description="share of files that are empty, cut short or no image")
     bytes_per_block: int = Field(16 << 20, ge=1 << 16)
 

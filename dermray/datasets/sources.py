@@ -33,9 +33,7 @@ def source(name: str) -> Any:
     return import_module(SOURCES[name])
 
 
-def read_table(
-    path: str, row: Callable[[dict[str, Any]], dict[str, Any]], required: list[str]
-) -> "Dataset":
+def read_table(path: str, row: Callable[[dict[str, Any]], dict[str, Any]], required: list[str]) -> "Dataset":
     """Rows of a CSV file through `row`, streamed; every value arrives as a string or None.
 
     Raises:
@@ -50,7 +48,7 @@ def read_table(
         raise FileNotFoundError(f"{path}: no such metadata table; check the source's path")
     with system.open_input_stream(inner) as stream:
         header = stream.read(1 << 16).decode("utf-8-sig", "replace").splitlines()
-    names = next(iter(_csv_rows(header[:1])), [])
+    names: list[str] = next(iter(_csv_rows(header[:1])), [])
     if missing := [name for name in required if name not in names]:
         raise ValueError(f"{path}: columns {missing} are missing; expected {required}, found {names}")
     if len(header) < 2:

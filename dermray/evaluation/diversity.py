@@ -38,6 +38,13 @@ def ms_ssim(images: Tensor, classes: list[str], pairs: int, seed: int) -> dict[s
     a, b = (images[drawn[:, side]].float() / 255 for side in (0, 1))
     betas = tuple(beta / sum(BETAS[:scales]) for beta in BETAS[:scales])
     value = multiscale_structural_similarity_index_measure(
-        a, b, gaussian_kernel=True, sigma=1.5 * kernel / 11, kernel_size=kernel, betas=betas, data_range=1.0, normalize="relu"
+        a,
+        b,
+        gaussian_kernel=True,
+        sigma=1.5 * kernel / 11,
+        kernel_size=kernel,
+        betas=betas,
+        data_range=1.0,
+        normalize="relu",
     )
     return {"ms_ssim": float(value), "pairs": pairs, "scales": scales, "kernel": kernel}

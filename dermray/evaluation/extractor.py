@@ -24,9 +24,7 @@ class Extractor(nn.Module):
     def __init__(self, heads: dict[str, int], width: int = 32) -> None:
         super().__init__()
         self.heads = heads
-        self.features = nn.Sequential(
-            _stage(3, width, 2), _stage(width, 2 * width, 2), _stage(2 * width, FEATURES, 2)
-        )
+        self.features = nn.Sequential(_stage(3, width, 2), _stage(width, 2 * width, 2), _stage(2 * width, FEATURES, 2))
         self.classify = nn.Linear(2 * FEATURES, sum(heads.values()))
 
     def embed(self, images: Tensor) -> Tensor:

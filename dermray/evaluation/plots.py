@@ -49,7 +49,9 @@ def pca(real: Tensor, synthetic: Tensor) -> bytes:
     figure, axis = new_figure(figsize=(5.2, 4.4))
     for name, features, colour in (("real", real, "#30638e"), ("synthetic", synthetic, "#d1495b")):
         points = axes_of_real.transform(features.numpy())
-        axis.scatter(points[:, 0], points[:, 1], s=9, alpha=0.55, label=f"{name} (n = {len(points)})", color=colour, lw=0)
+        axis.scatter(
+            points[:, 0], points[:, 1], s=9, alpha=0.55, label=f"{name} (n = {len(points)})", color=colour, lw=0
+        )
     share = axes_of_real.explained_variance_ratio_
     axis.set_xlabel(f"first component ({share[0]:.0%} of the real variance)")
     axis.set_ylabel(f"second component ({share[1]:.0%})")

@@ -87,11 +87,18 @@ def _evaluate(rows: Result, synthetic: Result, config: EvaluationConfig) -> tupl
     phantoms = held_out["true_asymmetry"].null_count == 0
     metrics: dict[str, Any] = {"images": {"real": len(real), "synthetic": len(fake)}, "image_size": size}
     if phantoms:
-        judge = fit(draw_labelled(2_000_003 + config.seed, config.judge_phantoms, size), PHANTOM_HEADS, config.judge_steps, config.seed)
+        judge = fit(
+            draw_labelled(2_000_003 + config.seed, config.judge_phantoms, size),
+            PHANTOM_HEADS,
+            config.judge_steps,
+            config.seed,
+        )
         metrics |= _attributes(judge, real, held_out, fake, drawn)
     else:
         training = _read(source, usable & (pc.field("split") == "train"), [], config)
-        judge = fit(Labelled(_images(training, size), _label_targets(training)), LABEL_HEADS, config.judge_steps, config.seed)
+        judge = fit(
+            Labelled(_images(training, size), _label_targets(training)), LABEL_HEADS, config.judge_steps, config.seed
+        )
         metrics |= _labels(judge, real, held_out, fake, drawn)
     seen_real, seen_fake = features(judge, real), features(judge, fake)
     metrics["distances"] = compare(seen_real, seen_fake, config.seed).as_dict()
@@ -99,7 +106,10 @@ def _evaluate(rows: Result, synthetic: Result, config: EvaluationConfig) -> tupl
         "real": ms_ssim(real, _classes(held_out), config.pairs, config.seed),
         "synthetic": ms_ssim(fake, _classes(drawn), config.pairs, config.seed),
     }
-    return metrics, {"samples.png": _sample_grid(real, held_out, fake, drawn), "pca.png": plots.pca(seen_real, seen_fake)}
+    return metrics, {
+        "samples.png": _sample_grid(real, held_out, fake, drawn),
+        "pca.png": plots.pca(seen_real, seen_fake),
+    }
 
 
 def _read(source: str, where: Any, columns: list[str], config: EvaluationConfig) -> pa.Table:
@@ -115,21 +125,20 @@ def _images(table: pa.Table, size: int) -> Tensor:
 
 def _attributes(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:
     """What was asked for, read back; and how well the judge reads real phantoms, whose truth is known."""
-    truth = _targets(held_out, *TRUTH_COLUMNS, "skin_tone")
+    truth = _targets(held_out, "true")
     majority = torch.stack([truth[:, i].mode().values for i in range(truth.shape[1])]).expand_as(truth)
     return {
         "judge": "attributes of fresh phantoms",
         "judge_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, real), truth),
         "majority_guess": attribute_accuracy(PHANTOM_HEADS, majority, truth),
-        "attribute_accuracy": attribute_accuracy(
-            PHANTOM_HEADS, predict(judge, fake), _targets(drawn, *SAID_COLUMNS[:3], "skin_tone")
-        ),
+        "attribute_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, fake), _targets(drawn, "said")),
     }
 
 
-def _targets(table: pa.Table, asymmetry: str, border: str, colours: str, tone: str) -> Tensor:
-    """(N, heads) in the order of PHANTOM_HEADS."""
-    columns = [table[name].to_pylist() for name in (asymmetry, border, colours, tone)]
+def _targets(table: pa.Table, source: str) -> Tensor:
+    """(N, heads) in the order of PHANTOM_HEADS, from the columns `true_*` or `said_*`."""
+    names = (f"{source}_asymmetry", f"{source}_border_irregular", f"{source}_colours", "skin_tone")
+    columns = [table[name].to_pylist() for name in names]
     return torch.tensor(
         [
             [

@@ -51,7 +51,7 @@ class Generator(nn.Module):
         raise TypeError(f"{type(self).__name__} does not encode")
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scalar training loss; inside forward, so that DDP and FSDP see it. Noise comes from torch's global generator."""
+        """Scalar loss; inside forward, so that DDP and FSDP see it. Noise comes from torch's global generator."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:

@@ -164,7 +164,8 @@ class Block(nn.Module):
         parts = self.modulation(F.silu(condition))[:, None].chunk(9, -1)
         shifts, scales, gates = parts[:3], parts[3:6], parts[6:]
         normed = [lambda x, i=i: self.norms[i](x) * (1 + scales[i]) + shifts[i] for i in range(3)]
-        x = x + gates[0] * self.self_out(self._attend(*self.qkv(normed[0](x)).chunk(3, -1), None))
+        q, k, v = self.qkv(normed[0](x)).chunk(3, -1)
+        x = x + gates[0] * self.self_out(self._attend(q, k, v, None))
         keys, values = self.key_value(text).chunk(2, -1)
         x = x + gates[1] * self.cross_out(self._attend(self.query(normed[1](x)), keys, values, mask))
         return x + gates[2] * self.feed_forward(normed[2](x))

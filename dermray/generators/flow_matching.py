@@ -4,6 +4,7 @@ Time runs as in diffusers: t = 0 is data, t = 1 is noise, z_t = (1 - t) data + t
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def loss(velocity: Velocity, data: Tensor) -> Tensor:
 def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     """Data from noise by `steps` equal Euler steps."""
     z, times = noise, torch.linspace(1, 0, steps + 1)
-    for now, following in zip(times[:-1], times[1:], strict=True):
+    for now, following in pairwise(times):
         z = z + (following - now) * velocity(z, now.expand(len(z)).to(z.device))
     return z
 

@@ -119,7 +119,10 @@ def build(arguments: AppArguments) -> serve.Application:
         FileNotFoundError: the run lacks a stage.
     """
     run = storage.normalise(arguments.run)
-    train, sweep = manifest.read(storage.join(run, "train"), "train"), manifest.read(storage.join(run, "sweep"), "sweep")
+    train, sweep = (
+        manifest.read(storage.join(run, "train"), "train"),
+        manifest.read(storage.join(run, "sweep"), "sweep"),
+    )
     application: serve.Application = Api.bind(Generation.bind(train.uri), Classification.bind(sweep.uri))  # type: ignore[attr-defined]  # serve.deployment adds bind
     return application
 

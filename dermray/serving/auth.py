@@ -21,7 +21,9 @@ def keys_from_environment() -> list[str]:
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
     if not keys:
-        raise ValueError(f"{KEYS_VARIABLE} is not set: give the API keys that may use this service, separated by commas")
+        raise ValueError(
+            f"{KEYS_VARIABLE} is not set: give the API keys that may use this service, separated by commas"
+        )
     return keys
 
 
@@ -31,7 +33,9 @@ def require_key(keys: Callable[[], list[str]]) -> Callable[[str | None], None]:
     def check(authorization: str | None = Header(None)) -> None:
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given:
-            raise HTTPException(401, "API key missing: send Authorization: Bearer <key>", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "API key missing: send Authorization: Bearer <key>", {"WWW-Authenticate": "Bearer"}
+            )
         # every key is compared, so that the time taken tells nothing about which one came close
         matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys()]
         if not any(matches):

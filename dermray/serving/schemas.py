@@ -13,7 +13,11 @@ class GenerationRequest(BaseModel):
     """One prompt, up to eight images."""
 
     model_config = ConfigDict(extra="forbid")
-    prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."])
+    prompt: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT,
+        examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."],
+    )
     n: int = Field(1, ge=1, le=8, description="images")
     seed: int | None = Field(None, ge=0, lt=1 << 62, description="the same seed and prompt give the same pixels")
     guidance_scale: float = Field(2.0, ge=0, le=20)

@@ -26,7 +26,8 @@ def balanced_plan(captions: list[dict[str, Any]], count: int, seed: int) -> pa.T
     """`count` requests over the cells that have training captions, as even as `count` allows.
 
     Args:
-        captions: rows with caption, sample_id, malignant, skin_tone (None is a cell of its own), diagnosis, entity, modality.
+        captions: rows with caption, sample_id, malignant, skin_tone (None is a cell of its own), diagnosis, entity,
+            modality.
 
     Raises:
         ValueError: no caption with a known label.

@@ -43,7 +43,6 @@ class Lessons:
             self.labels[index],
         )
 
-
     def to(self, device: torch.device) -> "Lessons":
         """The same lessons on another device."""
         return Lessons(*(getattr(self, f.name).to(device) for f in fields(self)))
@@ -113,7 +112,9 @@ class Pupil(nn.Module):
         self.model = model
         width = model.config.vision_config.hidden_size
         self.patch_head = nn.Linear(width, len(COLOURS) + 2)
-        self.image_head = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, 2 + len(COLOURS) + len(SKIN_TONES)))
+        self.image_head = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, 2 + len(COLOURS) + len(SKIN_TONES))
+        )
         self.shape_head = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, 2 * len(COLOURS) + 4))
 
     def forward(self, lessons: Lessons, speak: bool) -> Tensor:

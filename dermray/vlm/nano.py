@@ -54,7 +54,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=448, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=448, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator([PROMPT, *sentences], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="right"
@@ -124,7 +126,9 @@ def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, direct
     model.generation_config.save_pretrained(for_vllm)
     processor.save_pretrained(for_vllm)
     weights = load_file(directory / "model.safetensors")
-    save_file({vllm_name(name): tensor for name, tensor in weights.items()}, for_vllm / "model.safetensors", {"format": "pt"})
+    save_file(
+        {vllm_name(name): tensor for name, tensor in weights.items()}, for_vllm / "model.safetensors", {"format": "pt"}
+    )
 
 
 def vllm_name(name: str) -> str:

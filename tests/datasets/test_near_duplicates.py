@@ -31,7 +31,9 @@ def test_recompressed_and_resized_photographs_are_found_and_others_are_not(share
 
 def test_known_duplicate_pairs_of_the_archive(shared: Path) -> None:
     folder = shared / "isic_uda1" / "images"
-    names = [n for n in ("ISIC_0000279", "ISIC_0000280", "ISIC_0000477", "ISIC_0000512") if (folder / f"{n}.jpg").exists()]
+    names = [
+        n for n in ("ISIC_0000279", "ISIC_0000280", "ISIC_0000477", "ISIC_0000512") if (folder / f"{n}.jpg").exists()
+    ]
     images = [Image.open(folder / f"{n}.jpg").convert("RGB") for n in names]
     assert len(found(images)) == len(names) // 2 > 0
 

@@ -59,7 +59,9 @@ def test_symmetric_lesions_look_the_same_turned_by_half() -> None:
         centred = np.roll(mask, shift, (0, 1))
         return float((centred != np.rot90(centred, 2)).mean())
 
-    base = dict(border_irregular=False, colours=("red", "black"), skin_tone="A", hair=False, ruler=False, vignette=False)
+    base = dict(
+        border_irregular=False, colours=("red", "black"), skin_tone="A", hair=False, ruler=False, vignette=False
+    )
     symmetric = np.mean([difference(Truth(asymmetry=False, **base), s) for s in range(40)])  # type: ignore[arg-type]  # mixed values
     asymmetric = np.mean([difference(Truth(asymmetry=True, **base), s) for s in range(40)])  # type: ignore[arg-type]  # mixed values
     assert symmetric < 0.5 * asymmetric

@@ -85,8 +85,8 @@ def test_tables_that_lack_columns_or_rows_are_refused_before_ray_starts(tmp_path
 
 
 def test_folder_mapping() -> None:
-    config = folder.SourceConfig(path="/d", name="clinic", columns={"diagnosis": "dx", "fitzpatrick": "fst", "patient_id": "p"},
-                                 table="t.csv", malignant_classes=["mel"])  # fmt: skip
+    columns = {"diagnosis": "dx", "fitzpatrick": "fst", "patient_id": "p"}
+    config = folder.SourceConfig(path="/d", name="clinic", columns=columns, table="t.csv", malignant_classes=["mel"])
     row = folder.to_row({"image": "a.jpg", "dx": "mel", "fst": "5", "p": "7"}, config)
     expected = {"malignant": True, "entity": "mel", "skin_tone": "C", "patient_id": "clinic/7", "uri": "/d/a.jpg"}
     assert row.items() >= expected.items()

@@ -43,8 +43,9 @@ def test_padding_changes_nothing(model: DermDiT) -> None:
     short = model._read(tokens[:, :8], mask[:, :8], kept)
     unmasked_tail = tokens.clone()
     unmasked_tail[:, 20:] = 3  # rubbish behind the mask
-    both_tokens, both_mask = torch.cat([unmasked_tail, model.words.encode(CAPTIONS[:1])[0]]), torch.cat(
-        [mask, model.words.encode(CAPTIONS[:1])[1]]
+    both_tokens, both_mask = (
+        torch.cat([unmasked_tail, model.words.encode(CAPTIONS[:1])[0]]),
+        torch.cat([mask, model.words.encode(CAPTIONS[:1])[1]]),
     )
     longer = model._read(both_tokens, both_mask, torch.zeros(2, dtype=torch.bool))
     alone = model.velocity(z, t, *short)

@@ -20,7 +20,9 @@ from dermray.training.encode import INDEX, _Shard
     workers=st.sampled_from([1, 2, 4]),
     batch=st.sampled_from([4, 8, 32]),
 )
-def test_every_image_once_an_epoch_whatever_the_number_of_workers(count: int, seed: int, workers: int, batch: int) -> None:
+def test_every_image_once_an_epoch_whatever_the_number_of_workers(
+    count: int, seed: int, workers: int, batch: int
+) -> None:
     steps = -(-3 * count // batch)
     drawn = np.concatenate(
         [

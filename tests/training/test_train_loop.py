@@ -78,10 +78,7 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, 
     whole = fit(LineTask(), CONFIG, str(tmp_path / "whole"))
     assert whole["resumed_from"] == 0
     killed = tmp_path / "killed"
-    script = (
-        "from tests.training.test_train_loop import *\n"
-        f"fit(LineTask(pause=0.15), CONFIG, {str(killed)!r})\n"
-    )
+    script = f"from tests.training.test_train_loop import *\nfit(LineTask(pause=0.15), CONFIG, {str(killed)!r})\n"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, env=environment,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -100,7 +97,9 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, 
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoint(local_ray: None, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoint(
+    local_ray: None, tmp_path: Path
+) -> None:
     config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8})
     with pytest.raises(TrainingFailed, match="loss is nan at step 12 on samples samples of step 12 on rank 0"):
         fit(LineTask(bad_from=12), config, str(tmp_path))

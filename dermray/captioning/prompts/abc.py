@@ -1,4 +1,4 @@
-"""DermaFlux's instruction, without the label: a label in the instruction leaks into the caption (paper 002, section 3.2)."""
+"""DermaFlux's instruction (paper 002) without the label, which would leak into the caption."""
 
 PROMPT = (
     "This is an image containing a lesion. "

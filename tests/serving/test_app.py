@@ -1,0 +1,24 @@
+import socket
+
+import pytest
+
+from dermray.serving.app import api, require_free_port
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} on 127.0.0.1: Address already in use; choose another"):
+            require_free_port("127.0.0.1", port)
+
+
+def test_every_endpoint_but_health_asks_for_a_key() -> None:
+    """In the OpenAPI document as well as in the routes: Serve copies both."""
+    paths = api.openapi()["paths"]
+    assert set(paths) == {"/healthz", "/v1/models", "/v1/images/generations", "/v1/classifications"}
+    for path, methods in paths.items():
+        for operation in methods.values():
+            names = [p["name"] for p in operation.get("parameters", [])]
+            assert ("authorization" in names) == (path != "/healthz")

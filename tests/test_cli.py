@@ -1,0 +1,57 @@
+"""What a user sees who got something wrong: a message, an exit code, nothing half-written."""
+
+from pathlib import Path
+
+import pytest
+
+from dermray import cli
+from dermray.cli import plain_cause
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as error:
+        cli.main(list(arguments))
+    return int(error.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "--config", "train/dermdit_nano", "loop.steps=0"], 2, "loop.steps=0: Input should be greater"),
+        (["train", "--config", "nothing"], 2, "preset 'nothing' not found"),
+        (["train", "--config", "missing.yaml"], 2, "missing.yaml: no such file"),
+        (["run", "--config", "pipeline/smoke", "train.familly=x"], 2, "familly='x': unknown key"),
+        (["run", "--config", "pipeline/smoke", "sweeep.x=1"], 2, "sweeep={'x': 1}: unknown key; there are: output"),
+    ],
+)
+def test_configs_are_checked_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    found, text = fails(capsys, *arguments)
+    assert found == code and message in text
+
+
+def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = f"rows={tmp_path}/nowhere"
+    for stage, preset in (("caption", "nano"), ("train", "dermdit_nano"), ("evaluate", "nano"), ("sweep", "nano")):
+        code, text = fails(capsys, stage, "--config", f"{stage}/{preset}", rows, f"output={tmp_path}/{stage}")
+        assert code == 1 and "does not exist; run the" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = ["train", "--config", "train/dermdit_nano", f"output={tmp_path}/t"]
+    assert fails(capsys, *base, "family=gan")[1].startswith("dermray: family='gan': expected one of ['dermdit']")
+    assert "image_size=33" in fails(capsys, *base, "model.image_size=33")[1]
+
+
+def test_serving_an_unfinished_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, text = fails(capsys, "serve", "--run", str(tmp_path))
+    assert code == 1 and "run the sweep stage first" in text
+
+
+def test_errors_of_workers_are_unwrapped() -> None:
+    class RayTaskError(Exception):
+        cause = ValueError("the real reason")
+
+    assert str(plain_cause(RayTaskError("frames and frames"))) == "the real reason"

@@ -85,9 +85,11 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def run_cli(*arguments: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """`dermray ...` as a user types it."""
     command = [sys.executable, "-m", "dermray.cli", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env=os.environ | environment, check=False
+        command, capture_output=True, text=True, timeout=timeout, env=os.environ | (environment or {}), check=False
     )

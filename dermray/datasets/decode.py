@@ -28,7 +28,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if image.width * image.height > max_pixels:
             raise BadImage(f"{image.width} x {image.height} px: more than {max_pixels} pixels")
         return image.convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {max_pixels} pixels") from None
+    except UnidentifiedImageError:
         raise BadImage("not a JPEG or PNG image") from None
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, BadImage):

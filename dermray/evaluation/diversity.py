@@ -13,7 +13,7 @@ BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003
 def scales_and_kernel(size: int) -> tuple[int, int]:
     """As many of the five scales as `size` px allow with a kernel of 11, or of 5 on the smallest images."""
     kernel = 11 if size > 22 * 2 else 5
-    scales = max(n for n in range(1, 6) if size > (kernel - 1) * 2 ** (n - 1))
+    scales = max(n for n in range(1, 6) if size // max(1, n - 1) ** 2 >= kernel)  # torchmetrics' own bound
     return scales, kernel
 
 
@@ -33,7 +33,8 @@ def ms_ssim(images: Tensor, classes: list[str], pairs: int, seed: int) -> dict[s
     groups = [group for _, group in sorted(members.items()) if len(group) > 1]
     if not groups:
         raise ValueError("no class has two images: diversity needs pairs")
-    drawn = torch.tensor([rng.choice(groups[i % len(groups)], 2, replace=False) for i in range(pairs)])
+    pairs_drawn = [rng.choice(groups[i % len(groups)], 2, replace=False) for i in range(pairs)]
+    drawn = torch.from_numpy(np.stack(pairs_drawn))
     scales, kernel = scales_and_kernel(images.shape[-1])
     a, b = (images[drawn[:, side]].float() / 255 for side in (0, 1))
     betas = tuple(beta / sum(BETAS[:scales]) for beta in BETAS[:scales])

@@ -24,6 +24,6 @@ def test_large_images_use_the_published_settings() -> None:
 def test_equal_images_are_not_diverse_and_pairs_stay_within_a_class() -> None:
     dark, light = torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.full((3, 3, 32, 32), 255, dtype=torch.uint8)
     found = ms_ssim(torch.cat([dark, light]), ["dark"] * 3 + ["light"] * 3, 20, 0)
-    assert found["ms_ssim"] == pytest.approx(1, abs=1e-4)
+    assert found["ms_ssim"] == pytest.approx(1, abs=1e-3)
     with pytest.raises(ValueError, match="no class has two images"):
         ms_ssim(dark[:2], ["a", "b"], 5, 0)

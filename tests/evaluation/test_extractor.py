@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from dermray.evaluation.extractor import (
@@ -29,8 +30,8 @@ def test_colours_ask_for_the_exact_set_and_unknown_rows_are_left_out() -> None:
     wanted[2] = MISSING
     wanted[2, 0] = 1
     found = attribute_accuracy(PHANTOM_HEADS, said, wanted)
-    assert found["colours"] == 0.5 and found["asymmetry"] == 2 / 3 and found["skin_tone"] == 1
-    assert found["mean"] == (0.5 + 2 / 3 + 1 + 1) / 4
+    assert found["colours"] == 0.5 and found["asymmetry"] == pytest.approx(2 / 3) and found["skin_tone"] == 1
+    assert found["mean"] == pytest.approx((0.5 + 2 / 3 + 1 + 1) / 4)
 
 
 def test_missing_labels_give_no_loss() -> None:

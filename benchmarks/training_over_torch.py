@@ -1,0 +1,74 @@
+"""Steady samples/s of our Ray Train loop, one worker, over a bare torch loop: same model, batch, optimiser, one thread.
+
+    python -m benchmarks.training_over_torch runs/quickstart
+
+The bare loop has pixels and captions in memory and does forward, backward, clipping and AdamW: no EMA, no
+checkpoint, no data order. Both run one after the other, twice, in the order ours, bare, bare, ours.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+
+from dermray import manifest
+from dermray.config import load, preset
+from dermray.generators.base import family
+from dermray.training.batches import EncodedImages
+from dermray.training.run import TrainConfig, run, turn
+
+STEPS, SKIPPED, BATCH = 120, 20, 32
+
+
+def bare(train_result: str) -> float:
+    """Samples/s of a plain loop in this process."""
+    torch.set_num_threads(1)
+    result = manifest.read(train_result, "train")
+    images = EncodedImages(f"{result.data}/encoded")
+    everything = np.arange(len(images))
+    pixels, captions = images.pixels(everything), images.captions(everything)
+    cls = family(result.manifest.config["family"])
+    model = cls.from_captions(cls.Config(**result.manifest.config["model"]), captions)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    started = 0.0
+    for step in range(STEPS):
+        if step == SKIPPED:
+            started = time.perf_counter()
+        index = torch.randint(len(pixels), (BATCH,))
+        loss = model(model.encode(turn(pixels[index]), [captions[i] for i in index]))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return (STEPS - SKIPPED) * BATCH / (time.perf_counter() - started)
+
+
+def ours(quickstart: str) -> float:
+    """Samples/s that the train stage reports, its start left out."""
+    with tempfile.TemporaryDirectory() as directory:
+        overrides = [f"output={directory}/train", f"rows={quickstart}/caption", "loop.workers=1", f"loop.steps={STEPS}",
+                     f"loop.batch_size={BATCH}", "loop.checkpoint_every=1000"]  # fmt: skip
+        result = run(load(TrainConfig, preset("train/dermdit_nano"), overrides))
+        return float(result.manifest.metrics["training"]["samples_per_second"])
+
+
+def main(quickstart: str) -> None:
+    """Print both rates and their ratio."""
+    rates: dict[str, list[float]] = {"ours": [], "bare": []}
+    for name in ("ours", "bare", "bare", "ours"):
+        command = [sys.executable, "-m", "benchmarks.training_over_torch", quickstart, name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rates[name].append(float(done.stdout.split()[-1]))
+    mean = {name: sum(values) / len(values) for name, values in rates.items()}
+    shown = {name: [round(v, 1) for v in values] for name, values in rates.items()}
+    print(f"samples/s, two runs each: {shown}\nratio ours / bare torch loop: {mean['ours'] / mean['bare']:.3f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(ours(sys.argv[1]) if sys.argv[2] == "ours" else bare(f"{sys.argv[1]}/train"))
+    else:
+        main(sys.argv[1])

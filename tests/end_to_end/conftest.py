@@ -1,0 +1,50 @@
+"""The quickstart at full size, killed once on the way: its models serve every end-to-end test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Quickstart:
+    """A finished run, and what its second start printed."""
+
+    def __init__(self, directory: Path, output: str) -> None:
+        self.directory, self.output = directory, output
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
+    """`dermray quickstart`, killed with SIGKILL while the generator trains, then started again."""
+    directory = tmp_path_factory.mktemp("run") / "quickstart"
+    command = [sys.executable, "-m", "dermray.cli", "quickstart", f"output={directory}"]
+    log = directory.parent / "first.log"
+    with log.open("w") as file:
+        first = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        wait_for(lambda: list(directory.glob("train/data-*/run/checkpoint_*")) or first.poll() is not None, 900)
+        assert first.poll() is None, log.read_text()
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
+    print(second.stdout)
+    return Quickstart(directory, second.stdout)
+
+
+def wait_for(condition: object, seconds: float) -> None:
+    """Until `condition()` holds.
+
+    Raises:
+        TimeoutError: it never did.
+    """
+    deadline = time.time() + seconds
+    while not condition():  # type: ignore[operator]  # any callable
+        if time.time() > deadline:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(0.5)

@@ -1,0 +1,176 @@
+"""What goes wrong on real machines: a clear message, an exit code, nothing half-written."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dermray import manifest
+from dermray.captioning import run as captioning
+from dermray.cli import plain_cause
+from dermray.config import validate
+from dermray.datasets import ingest
+from dermray.datasets.phantom import SourceConfig, phantom_row
+from dermray.manifest import Result
+from dermray.synthesis import run as synthesis
+from dermray.training import run as training
+from tests.conftest import run_cli
+from tests.end_to_end.conftest import Quickstart
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def ingest_folder(folder: Path, output: Path, **settings: Any) -> Result:
+    source = {"source": "folder", "path": str(folder), "malignant_classes": ["mel"]}
+    return ingest.run(validate(ingest.IngestConfig, {"output": str(output), "sources": [source]} | settings))
+
+
+def image_folder(folder: Path, benign: int = 12, malignant: int = 12) -> Path:
+    """Class folders of phantoms."""
+    for name, count, first in (("nv", benign, 0), ("mel", malignant, 100)):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            row = phantom_row(first + i, SourceConfig(count=200, duplicates=0, broken=0))
+            (folder / name / f"{i}.png").write_bytes(row["image"])
+    return folder
+
+
+def test_broken_files_become_rows_with_a_reason(local_ray: None, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "in")
+    good = (folder / "nv" / "0.png").read_bytes()
+    (folder / "nv" / "empty.png").write_bytes(b"")
+    (folder / "nv" / "cut.png").write_bytes(good[: len(good) // 2])
+    (folder / "nv" / "text.jpg").write_text("I am no image")
+    (folder / "nv" / "copy.png").write_bytes(good)
+    rows = ingest_folder(folder, tmp_path / "out").manifest.rows
+    assert (rows.rows_in, rows.ok, rows.rejected, rows.failed) == (28, 24, 4, 0)
+    assert rows.reasons == {
+        "rejected: empty file": 1,
+        "rejected: truncated or damaged image": 1,
+        "rejected: not a JPEG or PNG image": 1,
+        "rejected: exact duplicate of an earlier file": 1,
+    }
+
+
+def test_a_table_that_names_missing_files(local_ray: None, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "in")
+    lines = [f"{name}/{i}.png,{name}" for name in ("nv", "mel") for i in range(12)]
+    (folder / "t.csv").write_text("image,dx\n" + "\n".join([*lines, "nv/gone.png,nv"]) + "\n")
+    source = {"source": "folder", "path": str(folder), "table": "t.csv", "columns": {"diagnosis": "dx"},
+              "malignant_classes": ["mel"]}  # fmt: skip
+    config = validate(ingest.IngestConfig, {"output": str(tmp_path / "out"), "sources": [source]})
+    rows = ingest.run(config).manifest.rows
+    assert (rows.ok, rows.failed, rows.reasons) == (24, 1, {"failed: image file missing": 1})
+
+
+def test_same_image_under_two_labels_is_used_under_neither(local_ray: None, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "in")
+    (folder / "mel" / "same.png").write_bytes((folder / "nv" / "0.png").read_bytes())
+    rows = ingest_folder(folder, tmp_path / "out").manifest.rows
+    assert rows.reasons == {"rejected: same image under conflicting labels": 2}
+
+
+def message_of(call: Any) -> str:
+    with pytest.raises(Exception) as error:  # noqa: PT011  # what the command line makes of it is what counts
+        call()
+    return str(plain_cause(error.value))
+
+
+def test_empty_folder_one_patient_and_no_usable_image(local_ray: None, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "nv").mkdir(parents=True)
+    assert "no image found" in message_of(lambda: ingest_folder(tmp_path / "empty", tmp_path / "o1"))
+    lonely = image_folder(tmp_path / "lonely", malignant=1)
+    assert "class 'malignant' has 1 independent patient" in message_of(lambda: ingest_folder(lonely, tmp_path / "o2"))
+    (tmp_path / "bad" / "nv").mkdir(parents=True)
+    (tmp_path / "bad" / "nv" / "x.png").write_text("no")
+    assert "none of 1 rows is usable" in message_of(lambda: ingest_folder(tmp_path / "bad", tmp_path / "o3"))
+    for name in ("o1", "o2", "o3"):
+        assert not (tmp_path / name / "manifest.json").exists()
+
+
+def test_missing_path_and_credentials_end_with_a_message(tmp_path: Path) -> None:
+    sources = f"sources=[{{source: ham10000, path: {tmp_path}/none}}]"
+    done = run_cli("ingest", "--config", "ingest/phantom", sources, f"output={tmp_path}/o")
+    assert done.returncode == 1 and "no such metadata table; check the source's path" in done.stderr
+    assert "Traceback" not in done.stderr
+    nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_CONFIG_FILE": "/none",
+               "AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+    done = run_cli("ingest", "--config", "ingest/phantom", "output=s3://bucket/o", environment=nothing)
+    assert done.returncode == 1 and "set AWS_ACCESS_KEY_ID" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is a fake that says nothing: this is about what becomes of its answers."""
+
+    def silent(rows: Any, model: str, config: Any) -> Any:
+        return rows.map(lambda row: row | {"generated_text": "", "num_generated_tokens": 0, "__inference_error__": ""})
+
+    monkeypatch.setattr(captioning, "answer", silent)
+    source = {"source": "phantom", "count": 60}
+    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}
+    text = message_of(lambda: captioning.run(validate(captioning.CaptionConfig, config)))
+    assert "no caption out of" in text and "empty answer" in text and "another captioner" in text
+    assert not (tmp_path / "caption" / "manifest.json").exists()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    place = tmp_path / "full"
+    place.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=False).returncode
+    ):
+        pytest.skip("mounting a small tmpfs needs root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_disk_full_in_training(local_ray: None, quickstart: Quickstart, full_disk: Path) -> None:
+    config = {
+        "output": f"{full_disk}/train",
+        "rows": f"{quickstart.directory}/caption",
+        "model": {"image_size": 32},
+        "loop": {"steps": 5, "batch_size": 4},
+    }
+    text = message_of(lambda: training.run(validate(training.TrainConfig, config)))
+    assert "No space left on device" in text
+    assert not (full_disk / "train" / "manifest.json").exists()
+
+
+def test_disk_full_in_synthesis(local_ray: None, quickstart: Quickstart, full_disk: Path) -> None:
+    filling = full_disk / "filling"
+    filling.write_bytes(b"0" * (2 << 20) + b"0" * (900 << 10))
+    config = {
+        "output": f"{full_disk}/generate",
+        "rows": f"{quickstart.directory}/caption",
+        "generator": f"{quickstart.directory}/train",
+        "count": 60,
+        "sampling_steps": 2,
+    }
+    text = message_of(lambda: synthesis.run(validate(synthesis.SynthesisConfig, config)))
+    assert "No space left on device" in text
+    assert not (full_disk / "generate" / "manifest.json").exists()
+    filling.unlink()
+    result = synthesis.run(validate(synthesis.SynthesisConfig, config))
+    assert manifest.read(result.uri).manifest.rows.rows_in == 60, "the same command goes on once there is room"
+
+
+def test_rows_of_another_run_are_refused(local_ray: None, quickstart: Quickstart, tmp_path: Path) -> None:
+    source = {"source": "phantom", "count": 60, "seed": 9}
+    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    done = run_cli("generate", "--config", "generate/nano", f"generator={quickstart.directory}/train",
+                   f"rows={tmp_path}/ingest", f"output={tmp_path}/g")  # fmt: skip
+    assert done.returncode == 1 and "result of stage 'ingest', expected one of 'caption'" in done.stderr
+
+
+def test_a_tiny_image_is_kept_with_its_size(local_ray: None, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "in")
+    Image.new("RGB", (3, 2), (9, 9, 9)).save(folder / "nv" / "tiny.png")
+    assert ingest_folder(folder, tmp_path / "out").manifest.rows.ok == 25

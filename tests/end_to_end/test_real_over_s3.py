@@ -1,0 +1,50 @@
+"""A cut of the real preset, a few steps a stage, with everything it writes in S3."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+from dermray import manifest, storage
+from dermray.datasets.ingest import read_columns
+from tests.conftest import run_cli
+from tests.end_to_end.conftest import Quickstart
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_real_photographs_from_image_to_report_in_s3(
+    shared: Path, bucket: str, quickstart: Quickstart, tmp_path: Path
+) -> None:
+    run, cache = f"{bucket}/real", {"DERMRAY_CACHE": str(tmp_path)}
+    cut = [
+        f"output={run}",
+        f"ingest.sources=[{{source: ham10000, path: {shared}/ham10000_nc_subset}},"
+        f"{{source: pad_ufes_20, path: {shared}/pad_ufes_20_subset, extension: .jpg}}]",
+        "captioner=null",
+        f"caption.captioner={quickstart.directory}/captioner",
+        "train.loop.steps=10",
+        "train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
+        "generate={count: 40, sampling_steps: 2, gate_quantile: 0.0}",
+        "evaluate={judge_steps: 10, pairs: 10}",
+        "sweep={real_images: 16, seeds: 2, steps: 10, backbones: [{name: test_resnet, learning_rate: 6.0e-3}]}",
+    ]
+    done = run_cli("run", "--config", "pipeline/real_nano", *cut, timeout=900, environment=cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary: dict[str, Any] = json.loads(storage.read_bytes(f"{run}/summary.json"))
+    assert summary["stages"]["ingest"]["rows_in"] == 501
+    assert summary["captioning"]["attribute_accuracy"] == {}, "photographs have no drawn truth"
+    page = storage.read_bytes(f"{run}/report.html").decode()
+    assert "CC-BY-4.0, CC-BY-NC-4.0" in page and "knows nothing of photographs" in page
+
+    rows = f"{manifest.read(f'{run}/caption').data}/rows"
+    table = read_columns(rows, ["source", "skin_tone", "caption", "modality"], pc.field("status") == "ok").to_pylist()
+    assert {r["source"] for r in table} == {"ham10000", "pad_ufes_20"}
+    assert all(r["skin_tone"] is None for r in table if r["source"] == "ham10000"), "unknown stays unknown"
+    assert any("melanoma, dermoscopic" in r["caption"] for r in table)
+    licences = read_columns(f"{manifest.read(f'{run}/generate').data}/rows", ["licence"])["licence"]
+    assert set(licences.to_pylist()) == {"CC-BY-4.0 AND CC-BY-NC-4.0"}
+    again = run_cli("run", "--config", "pipeline/real_nano", *cut, environment=cache)
+    assert again.stdout.count("already done") == 6

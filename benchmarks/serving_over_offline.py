@@ -31,7 +31,7 @@ def offline(run: str, images: list[bytes]) -> float:
     from dermray.serving.classification import Classification
 
     torch.set_num_threads(1)
-    model = Classification.func_or_class(f"{run}/sweep")
+    model = Classification.func_or_class(f"{run}/sweep")  # type: ignore[attr-defined]  # serve.deployment adds it
     started = time.perf_counter()
     for first in range(0, len(images), 64):
         batch = [square(decode(image), model.size) for image in images[first : first + 64]]

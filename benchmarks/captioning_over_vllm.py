@@ -67,7 +67,7 @@ def main(quickstart: str) -> None:
         raw = float(done.stdout.split()[-1])
     ours = (many - few) / (many_seconds - few_seconds)
     print(
-        f"stage: {few} rows in {few_seconds:.1f} s, {many} rows in {many_seconds:.1f} s: {ours:.1f} captions/s at steady state"
+        f"stage: {few} rows in {few_seconds:.1f} s, {many} rows in {many_seconds:.1f} s, steady {ours:.1f} captions/s"
     )
     print(f"raw vllm.LLM.chat: {raw:.1f} captions/s\nratio stage / raw: {ours / raw:.3f}")
 

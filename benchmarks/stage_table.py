@@ -23,8 +23,11 @@ def main(run: str) -> None:
     captions, generation = summary["captioning"]["attribute_accuracy"], summary["generation"]
     if captions:
         print(f"Captions: mean attribute accuracy {captions['mean']:.3f} on {captions['images']} held-out images.")
-    print(f"Generator: mean attribute accuracy {generation['attribute_accuracy']['mean']:.3f}, Frechet distance "
-          f"{generation['frechet_distance'] / generation['frechet_floor']:.1f} times the real-vs-real floor.")  # fmt: skip
+    accuracy, times = (
+        generation["attribute_accuracy"]["mean"],
+        generation["frechet_distance"] / generation["frechet_floor"],
+    )
+    print(f"Generator: mean attribute accuracy {accuracy:.3f}, Frechet distance {times:.1f} times the floor.")
     for verdict in summary["verdict"]:
         outcome = "came out" if verdict["came_out"] else "NOT shown"
         interval = f"95% interval {verdict['low']:+.3f} to {verdict['high']:+.3f}"

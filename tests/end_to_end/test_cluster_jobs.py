@@ -117,8 +117,9 @@ def test_all_stages_as_submitted_jobs(
 
 def test_a_failing_job_says_why_and_fails(cluster: Cluster, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{cluster.dashboard}"
-    done = cluster.ray("ray", "job", "submit", "--address", address, "--working-dir", ".", "--", "python",
-                       "jobs/train.py", "--config", "train/dermdit_nano", "output=runs/x", f"rows={tmp_path}")  # fmt: skip
+    done = cluster.ray("ray", "job", "submit", "--address", address, "--working-dir", ".", "--",
+                       "python", "jobs/train.py", "--config", "train/dermdit_nano", "output=runs/x",
+                       f"rows={tmp_path}")  # fmt: skip
     assert done.returncode != 0
     assert "no finished result" in done.stdout + done.stderr
 

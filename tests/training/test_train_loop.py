@@ -80,15 +80,17 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, 
     killed = tmp_path / "killed"
     script = f"from tests.training.test_train_loop import *\nfit(LineTask(pause=0.15), CONFIG, {str(killed)!r})\n"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    log = (tmp_path / "log").open("w")
     process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.time() + 120
+                               stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+    deadline = time.time() + 240
     while time.time() < deadline and len(list(killed.glob("run/checkpoint_*"))) < 2:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(2)  # its workers notice that their raylet is gone
     assert not (killed / "model").exists(), "it was killed before it ended"
+    assert list(killed.glob("run/checkpoint_*")), (tmp_path / "log").read_text()
     resumed = fit(LineTask(), CONFIG, str(killed))
     assert resumed["resumed_from"] >= 5
     for name, tensor in weights(tmp_path / "whole").items():

@@ -9,11 +9,13 @@ from typing import Any
 # offer more logical ones than it has, or pipelines wait for ever.
 MINIMUM_LOGICAL_CPUS = 8
 
-WORKER_ENVIRONMENT = {
-    "TOKENIZERS_PARALLELISM": "false",
+ENGINE_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; the nano model needs a fraction of it
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
+}
+WORKER_ENVIRONMENT = ENGINE_ENVIRONMENT | {
+    "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_DEDUP_LOGS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions

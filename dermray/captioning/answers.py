@@ -58,7 +58,7 @@ def unusable(answer: str, finish_reason: str | None) -> str | None:
     if not words:
         return "empty answer"
     if finish_reason == "length":
-        return f"truncated after {len(words)} words"
+        return "truncated answer"
     if re.match(r"(?i)\s*(i'?m sorry|i can(?:no|')t|as an ai)", answer):
         return "refusal"
     trigrams = list(zip(words, words[1:], words[2:], strict=False))

@@ -40,7 +40,7 @@ def test_answers_in_other_words(answer: str, expected: tuple[bool | None, bool |
     [
         ("", "stop", "empty"),
         ("   ", "stop", "empty"),
-        ("asymmetric lesion, red", "length", "truncated after 3 words"),
+        ("asymmetric lesion, red", "length", "truncated answer"),
         ("I'm sorry, I cannot help with medical images.", "stop", "refusal"),
         ("asymmetric red and red and red and red and red and red and red and red and red", "stop", "repetition"),
         ("A nice picture.", "stop", "no ABC attribute"),

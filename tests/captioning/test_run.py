@@ -21,7 +21,7 @@ def prepared(**answer: Any) -> dict[str, Any]:
     [
         ({"generated_text": "asymmetric lesion, red."}, "ok", None),
         ({"generated_text": ""}, "rejected", "empty answer"),
-        ({"generated_text": "asymmetric", "num_generated_tokens": 48}, "rejected", "truncated after 1 words"),
+        ({"generated_text": "asymmetric", "num_generated_tokens": 48}, "rejected", "truncated answer"),
         (
             {"generated_text": "", "__inference_error__": "ValueError: too long"},
             "failed",

@@ -15,13 +15,25 @@ ROOT = Path(__file__).parent.parent.parent
 class Quickstart:
     """A finished run, and what its second start printed."""
 
-    def __init__(self, directory: Path, output: str) -> None:
-        self.directory, self.output = directory, output
+    def __init__(self, directory: Path, output: str | None) -> None:
+        self.directory, self._output = directory, output
+
+    @property
+    def output(self) -> str:
+        """What the second start printed."""
+        if self._output is None:
+            pytest.skip("DERMRAY_TEST_RUN names a finished run: it was not killed on the way")
+        return self._output
 
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
-    """`dermray quickstart`, killed with SIGKILL while the generator trains, then started again."""
+    """`dermray quickstart`, killed with SIGKILL while the generator trains, then started again.
+
+    While working on other tests, DERMRAY_TEST_RUN may name a finished run instead.
+    """
+    if os.environ.get("DERMRAY_TEST_RUN"):
+        return Quickstart(Path(os.environ["DERMRAY_TEST_RUN"]).resolve(), None)
     directory = tmp_path_factory.mktemp("run") / "quickstart"
     command = [sys.executable, "-m", "dermray.cli", "quickstart", f"output={directory}"]
     log = directory.parent / "first.log"

@@ -1,6 +1,7 @@
 """`dermray <stage> --config <file or preset> [key=value ...]`: fills a config, calls run."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,10 @@ def _say(message: object, code: int) -> int:
 
 def plain_cause(error: BaseException) -> BaseException:
     """What went wrong in a worker, out of the wrappings that Ray puts around it."""
+    if "UserCodeException" in type(error).__name__:  # Ray Data keeps the cause as text alone, innermost first
+        first = re.search(r"^(?:\w+\.)*\w*(?:Error|Exception|Taken|Failed): (.+)$", str(error), re.MULTILINE)
+        if first:
+            return RuntimeError(first.group(1))
     inner = getattr(error, "cause", None) or (error.__cause__ if type(error).__module__.startswith("ray.") else None)
     return plain_cause(inner) if isinstance(inner, BaseException) and inner is not error else error
 

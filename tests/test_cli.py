@@ -55,3 +55,16 @@ def test_errors_of_workers_are_unwrapped() -> None:
         cause = ValueError("the real reason")
 
     assert str(plain_cause(RayTaskError("frames and frames"))) == "the real reason"
+
+
+def test_errors_of_ray_data_are_unwrapped_from_their_text() -> None:
+    text = """ray::MapBatches(f)()
+  File "x.py", line 5, in f
+    raise OSError(28, "No space left on device")
+OSError: [Errno 28] No space left on device
+
+The above exception was the direct cause of the following exception:
+
+ray.exceptions.UserCodeException: UDF failed to process a data block."""
+    wrapped = type("RayTaskError(UserCodeException)", (Exception,), {})(text)
+    assert str(plain_cause(wrapped)) == "[Errno 28] No space left on device"

@@ -88,11 +88,12 @@ def _caption(source: str, target: str, checkpoint: str, model: str, name: str, c
 
     connect()
     import ray.data
+    from ray.data.expressions import col
 
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
     with resumable("sample_id", checkpoint):
-        rows = ray.data.read_parquet(path, filesystem=system, filter=pc.field("status") == "ok")
+        rows = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
         asked = rows.map_batches(_Prepare(config.prompt_set), batch_format="pyarrow", batch_size=None)
         done = answer(asked, model, config.engine).map_batches(

@@ -46,7 +46,8 @@ def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
         raise ValueError(f"fractions={shares}: expected shares of train, val and test that add up to 1")
     _require_groups(strata, groups, sum(share > 0 for share in shares))
     folds = np.empty(len(strata), np.int64)
-    splitter = StratifiedGroupKFold(n_splits=min(FOLDS, len(set(groups.tolist()))), shuffle=True, random_state=seed)
+    folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])
+    splitter = StratifiedGroupKFold(n_splits=min(FOLDS, folds_possible), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # judged by _require_groups
         for fold, (_, rows) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):

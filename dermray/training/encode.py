@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from dermray import storage
@@ -29,13 +28,14 @@ def encode(rows: str, target: str, image_size: int, rows_per_shard: int = 2048) 
         found: dict[str, Any] = json.loads(storage.read_bytes(index))
         return found
     import ray.data
+    from ray.data.expressions import col
 
     storage.delete_tree(target)
     storage.make_directory(target)
     system, path = storage.filesystem(rows)
-    usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-    columns = ["sample_id", "image", "caption", "split"]
-    data = ray.data.read_parquet(path, filesystem=system, filter=usable, columns=columns)
+    columns = ["sample_id", "image", "caption", "split", "status"]
+    data = ray.data.read_parquet(path, filesystem=system, columns=columns)
+    data = data.filter(expr=(col("status") == "ok") & (col("split") == "train"))
     shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
         _Shard(target, image_size), batch_format="pyarrow", batch_size=None
     )

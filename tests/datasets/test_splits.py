@@ -58,6 +58,11 @@ def test_a_class_with_one_patient_is_named() -> None:
         split(["rare"] * 5 + ["common"] * 50, np.array([0] * 5 + list(range(1, 51))), Fractions(), 0)
 
 
+def test_few_rows_of_each_class() -> None:
+    names = split(["a"] * 4 + ["b"] * 5, np.arange(9), Fractions(), 0)
+    assert set(names[:4]) == set(names[4:]) == {"train", "val", "test"}
+
+
 def test_shares_must_add_up() -> None:
     with pytest.raises(ValueError, match="add up to 1"):
         split(["a"] * 9, np.arange(9), Fractions(train=0.9, val=0.2, test=0.2), 0)

@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from dermray import manifest, storage
-from dermray.captioning import prompts
-from dermray.captioning.answers import Attributes, parse, unusable
+from dermray.captioning import engine, prompts
+from dermray.captioning.answers import parse, unusable
 from dermray.captioning.compose import METADATA, compose
-from dermray.captioning.engine import EngineConfig, answer
+from dermray.captioning.engine import EngineConfig
 from dermray.config import Config
 from dermray.datasets.decode import BadImage, decode
 from dermray.datasets.ingest import read_columns
@@ -96,7 +96,7 @@ def _caption(source: str, target: str, checkpoint: str, model: str, name: str, c
         rows = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
         asked = rows.map_batches(_Prepare(config.prompt_set), batch_format="pyarrow", batch_size=None)
-        done = answer(asked, model, config.engine).map_batches(
+        done = engine.answer(asked, model, config.engine).map_batches(
             _Finish(name, tuple(config.metadata), config.engine.max_tokens), batch_format="pyarrow", batch_size=None
         )
         done.write_parquet(to_path, filesystem=to_system, mode="append")
@@ -216,6 +216,3 @@ def attribute_accuracy(rows: str) -> dict[str, float]:
         for key, name, truth in zip(keys, names, truths, strict=True)
     }
     return result | {"mean": sum(result.values()) / len(result), "images": len(table)}
-
-
-__all__ = ["Attributes", "CaptionConfig", "attribute_accuracy", "resumable", "run"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dermray.captioning import engine
 from dermray.captioning import run as captioning
 from dermray.config import validate
 from dermray.datasets import ingest
@@ -33,7 +34,7 @@ def slow_engine(seconds: float, record: str) -> Any:
 
 def caption(directory: str, seconds: float) -> Any:
     """Run the stage with the fake engine."""
-    captioning.answer = slow_engine(seconds, f"{directory}/record")
+    engine.answer = slow_engine(seconds, f"{directory}/record")
     config = {
         "output": f"{directory}/caption",
         "rows": f"{directory}/ingest",
@@ -47,7 +48,7 @@ def caption(directory: str, seconds: float) -> Any:
 def test_no_row_lost_none_twice_and_finished_blocks_kept(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captioning, "answer", captioning.answer)  # put back afterwards
+    monkeypatch.setattr(engine, "answer", engine.answer)  # put back afterwards
     source = {"source": "phantom", "count": ROWS, "size": 16, "broken": 0.0, "duplicates": 0.0}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from dermray import manifest
+from dermray.captioning import engine
 from dermray.captioning import run as captioning
 from dermray.cli import plain_cause
 from dermray.config import validate
@@ -109,7 +110,7 @@ def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pyt
     def silent(rows: Any, model: str, config: Any) -> Any:
         return rows.map(lambda row: row | {"generated_text": "", "num_generated_tokens": 0, "__inference_error__": ""})
 
-    monkeypatch.setattr(captioning, "answer", silent)
+    monkeypatch.setattr(engine, "answer", silent)
     source = {"source": "phantom", "count": 60}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}

@@ -59,13 +59,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_ADDRESS": f"127.0.0.1:{gcs}",
     }  # fmt: skip
     head = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            "--num-cpus=8", "--ray-client-server-port=0", f"--dashboard-agent-listen-port={free_port()}",
+            "--num-cpus=8", f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
             "--object-store-memory=1000000000", "--disable-usage-stats"]  # fmt: skip
     starting = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     log = (home / "head.log").open("w")
     process = subprocess.Popen(head, env=starting, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     started = Cluster(dashboard, gcs, environment)
-    wait_for(lambda: _answers(f"http://127.0.0.1:{dashboard}/api/version"), 90)
+    wait_for(lambda: _answers(f"http://127.0.0.1:{dashboard}/api/version") or process.poll() is not None, 90)
+    assert process.poll() is None, (home / "head.log").read_text()
     yield started
     _end(process)
 
@@ -212,7 +213,7 @@ def test_bad_uploads(service: str, upload: bytes, status: int, message: str) -> 
 
 def test_a_full_queue_says_when_to_come_back(service: str) -> None:
     with ThreadPoolExecutor(160) as pool:
-        answers = list(pool.map(lambda seed: draw(service, seed=seed, steps=60, n=2), range(160)))
+        answers = list(pool.map(lambda seed: draw(service, seed=seed, steps=20), range(160)))
     statuses = {a.status_code for a in answers}
     assert statuses == {200, 429}
     assert all(a.headers["Retry-After"] for a in answers if a.status_code == 429)

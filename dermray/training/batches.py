@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather as feather
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class EncodedImages:
         tables = [feather.read_table(local / name, memory_map=True) for name in about["shards"]]
         self.table = pa.concat_tables(tables)
         ids = self.table["sample_id"].combine_chunks()
-        self._order = np.asarray(pa.compute.sort_indices(ids))
+        self._order = np.asarray(pc.sort_indices(ids))
 
     def __len__(self) -> int:
         return len(self._order)

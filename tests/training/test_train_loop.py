@@ -110,7 +110,14 @@ def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoin
 
 
 @pytest.mark.slow
-def test_training_writes_to_s3(local_ray: None, bucket: str) -> None:
-    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8, "steps": 6})
-    assert fit(LineTask(), config, f"{bucket}/train")["steps"] == 6
+def test_training_writes_to_s3(bucket: str) -> None:
+    """In a Ray of its own: workers read the credentials that stand in their environment when Ray starts."""
+    script = (
+        "from tests.training.test_train_loop import *\n"
+        "config = CONFIG.model_copy(update={'workers': 1, 'batch_size': 8, 'steps': 6})\n"
+        f"assert fit(LineTask(), config, '{bucket}/train')['steps'] == 6\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert storage.list_files(f"{bucket}/train") == [f"{bucket}/train/model/weights.pt"]

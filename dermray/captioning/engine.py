@@ -47,7 +47,7 @@ def answer(rows: "Dataset", model: str, config: EngineConfig) -> "Dataset":
         placement_group_config={
             "bundle_per_worker": {"CPU": config.cpus} | ({"GPU": config.gpus} if config.gpus else {})
         },
-        # a joined cluster does not inherit this process's environment; on a CPU vLLM would take 40% of the memory
+        # a joined cluster does not inherit this process's environment; on a CPU vLLM would size its own KV cache
         runtime_env=None if config.gpus else {"env_vars": ENGINE_ENVIRONMENT},
         prepare_multimodal_stage={"enabled": True, "chat_template_content_format": "openai"},
         chat_template_stage={"enabled": True},

@@ -21,8 +21,7 @@ class SourceConfig(Config):
 
 
 def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
-    """One line of the table as a row. akiec (in-situ carcinoma and its precursor) counts as benign only where
-    dermray.records.MALIGNANT_ENTITIES leaves it out: it does, since the class mixes both."""
+    """One line of the table as a row. akiec mixes in-situ carcinoma with its precursor: its label is unknown."""
     entity = raw["dx"]
     return {
         "uri": storage.join(config.path, config.images, raw["image_id"] + config.extension),

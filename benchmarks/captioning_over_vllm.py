@@ -1,82 +1,165 @@
-"""Steady captions/s of the caption stage (read, decode, engine, parse, write) over raw `vllm.LLM.chat`.
+"""Steady captions/s of the caption stage over raw `vllm.LLM.chat` and over a plain `ray.data.llm` script.
 
     python -m benchmarks.captioning_over_vllm runs/quickstart
 
-Same model, images, sampling and cores. The stage runs on few and on many rows, and its rate is the difference in
-rows over the difference in seconds: start-up cancels out. The raw engine is timed after a warm-up.
+Same model, images, sampling and cores. Stage and script run on few and on many rows, and their rate is the difference
+in rows over the difference in seconds: start-up cancels out. The raw engine gets all images at once, in memory, after
+a warm-up. The three take turns, each twice, and the better turn counts: other work on the machine only slows.
 """
 
+import argparse
 import base64
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import pyarrow.compute as pc
 
 from dermray import manifest
 from dermray.captioning.prompts import render
 from dermray.captioning.run import CaptionConfig, run
+from dermray.cluster import connect, prepare_environment
 from dermray.config import load, preset, validate
 from dermray.datasets.ingest import IngestConfig, read_columns
 from dermray.datasets.ingest import run as ingest
 
-FEW, MANY = 300, 4300
+FEW, MANY = 512, 4608
+TURNS = 2
 
 
-def stage_seconds(quickstart: str, rows: str) -> tuple[int, float]:
-    """Rows captioned and seconds taken."""
+def ours(model: str, rows: str, preset_name: str) -> float:
+    """Seconds that the caption stage takes."""
     with tempfile.TemporaryDirectory() as directory:
-        overrides = [f"output={directory}/caption", f"rows={rows}", f"captioner={quickstart}/captioner"]
-        result = run(load(CaptionConfig, preset("caption/nano"), overrides))
-        return result.manifest.rows.ok, result.manifest.seconds
+        overrides = [f"output={directory}/caption", f"rows={rows}", f"captioner={model}"]
+        return run(load(CaptionConfig, preset(preset_name), overrides)).manifest.seconds
 
 
-def raw_rate(quickstart: str, rows: str) -> float:
-    """Captions/s of `LLM.chat` on the same images, already in memory as data URLs."""
+def script(model: str, rows: str, settings: CaptionConfig) -> float:
+    """Seconds of what the documentation of ray.data.llm shows for a vision-language model."""
+    connect()
+    import ray.data
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    engine = settings.engine
+    config = vLLMEngineProcessorConfig(
+        model_source=model,
+        engine_kwargs={"dtype": engine.dtype, "max_model_len": engine.max_model_len,
+                       "enforce_eager": engine.enforce_eager, "limit_mm_per_prompt": {"image": 1}},
+        concurrency=1,
+        batch_size=64,
+        placement_group_config={"bundle_per_worker": {"CPU": 1} | ({"GPU": 1} if engine.gpus else {})},
+        runtime_env={"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}},
+        # nano has a template of its own, which vLLM takes for one of plain strings
+        prepare_multimodal_stage={"enabled": True, "chat_template_content_format": "openai"},
+    )  # fmt: skip
+    sampling = {"temperature": 0.0, "max_tokens": settings.sampling.max_tokens}
+    processor = build_processor(
+        config,
+        preprocess=lambda row: {"messages": chat(row["image"]), "sampling_params": sampling},
+        postprocess=lambda row: {"sample_id": row["sample_id"], "answer": row["generated_text"]},
+    )
+    started = time.time()
+    with tempfile.TemporaryDirectory() as directory:
+        found = f"{manifest.read(rows, 'ingest').data}/rows"
+        processor(ray.data.read_parquet(found, columns=["sample_id", "image"])).write_parquet(directory)
+    return time.time() - started
+
+
+def raw(model: str, rows: str, settings: CaptionConfig) -> float:
+    """Captions/s of `LLM.chat` on images already in memory."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
-    model = f"{manifest.read(f'{quickstart}/captioner').data}/model/vllm"
     found = manifest.read(rows, "ingest")
     images = read_columns(f"{found.data}/rows", ["image"], pc.field("status") == "ok")["image"].to_pylist()
-    chats = [
-        [{"role": "user", "content": [
-            {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(i).decode()}},
-            {"type": "text", "text": render("abc", {})}]}]
-        for i in images
-    ]  # fmt: skip
-    engine = LLM(model, dtype="float32", max_model_len=512, enforce_eager=True, limit_mm_per_prompt={"image": 1})
-    sampling = SamplingParams(temperature=0.0, max_tokens=48)
-    engine.chat(chats[:64], sampling, use_tqdm=False)
+    chats = [chat(image) for image in images]
+    engine = settings.engine
+    llm = LLM(model, dtype=engine.dtype, max_model_len=engine.max_model_len, enforce_eager=engine.enforce_eager,
+              limit_mm_per_prompt={"image": 1})  # fmt: skip
+    sampling = SamplingParams(temperature=0.0, max_tokens=settings.sampling.max_tokens)
+    llm.chat(chats[:FEW], sampling, use_tqdm=False)
     started = time.perf_counter()
-    engine.chat(chats[64:2064], sampling, use_tqdm=False)
-    return len(chats[64:2064]) / (time.perf_counter() - started)
+    llm.chat(chats[FEW:], sampling, use_tqdm=False)
+    return len(chats[FEW:]) / (time.perf_counter() - started)
 
 
-def main(quickstart: str) -> None:
-    """Print both rates and their ratio."""
+def chat(image: bytes) -> list[dict[str, Any]]:
+    """The `abc` question about one image."""
+    kind = "png" if image[1:4] == b"PNG" else "jpeg"
+    url = f"data:image/{kind};base64,"
+    content = [
+        {"type": "image_url", "image_url": {"url": url + base64.b64encode(image).decode()}},
+        {"type": "text", "text": render("abc", {})},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def measured(what: str, model: str, rows: str, preset_name: str) -> float:
+    """One measurement in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.captioning_over_vllm",
+        model,
+        "--one",
+        what,
+        rows,
+        "--preset",
+        preset_name,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main(model: str, preset_name: str) -> None:
+    """Print rates and ratios."""
     with tempfile.TemporaryDirectory() as directory:
         for name, count in (("few", FEW), ("many", MANY)):
             source = {"source": "phantom", "count": count, "seed": 77, "duplicates": 0.0, "broken": 0.0}
             ingest(validate(IngestConfig, {"output": f"{directory}/{name}", "sources": [source]}))
-        (few, few_seconds), (many, many_seconds) = (
-            stage_seconds(quickstart, f"{directory}/{n}") for n in ("few", "many")
-        )
-        command = [sys.executable, "-m", "benchmarks.captioning_over_vllm", quickstart, f"{directory}/many"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        raw = float(done.stdout.split()[-1])
-    ours = (many - few) / (many_seconds - few_seconds)
-    print(
-        f"stage: {few} rows in {few_seconds:.1f} s, {many} rows in {many_seconds:.1f} s, steady {ours:.1f} captions/s"
-    )
-    print(f"raw vllm.LLM.chat: {raw:.1f} captions/s\nratio stage / raw: {ours / raw:.3f}")
+        import ray
+
+        ray.shutdown()
+        seconds: dict[tuple[str, str], float] = {}
+        rates = []
+        for _ in range(TURNS):
+            for what in ("ours", "script"):
+                for size in ("few", "many"):
+                    taken = measured(what, model, f"{directory}/{size}", preset_name)
+                    print(f"  {what} {size}: {taken:.1f} s", flush=True)
+                    seconds[what, size] = min(taken, seconds.get((what, size), taken))
+            rates.append(measured("raw", model, f"{directory}/many", preset_name))
+            print(f"  raw: {rates[-1]:.1f} captions/s", flush=True)
+    stage, plain = ((MANY - FEW) / (seconds[w, "many"] - seconds[w, "few"]) for w in ("ours", "script"))
+    print(f"seconds: { {f'{w} {s}': round(v, 1) for (w, s), v in seconds.items()} }")
+    print(f"steady captions/s: stage {stage:.1f}, plain ray.data.llm {plain:.1f}, raw vllm.LLM.chat {max(rates):.1f}")
+    print(f"ratio stage / raw: {stage / max(rates):.3f}\nratio stage / plain ray.data.llm: {stage / plain:.3f}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        from dermray.cluster import prepare_environment
-
-        prepare_environment()
-        print(raw_rate(*sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "model", help="directory of a finished quickstart, or a captioner as `dermray caption` takes it"
+    )
+    parser.add_argument("--preset", default="caption/nano")
+    parser.add_argument("--one", nargs=2, metavar=("WHAT", "ROWS"), help="used by itself")
+    given = parser.parse_args()
+    prepare_environment()
+    if given.one is None:
+        main(given.model, given.preset)
     else:
-        main(sys.argv[1])
+        what, rows = given.one
+        settings = load(CaptionConfig, preset(given.preset))
+        if what == "ours":
+            print(ours(given.model, rows, given.preset))
+        else:
+            from dermray.captioning.models import find
+
+            weights = find(given.model, None).model
+            print(script(weights, rows, settings) if what == "script" else raw(weights, rows, settings))

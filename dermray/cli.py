@@ -18,6 +18,7 @@ DESCRIPTIONS = {
     "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
     "sweep": "classifiers over real and synthetic images, with controls",
+    "audit-captions": "are captions true, do they leak the label, do they say anything",
 }
 
 
@@ -27,7 +28,17 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=__version__)
     commands = root.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in DESCRIPTIONS.items():
-        _with_config(commands.add_parser(name, help=text), required=True)
+        command = commands.add_parser(name, help=text)
+        _with_config(command, required=True)
+        if name == "caption":
+            command.add_argument(
+                "--preview", type=int, metavar="N", help="print the first N filled prompts, start nothing"
+            )
+            command.add_argument(
+                "--retry-failed",
+                metavar="RESULT",
+                help="ask again only what was rejected or failed in an earlier result",
+            )
     _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
@@ -86,11 +97,27 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command in ("run", "quickstart"):
         _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
     else:
-        from dermray.pipeline import STAGES
+        _run_stage(arguments)
 
-        cls, run = STAGES[arguments.command]
-        result = run(load(cls, config_path(arguments.config), arguments.overrides))
-        print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
+
+def _run_stage(arguments: argparse.Namespace) -> None:
+    from dermray.pipeline import COMMANDS
+
+    cls, run = COMMANDS[arguments.command]
+    overrides = arguments.overrides
+    if getattr(arguments, "retry_failed", None):
+        overrides = [*overrides, f"retry_failed={arguments.retry_failed}"]
+    settings = load(cls, config_path(arguments.config), overrides)
+    if getattr(arguments, "preview", None):
+        from dermray.captioning.run import CaptionConfig, preview
+
+        assert isinstance(settings, CaptionConfig)
+        print("\n\n---\n\n".join(preview(settings, arguments.preview)))
+        return
+    result = run(settings)
+    print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
+    if page := result.manifest.metrics.get("page"):
+        print(f"page: {result.data}/{page}")
 
 
 def _run_pipeline(config: str, overrides: list[str]) -> None:

@@ -9,12 +9,9 @@ from typing import Any
 # offer more logical ones than it has, or pipelines wait for ever.
 MINIMUM_LOGICAL_CPUS = 8
 
-ENGINE_ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; the nano model needs a fraction of it
+WORKER_ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
-}
-WORKER_ENVIRONMENT = ENGINE_ENVIRONMENT | {
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_DEDUP_LOGS": "1",
@@ -32,6 +29,16 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def engine_environment(kv_cache_gib: int | None) -> dict[str, str]:
+    """What vLLM reads in an engine's process; `kv_cache_gib` for engines on CPUs, which would size it themselves."""
+    names = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.startswith("VLLM_")}
+    if kv_cache_gib is None:
+        return names
+    # On CPUs vLLM puts its one worker into a third process, to bind threads; the engine's own will do, and a process
+    # less imports vLLM.
+    return names | {"VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 def connect() -> Any:

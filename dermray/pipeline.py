@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from dermray import report, storage
 from dermray.captioning import run as captioning
+from dermray.captioning.audit import run as audit
 from dermray.classification import run as classification
 from dermray.config import Config, ConfigError, validate
 from dermray.datasets import ingest
@@ -27,6 +28,8 @@ STAGES: dict[str, tuple[type[BaseModel], Callable[[Any], Result]]] = {
     "evaluate": (evaluation.EvaluationConfig, evaluation.run),
     "sweep": (classification.SweepConfig, classification.run),
 }
+# What is run by itself, beside the stages of a pipeline.
+COMMANDS = STAGES | {"audit-captions": (audit.AuditConfig, audit.run)}
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {
     "caption": {"rows": "ingest", "captioner": "captioner"},
@@ -58,9 +61,11 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     Raises:
         ConfigError: a wrong section, or a captioner both trained and named.
     """
-    if (config.captioner is None) == ("captioner" not in config.caption):
+    named = config.caption.keys() & {"captioner", "remote"}
+    if (config.captioner is None) == (not named):
         raise ConfigError(
-            "give either a captioner section (train one) or caption.captioner (a model), not both or neither"
+            "give either a captioner section (train one), or caption.captioner or caption.remote (a model), not both "
+            "or neither"
         )
     run, configs = storage.normalise(config.output), {}
     for name, (cls, _) in STAGES.items():
@@ -68,6 +73,8 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
         if section is None:
             continue
         filled = {field: storage.join(run, stage) for field, stage in INPUTS.get(name, {}).items()}
+        if name == "caption" and named:
+            del filled["captioner"]
         data = {"output": storage.join(run, name)} | filled | section
         configs[name] = validate(cls, data, where=name)
     return configs

@@ -7,6 +7,16 @@ import pyarrow as pa
 COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
 SKIN_TONES = ("A", "B", "C")  # DDI's groups: Fitzpatrick I-II, III-IV, V-VI
 ENTITIES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")  # HAM10000's seven
+STRUCTURES = (  # of dermoscopy; the names of the revised pattern analysis
+    "pigment network",
+    "dots and globules",
+    "streaks",
+    "blue-white veil",
+    "regression structures",
+    "structureless area",
+    "vascular structures",
+    "milia-like cysts",
+)
 STATUSES = ("ok", "rejected", "failed")
 SPLITS = ("train", "val", "test")
 MALIGNANT_ENTITIES = frozenset({"mel", "bcc"})
@@ -61,10 +71,17 @@ CAPTION_COLUMNS = [
     ("said_border_irregular", pa.bool_()),
     ("said_colours", pa.list_(pa.string())),
     ("said_skin_tone", pa.string()),
-    ("prompt_hash", pa.string()),
-    ("captioner", pa.string()),  # manifest key of the model
+    ("said_structures", pa.list_(pa.string())),
+    ("pairs", pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))),  # prompt set clinical-qa
+    ("prompt_set", pa.string()),  # name@version
+    ("prompt_hash", pa.string()),  # of the filled prompt
+    ("captioner", pa.string()),  # manifest key, hub id or name of the model
+    ("captioner_revision", pa.string()),  # commit or fingerprint of its weights
+    ("sampling", pa.string()),  # JSON
+    ("tokens_in", pa.int32()),  # the image's among them
     ("tokens_out", pa.int32()),
-    ("finish_reason", pa.string()),
+    ("finish_reason", pa.string()),  # stop or length
+    ("attempts", pa.int32()),  # requests sent for this row, over all runs
 ]
 PROVENANCE_COLUMNS = [
     ("plan_id", pa.string()),

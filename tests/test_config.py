@@ -5,12 +5,12 @@ import yaml
 
 from dermray.cli import DESCRIPTIONS
 from dermray.config import PRESETS, ConfigError, load, preset
-from dermray.pipeline import STAGES, PipelineConfig, stage_configs
+from dermray.pipeline import COMMANDS, PipelineConfig, stage_configs
 from dermray.train_loop import LoopConfig
 
 
 def test_every_command_is_a_stage() -> None:
-    assert DESCRIPTIONS.keys() == STAGES.keys()
+    assert DESCRIPTIONS.keys() == COMMANDS.keys()
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -18,7 +18,7 @@ def test_every_preset_is_valid(path: Path) -> None:
     if path.parent.name == "pipeline":
         assert stage_configs(load(PipelineConfig, path))
     else:
-        assert load(STAGES[path.parent.name][0], path)
+        assert load(COMMANDS[path.parent.name][0], path)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_unknown_nested_key_lists_its_own_neighbours(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({"output": "o", "rows": "r", "captioner": "c", "engine": {"replica": 2}}))
     with pytest.raises(ConfigError, match="engine.replica=2: unknown key; there are: replicas"):
-        load(STAGES["caption"][0], path)
+        load(COMMANDS["caption"][0], path)
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:

@@ -1,19 +1,29 @@
-"""Between attributes and words: `phrase` writes what `parse` reads back."""
+"""Between attributes and words: `phrase` writes what `parse` reads back; `unusable` says what may be no caption."""
 
 import re
 from dataclasses import dataclass
 
-from dermray.records import COLOURS
+from dermray.records import COLOURS, STRUCTURES
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an ABC answer says; None or empty where it says nothing."""
+    """What an answer says of a lesion; None or empty where it says nothing."""
 
     asymmetry: bool | None = None
     border_irregular: bool | None = None
     colours: tuple[str, ...] = ()
     skin_tone: str | None = None
+    structures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that was read: what it says of the lesion, its text, and question-answer pairs where asked for."""
+
+    attributes: Attributes
+    text: str
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 def phrase(attributes: Attributes) -> str:
@@ -25,21 +35,27 @@ def phrase(attributes: Attributes) -> str:
         parts.append("irregular border" if attributes.border_irregular else "smooth border")
     if attributes.colours:
         parts.append(" and ".join(attributes.colours))
+    if attributes.structures:
+        parts.append(" and ".join(attributes.structures))
     if attributes.skin_tone is not None:
         parts.append(f"skin tone {attributes.skin_tone}")
     return ", ".join(parts) + "."
 
 
-def parse(answer: str) -> Attributes:
+def parse(answer: str) -> Answer:
     """Read attributes out of an answer in English, also one that `phrase` did not write."""
     text = answer.lower().replace("colour", "color").replace("blue-grey", "blue-gray")
+    structures = tuple(name for name in STRUCTURES if _stands(text, rf"\b{name}\b"))
+    colours = re.sub("|".join(STRUCTURES), "", text)  # a blue-white veil is no white
     tone = re.search(r"skin tone (?:is )?([abc])\b", text)
-    return Attributes(
+    said = Attributes(
         asymmetry=_either(text, r"\basymmetr(?:ic|ical|y)\b", r"\bsymmetr(?:ic|ical|y)\b"),
         border_irregular=_either(text, r"\birregular\b", r"\b(?:smooth|regular|well-defined)\b"),
-        colours=tuple(name for name in COLOURS if re.search(rf"\b{name}\b", text)),
+        colours=tuple(name for name in COLOURS if _stands(colours, rf"\b{name}\b")),
         skin_tone=tone.group(1).upper() if tone else None,
+        structures=structures,
     )
+    return Answer(said, answer.strip())
 
 
 def _either(text: str, positive: str, negative: str) -> bool | None:
@@ -52,18 +68,45 @@ def _stands(text: str, word: str) -> bool:
     return re.search(rf"(?<!no )(?<!not )(?<!without ){word}", text) is not None
 
 
-def unusable(answer: str, finish_reason: str | None) -> str | None:
-    """Why an answer must not become a caption, or None."""
+REFUSAL = re.compile(
+    r"(?i)^\W*(i'?m sorry|i am sorry|sorry,|i(?:'m| am) (?:not able|unable)|i can(?:no|')t|i cannot|as an ai)"
+)
+QUOTED = re.compile(
+    r"(?i)internal context|(?:provided|given|supplied|accompanying|patient'?s?) (?:meta-?data|context|information)"
+    r"|according to the (?:meta-?data|context|record)|the meta-?data"
+)
+
+
+def unusable(answer: str, finish_reason: str) -> str | None:
+    """Why an answer must not become a caption, judged by its form alone; or None."""
     words = answer.split()
     if not words:
         return "empty answer"
     if finish_reason == "length":
         return "truncated answer"
-    if re.match(r"(?i)\s*(i'?m sorry|i can(?:no|')t|as an ai)", answer):
+    if finish_reason == "content_filter" or REFUSAL.search(answer):
         return "refusal"
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    if len(trigrams) > 12 and len(set(trigrams)) < len(trigrams) / 2:
+    if loops(words):
         return "repetition loop"
-    if parse(answer) == Attributes():
-        return "no ABC attribute in the answer"
     return None
+
+
+def loops(words: list[str]) -> bool:
+    """Whether fewer than half of the trigrams of an answer of 15 words or more are different ones."""
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return len(trigrams) > 12 and len(set(trigrams)) < len(trigrams) / 2
+
+
+def quotes(answer: str, known: dict[str, str]) -> bool:
+    """Whether an answer speaks of the context it was told to keep to itself, or repeats a line of it.
+
+    `known` maps the attributes' names to their values, as in the prompt.
+    """
+    text = answer.lower()
+    lines = [f"{name}: {value}".lower() for name, value in known.items()]
+    age = known.get("age")
+    return (
+        QUOTED.search(answer) is not None
+        or any(line in text for line in lines)
+        or (age is not None and re.search(rf"\b{age}[- ]years?[- ]old\b", text) is not None)
+    )

@@ -1,8 +1,9 @@
 """The caption a generator learns from: what the metadata says, then what the captioner saw."""
 
+from dataclasses import replace
 from typing import Any
 
-from dermray.captioning.answers import Attributes, phrase
+from dermray.captioning.answers import Answer, phrase
 
 METADATA = ("malignant", "entity", "diagnosis", "modality", "skin_tone", "sex", "age", "site")
 ENTITY_NAMES = {
@@ -16,13 +17,19 @@ ENTITY_NAMES = {
 }
 
 
-def compose(row: dict[str, Any], said: Attributes, metadata: tuple[str, ...]) -> str:
-    """One caption. Unknown attributes are left out; metadata's skin tone goes before the captioner's."""
+def compose(row: dict[str, Any], answer: Answer, sentences: bool, metadata: tuple[str, ...]) -> str:
+    """One caption: metadata, then the answer's own `sentences`, or else its attributes.
+
+    Unknown attributes are left out; metadata's skin tone goes before the captioner's.
+    """
     words = [text for name in metadata if (text := _word(name, row.get(name)))]
-    known_tone = "skin_tone" in metadata and row.get("skin_tone") is not None
-    tone = None if known_tone else said.skin_tone
-    seen = phrase(Attributes(said.asymmetry, said.border_irregular, said.colours, tone))
+    seen = answer.text if sentences else _attributes(row, answer, metadata)
     return f"{', '.join(words)}: {seen}" if words else seen
+
+
+def _attributes(row: dict[str, Any], answer: Answer, metadata: tuple[str, ...]) -> str:
+    known_tone = "skin_tone" in metadata and row.get("skin_tone") is not None
+    return phrase(replace(answer.attributes, skin_tone=None) if known_tone else answer.attributes)
 
 
 def _word(name: str, value: Any) -> str | None:

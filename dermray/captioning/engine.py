@@ -1,77 +1,104 @@
-"""vLLM in Ray Data: rows with an image in, rows with an answer out."""
+"""One way to ask a vision-language model, whoever hosts it: rows with an image and a question in, answers out.
 
+Both engines take rows with the columns of `prepare.ASKED` and add those of `ANSWERED`.
+"""
+
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from pydantic import Field
 
-from dermray.cluster import ENGINE_ENVIRONMENT
+from dermray.captioning.ledger import Ledger
 from dermray.config import Config
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+ANSWERED = (
+    ("text", pa.string()),
+    ("tokens_in", pa.int32()),
+    ("tokens_out", pa.int32()),
+    ("finish_reason", pa.string()),
+    ("engine_error", pa.string()),
+    ("requests", pa.int32()),
+)
 
-class EngineConfig(Config):
-    """How vLLM runs."""
 
-    replicas: int = Field(1, ge=1)
-    batch_size: int = Field(64, ge=1, description="rows per request batch; the engine batches continuously inside")
-    dtype: str = Field("float32", pattern="^(float32|bfloat16|float16)$")
-    max_model_len: int = Field(512, ge=64)
-    max_tokens: int = Field(48, ge=1)
+class Sampling(Config):
+    """How tokens are drawn."""
+
     temperature: float = Field(0.0, ge=0, le=2)
-    cpus: float = Field(1, gt=0, description="per replica")
-    gpus: float = Field(0, ge=0, description="per replica")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(48, ge=1)
     seed: int = Field(0, ge=0)
 
 
-def answer(rows: "Dataset", model: str, config: EngineConfig) -> "Dataset":
-    """Rows that hold `shown` (encoded image) and `question`, with ray.data.llm's columns added.
+class VllmConfig(Config):
+    """vLLM inside Ray Data."""
 
-    Its `generated_text`, `num_generated_tokens` and `__inference_error__` are what captioning.run reads.
-    Images must decode: one that does not would end the whole job inside ray.data.llm.
-    """
-    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
-
-    engine = vLLMEngineProcessorConfig(
-        model_source=model,
-        engine_kwargs={
-            "dtype": config.dtype,
-            "max_model_len": config.max_model_len,
-            "enforce_eager": True,
-            "limit_mm_per_prompt": {"image": 1},
-            "seed": config.seed,
-        },
-        concurrency=config.replicas,
-        batch_size=config.batch_size,
-        placement_group_config={
-            "bundle_per_worker": {"CPU": config.cpus} | ({"GPU": config.gpus} if config.gpus else {})
-        },
-        # a joined cluster does not inherit this process's environment; on a CPU vLLM would size its own KV cache
-        runtime_env=None if config.gpus else {"env_vars": ENGINE_ENVIRONMENT},
-        prepare_multimodal_stage={"enabled": True, "chat_template_content_format": "openai"},
-        chat_template_stage={"enabled": True},
-        tokenize_stage={"enabled": False},
-        detokenize_stage={"enabled": False},
-        should_continue_on_error=True,
+    replicas: int | tuple[int, int] = Field(1, description="engines, or [min, max] of them")
+    cpus: float = Field(1, gt=0, description="per worker of an engine")
+    gpus: float = Field(0, ge=0, description="per worker of an engine")
+    dtype: str = Field("float32", pattern="^(auto|float32|bfloat16|float16)$")
+    max_model_len: int = Field(512, ge=64)
+    max_num_seqs: int = Field(256, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1)
+    quantization: str | None = Field(None, description="a method of vLLM's, such as fp8, awq or bitsandbytes")
+    kv_cache_dtype: str = "auto"
+    kv_cache_gib: int = Field(1, ge=1, description="on CPUs; on GPUs gpu_memory_utilization decides")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    lora: str | None = Field(None, description="directory or hub id of a LoRA adapter")
+    lora_rank: int = Field(64, ge=1, description="largest rank of an adapter")
+    revision: str | None = Field(None, description="commit of a hub id")
+    trust_remote_code: bool = False
+    enforce_eager: bool = Field(False, description="no CUDA graphs, no compilation: starts sooner, runs slower")
+    prompt_format: str | None = Field(
+        None, description="for a model without a chat template, e.g. '[INST] <image>\\n{question} [/INST]'"
     )
-    sampling = {"temperature": config.temperature, "max_tokens": config.max_tokens, "seed": config.seed}
-    processor = build_processor(engine, preprocess=_Ask(sampling), postprocess=None)
-    answered: Dataset = processor(rows)
-    return answered
+
+    @property
+    def workers(self) -> int:
+        """Workers of all engines, at most."""
+        most = self.replicas if isinstance(self.replicas, int) else self.replicas[1]
+        return most * self.tensor_parallel_size * self.pipeline_parallel_size
 
 
-class _Ask:
-    """A row as ray.data.llm wants it: a chat with one image."""
+class RemoteConfig(Config):
+    """An OpenAI-compatible endpoint."""
 
-    def __init__(self, sampling: dict[str, Any]) -> None:
-        self.sampling = sampling
-        self.__name__ = "ask"
+    base_url: str = Field(pattern="^https?://", description="for example https://api.openai.com/v1")
+    model: str
+    key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    replicas: int = Field(1, ge=1, description="clients")
+    concurrency: int = Field(32, ge=1, description="requests in flight per client")
+    requests_per_minute: float | None = Field(None, gt=0, description="over all clients")
+    max_retries: int = Field(
+        5, ge=0, description="with exponential backoff, on 408, 409, 429, 5xx and lost connections"
+    )
+    timeout: float = Field(120, gt=0, description="seconds per request")
+    price_in: float | None = Field(None, ge=0, description="per million tokens")
+    price_out: float | None = Field(None, ge=0, description="per million tokens")
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        import base64
 
-        kind = "png" if row["shown"][:4] == b"\x89PNG" else "jpeg"
-        url = f"data:image/{kind};base64,{base64.b64encode(row['shown']).decode()}"
-        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": row["question"]}]
-        return {"messages": [{"role": "user", "content": content}], "sampling_params": self.sampling, **row}
+@dataclass(frozen=True)
+class Ask:
+    """What is the same for every row."""
+
+    model: str
+    sampling: Sampling
+    schema: dict[str, Any] | None  # of guided decoding
+    rows_per_block: int
+    ledger: Ledger
+
+
+def answer(rows: "Dataset", ask: Ask, engine: VllmConfig | RemoteConfig) -> "Dataset":
+    """`rows` with the columns of ANSWERED. Rows that are `unreadable` are never sent."""
+    if isinstance(engine, RemoteConfig):
+        from dermray.captioning import remote
+
+        return remote.answer(rows, ask, engine)
+    from dermray.captioning import vllm_engine
+
+    return vllm_engine.answer(rows, ask, engine)

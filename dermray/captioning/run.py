@@ -1,23 +1,24 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
-from collections import Counter
+import json
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from dermray import manifest, storage
-from dermray.captioning import engine, prompts
-from dermray.captioning.answers import parse, unusable
-from dermray.captioning.compose import METADATA, compose
-from dermray.captioning.engine import EngineConfig
-from dermray.config import Config
-from dermray.datasets.decode import BadImage, decode
+from dermray.captioning import engine, models, prompts, summary
+from dermray.captioning.compose import METADATA
+from dermray.captioning.engine import Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.finish import Finish
+from dermray.captioning.ledger import Ledger
+from dermray.captioning.models import Captioner
+from dermray.captioning.prepare import Prepare
+from dermray.captioning.resume import require_ids, resumable
+from dermray.config import Config, ConfigError
 from dermray.datasets.ingest import read_columns
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
-from dermray.records import CAPTIONED, conform
 
 
 class CaptionConfig(Config):
@@ -25,178 +26,171 @@ class CaptionConfig(Config):
 
     output: str
     rows: str = Field(description="result of the ingest stage")
-    captioner: str = Field(description="result of the captioner stage, or a model directory, s3:// URI or hub id")
-    prompt_set: str = "abc"
+    captioner: str | None = Field(
+        None, description="result of the captioner stage, or a model directory, s3:// URI or hub id; without `remote`"
+    )
+    prompt_set: str = Field("abc", description=f"one of {prompts.NAMES}")
     metadata: list[str] = Field(["malignant", "skin_tone"], description=f"joined into the caption, out of {METADATA}")
-    engine: EngineConfig = EngineConfig()
-    rows_per_block: int = Field(256, ge=1, description="what a crash costs at most, per replica")
+    sampling: Sampling = Sampling()
+    engine: VllmConfig = VllmConfig()
+    remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
+    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
+    rows_per_block: int = Field(256, ge=1, description="the unit of work that a crash costs")
+    retry_failed: str | None = Field(
+        None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
+    )
+
+    @property
+    def host(self) -> VllmConfig | RemoteConfig:
+        """The engine that is asked."""
+        return self.remote or self.engine
 
 
 def run(config: CaptionConfig) -> Result:
     """Caption every usable row.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, unknown prompt set or metadata, no row captioned.
+        FileNotFoundError, ValueError, ConnectionError: missing inputs, unknown prompt set or metadata, an endpoint
+            that refuses, no row captioned.
     """
-    prompts.render(config.prompt_set, {})
-    if unknown := sorted(set(config.metadata) - set(METADATA)):
-        raise ValueError(f"metadata={unknown}: expected names out of {METADATA}")
-    rows = manifest.read(config.rows, "ingest")
-    model, name, inputs = _captioner(config.captioner)
-    with manifest.work("caption", config.output, config, {"rows": rows} | inputs, captioner_model=name) as work:
+    check(config)
+    source, inputs = _source(config)
+    captioner = _captioner(config)
+    identity = {"captioner_model": captioner.name, "captioner_revision": str(captioner.revision)}
+    identity["prompt_version"] = prompts.version(config.prompt_set)
+    with manifest.work("caption", config.output, config, inputs | captioner.inputs, **identity) as work:
         if work.finished:
             return work.finished
-        target = storage.join(work.data, "rows")
-        with watched(rows_written(target, rows.manifest.rows.ok)):
-            _caption(
-                storage.join(rows.data, "rows"), target, storage.join(work.data, "checkpoint"), model, name, config
-            )
-        storage.delete_tree(storage.join(work.data, "checkpoint"))
-        counts = _counts(target)
-        if not any(status == "ok" for status, _ in counts):
-            raise ValueError(
-                f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner"
-            )
-        accuracy = attribute_accuracy(target)
-        replicas = config.engine.replicas
-        return work.commit(
-            Rows.count(counts),
-            cpus=replicas * config.engine.cpus,
-            gpus=replicas * config.engine.gpus,
-            attribute_accuracy=accuracy,
-        )
+        rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
+        require_ids(source, "sample_id")
+        with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
+            kept = _keep(source, work.data) if config.retry_failed else 0
+            _caption(source, work.data, captioner, ledger, kept, config)
+        return _finish(work, ledger, kept, config)
 
 
-def _captioner(uri: str) -> tuple[str, str, dict[str, Result]]:
-    """Where vLLM finds the model, its name for the lineage, and its manifest if one of our stages made it."""
-    if not storage.is_s3(uri) and not storage.exists(storage.normalise(uri)):
-        if uri.count("/") == 1 and not uri.startswith((".", "/")) and not uri.startswith("runs/"):
-            return uri, uri, {}  # a hub id such as llava-hf/llava-1.5-7b-hf
-        raise FileNotFoundError(
-            f"captioner={uri}: no such directory; give a captioner's result, a model directory or a hub id"
-        )
-    uri = storage.normalise(uri)
-    if storage.exists(storage.join(uri, "manifest.json")):
-        made = manifest.read(uri, "captioner")
-        model = storage.local_copy(storage.join(made.data, "model", "vllm"), storage.cache())
-        return str(model), made.manifest.key, {"captioner": made}
-    return str(storage.local_copy(uri, storage.cache())), uri, {}
+def check(config: CaptionConfig) -> None:
+    """What can be wrong with a config beyond its fields.
+
+    Raises:
+        ConfigError: unknown prompt set or metadata; captioner and remote both given, or neither.
+    """
+    if config.prompt_set not in prompts.NAMES:
+        raise ConfigError(f"prompt_set={config.prompt_set!r}: expected one of {prompts.NAMES}")
+    if unknown := sorted(set(config.metadata) - set(METADATA)):
+        raise ConfigError(f"metadata={unknown}: expected names out of {METADATA}")
+    if (config.captioner is None) == (config.remote is None):
+        raise ConfigError("give either captioner (a model that vLLM hosts here) or remote (an endpoint), not both")
 
 
-def _caption(source: str, target: str, checkpoint: str, model: str, name: str, config: CaptionConfig) -> None:
+def preview(config: CaptionConfig, count: int) -> list[str]:
+    """The filled prompts of the first usable rows; starts neither Ray nor an engine."""
+    check(config)
+    source, _ = _source(config)
+    import pyarrow.dataset
+
+    system, path = storage.filesystem(source)
+    files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    columns = [name for name in files.schema.names if name != "image"]
+    rows = files.head(count, columns=columns, filter=_wanted(config)).to_pylist()
+    return [prompts.render(config.prompt_set, row) for row in rows]
+
+
+def _source(config: CaptionConfig) -> tuple[str, dict[str, Result]]:
+    """Where the rows to ask about lie, and the manifests they come from."""
+    ingested = manifest.read(config.rows, "ingest")
+    if config.retry_failed is None:
+        return storage.join(ingested.data, "rows"), {"rows": ingested}
+    earlier = manifest.read(config.retry_failed, "caption")
+    if earlier.manifest.inputs.get("rows") != ingested.manifest.key:
+        raise ValueError(f"retry_failed={config.retry_failed}: captions of other rows than {config.rows}")
+    return storage.join(earlier.data, "rows"), {"rows": ingested, "retry_failed": earlier}
+
+
+def _wanted(config: CaptionConfig) -> Any:
+    """pyarrow filter of the rows that are asked about."""
+    usable = pc.field("status") == "ok"
+    return ~usable if config.retry_failed else usable
+
+
+def _captioner(config: CaptionConfig) -> Captioner:
+    if config.remote is not None:
+        return Captioner(config.remote.model, config.remote.model, None)
+    assert config.captioner is not None
+    return models.find(config.captioner, config.engine.revision)
+
+
+def _keep(source: str, data: str) -> int:
+    """Take over the good rows of an earlier result; returns how many."""
+    import ray.data
+    from ray.data.expressions import col
+
+    from dermray.cluster import connect
+
+    connect()
+    system, path = storage.filesystem(source)
+    to_system, to_path = storage.filesystem(storage.join(data, "rows"))
+    with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
+        good = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
+        good.write_parquet(to_path, filesystem=to_system, mode="append")
+    return read_columns(source, ["status"], pc.field("status") == "ok").num_rows
+
+
+def _caption(source: str, data: str, captioner: Captioner, ledger: Ledger, kept: int, config: CaptionConfig) -> None:
     from dermray.cluster import connect
 
     connect()
     import ray.data
     from ray.data.expressions import col
 
+    target = storage.join(data, "rows")
+    written = read_columns(target, ["sample_id"]).num_rows - kept if storage.exists(target) else 0
+    ledger.run_begun(written)
+    if written:
+        print(f"      {written} rows are already captioned; going on", flush=True)
+    ask = Ask(
+        captioner.model,
+        config.sampling,
+        prompts.prompt_set(config.prompt_set).schema,
+        config.rows_per_block,
+        ledger,
+    )
+    constants = {
+        "captioner": captioner.name,
+        "captioner_revision": captioner.revision,
+        "sampling": config.sampling.model_dump_json(),
+    }
+    finish = Finish(config.prompt_set, tuple(config.metadata), constants)
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
-    with resumable("sample_id", checkpoint):
-        rows = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
+    with resumable("sample_id", storage.join(data, "checkpoint", "asked")):
+        usable = col("status") == "ok"
+        rows = ray.data.read_parquet(path, filesystem=system).filter(expr=~usable if config.retry_failed else usable)
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
-        asked = rows.map_batches(_Prepare(config.prompt_set), batch_format="pyarrow", batch_size=None)
-        done = engine.answer(asked, model, config.engine).map_batches(
-            _Finish(name, tuple(config.metadata), config.engine.max_tokens), batch_format="pyarrow", batch_size=None
-        )
+        asked = rows.map_batches(Prepare(config.prompt_set, config.image_side), batch_format="pyarrow", batch_size=None)
+        done = engine.answer(asked, ask, config.host).map_batches(finish, batch_format="pyarrow", batch_size=None)
         done.write_parquet(to_path, filesystem=to_system, mode="append")
 
 
-class resumable:  # noqa: N801  # used as a word: `with resumable(...)`
-    """Ray Data's job checkpoint for the datasets made inside: written rows are left out of the next run."""
-
-    def __init__(self, id_column: str, checkpoint: str) -> None:
-        self.id_column, self.checkpoint = id_column, checkpoint
-
-    def __enter__(self) -> None:
-        from ray.data import DataContext
-        from ray.data.checkpoint import CheckpointConfig
-
-        system, path = storage.filesystem(self.checkpoint)
-        storage.make_directory(self.checkpoint)
-        DataContext.get_current().checkpoint_config = CheckpointConfig(
-            id_column=self.id_column,
-            checkpoint_path=path,
-            override_filesystem=system,
-            delete_checkpoint_on_success=False,
+def _finish(work: manifest.Work, ledger: Ledger, kept: int, config: CaptionConfig) -> Result:
+    """Count, summarise, commit."""
+    rows = storage.join(work.data, "rows")
+    counts = summary.statuses(read_columns(rows, ["status", "reason"]))
+    if not any(status == "ok" for status, _ in counts):
+        raise ValueError(
+            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner"
         )
-
-    def __exit__(self, *_: object) -> None:
-        from ray.data import DataContext
-
-        DataContext.get_current().checkpoint_config = None
-
-
-class _Prepare:
-    """Fill in the prompt, and decode once more: a single bad image would end the job inside ray.data.llm.
-
-    A row that fails is shown as a blank image, so that it stays in its block, and loses its answer afterwards.
-    """
-
-    def __init__(self, prompt_set: str) -> None:
-        self.prompt_set = prompt_set
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
-        checked = [_shown(row["image"]) for row in rows]
-        questions = [prompts.render(self.prompt_set, row) for row in rows]
-        table = table.append_column("shown", pa.array([image for image, _ in checked], pa.binary()))
-        table = table.append_column("unreadable", pa.array([reason for _, reason in checked], pa.string()))
-        return table.append_column("question", pa.array(questions, pa.string()))
-
-
-def _shown(image: bytes) -> tuple[bytes, str | None]:
-    try:
-        decode(image)
-        return image, None
-    except BadImage as error:
-        return _blank(), str(error)
-
-
-def _blank() -> bytes:
-    import numpy as np
-
-    from dermray.datasets.phantom import encode_png
-
-    return encode_png(np.zeros((32, 32, 3), np.uint8))
-
-
-class _Finish:
-    """Bring every row, answered or not, to the one schema of this stage."""
-
-    def __init__(self, captioner: str, metadata: tuple[str, ...], max_tokens: int) -> None:
-        self.captioner, self.metadata, self.max_tokens = captioner, metadata, max_tokens
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return conform([self.row(row) for row in table.to_pylist()], CAPTIONED)
-
-    def row(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """A captioned row; the reason where it is none."""
-        row = {name: raw.get(name) for name in CAPTIONED.names}
-        tokens = raw.get("num_generated_tokens") or 0
-        finish = "length" if tokens >= self.max_tokens else "stop"
-        text = (raw.get("generated_text") or "").strip()
-        row |= {"prompt_hash": prompts.prompt_hash(raw["question"]), "captioner": self.captioner, "tokens_out": tokens}
-        if raw["unreadable"]:
-            return row | {"status": "rejected", "reason": raw["unreadable"]}
-        if error := raw.get("__inference_error__"):
-            return row | {"status": "failed", "reason": f"engine: {str(error)[:200]}"}
-        row |= {"answer": text, "finish_reason": finish}
-        if reason := unusable(text, finish):
-            return row | {"status": "rejected", "reason": reason}
-        said = parse(text)
-        return row | {
-            "caption": compose(raw, said, self.metadata),
-            "said_asymmetry": said.asymmetry,
-            "said_border_irregular": said.border_irregular,
-            "said_colours": list(said.colours),
-            "said_skin_tone": said.skin_tone,
-        }
-
-
-def _counts(rows: str) -> Counter[tuple[str, str | None]]:
-    table = read_columns(rows, ["status", "reason"])
-    return Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    told = summary.summarise(rows, ledger, config.host, kept)
+    accuracy = attribute_accuracy(rows)
+    title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
+    storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
+    storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
+    storage.delete_tree(storage.join(work.data, "checkpoint"))
+    storage.delete_tree(ledger.uri)
+    cpus, gpus = summary.held(config.host)
+    return work.commit(
+        Rows.count(counts), cpus=cpus, gpus=gpus, attribute_accuracy=accuracy, captioning=told, page="page.html"
+    )
 
 
 def attribute_accuracy(rows: str) -> dict[str, float]:

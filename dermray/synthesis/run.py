@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dermray import manifest, storage
 from dermray.captioning.answers import parse
-from dermray.captioning.run import resumable
+from dermray.captioning.resume import resumable
 from dermray.config import Config
 from dermray.datasets.decode import decode, square
 from dermray.datasets.ingest import read_columns
@@ -161,7 +161,7 @@ class _Draw:
     def row(self, request: dict[str, Any], image: np.ndarray, distance: float, nearest_id: str) -> dict[str, Any]:
         """One synthetic row; rejected where it lies nearer to a training image than the gate allows."""
         png = encode_png(image)
-        said = parse(request["prompt"])
+        said = parse(request["prompt"]).attributes
         copied = bool(distance < self.threshold)
         return {name: request[name] for name in request} | {
             "sample_id": sample_id(png),

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dermray.captioning.answers import Attributes, phrase
-from dermray.captioning.prompts.abc import PROMPT
+from dermray.captioning.prompts.abc import PROMPT_SET
 from dermray.records import COLOURS, SKIN_TONES
 
 CHAT_TEMPLATE = (
@@ -57,7 +57,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=448, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator([PROMPT, *sentences], trainer)
+    tokenizer.train_from_iterator([PROMPT_SET.template, *sentences], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", padding_side="right"
     )
@@ -154,12 +154,12 @@ def prompt_tokens(processor: LlavaProcessor, config: NanoConfig) -> list[int]:
     patches = (config.image_size // config.patch_size) ** 2
     tokenizer = processor.tokenizer
     image = tokenizer.convert_tokens_to_ids("<image>")
-    return [image] * patches + tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+    return [image] * patches + tokenizer(PROMPT_SET.template, add_special_tokens=False)["input_ids"]
 
 
 def greedy(model: LlavaForConditionalGeneration, processor: LlavaProcessor, images: list[Any]) -> list[str]:
     """transformers' own greedy answers, which vLLM's must equal."""
-    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
+    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT_SET.template}]}]
     text = processor.apply_chat_template(message)
     batch = processor(images=images, text=[text] * len(images), return_tensors="pt", padding=True)
     with torch.inference_mode():

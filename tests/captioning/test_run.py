@@ -1,68 +1,167 @@
+import io
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
+from PIL import Image
 
-from dermray.captioning.run import CaptionConfig, _captioner, _Finish, _Prepare, run
-from dermray.config import validate
+from benchmarks.stand_in_engine import StandIn
+from dermray import cli, manifest
+from dermray.captioning import engine, models, prompts
+from dermray.captioning.finish import Finish
+from dermray.captioning.prepare import Prepare, shown
+from dermray.captioning.run import CaptionConfig, run
+from dermray.config import ConfigError, validate
+from dermray.datasets import ingest
+from dermray.datasets.ingest import read_columns
 from dermray.datasets.phantom import SourceConfig, phantom_row
+from dermray.manifest import Rows
 from dermray.records import CAPTIONED, IMAGES, conform
 
-FINISH = _Finish("captioner-key", ("malignant", "skin_tone"), max_tokens=48)
+CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
+PAIRS = '[{"question": "What?", "answer": "An asymmetric patch."}, {"question": "Why?", "answer": "%s"}]'
 
 
-def prepared(**answer: Any) -> dict[str, Any]:
+def answered(**answer: Any) -> dict[str, Any]:
     row = phantom_row(3, SourceConfig(count=9)) | {"status": "ok", "sample_id": "s"}
-    return row | {"question": "?", "unreadable": None, "num_generated_tokens": 9} | answer
+    columns = {"tokens_in": 80, "tokens_out": 9, "finish_reason": "stop", "engine_error": None, "requests": 1}
+    return row | {"question": "?", "unreadable": None} | columns | answer
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "reason"),
+    ("prompt_set", "answer", "status", "reason"),
     [
-        ({"generated_text": "asymmetric lesion, red."}, "ok", None),
-        ({"generated_text": ""}, "rejected", "empty answer"),
-        ({"generated_text": "asymmetric", "num_generated_tokens": 48}, "rejected", "truncated answer"),
-        (
-            {"generated_text": "", "__inference_error__": "ValueError: too long"},
-            "failed",
-            "engine: ValueError: too long",
-        ),
-        ({"generated_text": "asymmetric", "unreadable": "empty file"}, "rejected", "empty file"),
+        ("abc", {"text": "asymmetric lesion, red."}, "ok", None),
+        ("abc", {"text": ""}, "rejected", "empty answer"),
+        ("abc", {"text": "asymmetric", "finish_reason": "length"}, "rejected", "truncated answer"),
+        ("abc", {"text": "A nice picture."}, "rejected", "no ABC attribute in the answer"),
+        ("abc", {"text": None, "engine_error": "ValueError: too long"}, "failed", "engine: ValueError: too long"),
+        ("abc", {"text": None, "unreadable": "empty file", "requests": None}, "rejected", "empty file"),
+        ("attributes-2", {"text": "A nice picture of a mole."}, "ok", None),
+        ("structured", {"text": '{"asymmetry": "asym'}, "rejected", "invalid JSON: Unterminated string starting at"),
+        ("clinical-qa", {"text": PAIRS % "It is dark."}, "ok", None),
+        ("clinical-qa", {"text": PAIRS % "The metadata says melanoma."}, "rejected", "quotes the internal context"),
     ],
 )
-def test_every_row_gets_one_schema_and_one_status(answer: dict[str, Any], status: str, reason: str | None) -> None:
-    row = FINISH.row(prepared(**answer))
+def test_every_row_gets_one_schema_and_one_status(
+    prompt_set: str, answer: dict[str, Any], status: str, reason: str | None
+) -> None:
+    row = Finish(prompt_set, ("malignant", "skin_tone"), CONSTANTS).row(answered(**answer))
     assert (row["status"], row["reason"]) == (status, reason)
     assert conform([row], CAPTIONED).schema == CAPTIONED
     assert (row.get("caption") is None) == (status != "ok")
+    assert row["prompt_set"] == f"{prompt_set}@{prompts.version(prompt_set)}" and row["captioner"] == "key"
+    assert row["attempts"] == (0 if answer.get("unreadable") else 1)
+    if prompt_set == "clinical-qa" and status == "ok":
+        assert row["pairs"][1] == {"question": "Why?", "answer": "It is dark."}
+        assert row["caption"].endswith(": An asymmetric patch.")
 
 
-def test_a_bad_image_stays_in_its_block_and_is_shown_blank() -> None:
+def test_a_bad_image_stays_in_its_block_and_is_never_sent() -> None:
     rows = [phantom_row(i, SourceConfig(count=9, broken=0, duplicates=0)) for i in range(3)]
     rows[1]["image"] = b"not an image"
-    table = _Prepare("abc")(conform(rows, IMAGES))
+    table = Prepare("abc", 1024)(conform(rows, IMAGES))
     assert table["unreadable"].to_pylist() == [None, "not a JPEG or PNG image", None]
-    assert table["shown"].to_pylist()[0] == rows[0]["image"]
-    assert table["shown"].to_pylist()[1][:4] == b"\x89PNG"
+    assert table["shown"].to_pylist()[:2] == [rows[0]["image"], None]
 
 
-def test_models_are_found_in_three_places(tmp_path: Any) -> None:
-    assert _captioner("llava-hf/llava-1.5-7b-hf")[0] == "llava-hf/llava-1.5-7b-hf"
-    assert _captioner(str(tmp_path))[0] == str(tmp_path)
+def test_large_images_are_shown_smaller() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 200), (200, 120, 90)).save(buffer, "PNG")
+    assert shown(buffer.getvalue(), 300) == (buffer.getvalue(), None)
+    smaller, _ = shown(buffer.getvalue(), 150)
+    assert smaller is not None and Image.open(io.BytesIO(smaller)).size == (150, 100)
+
+
+def test_models_are_found_in_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "hub_commit", lambda name, revision: revision)  # the hub is not what this is about
+    assert models.find("llava-hf/llava-1.5-7b-hf", "abc") == models.Captioner(
+        "llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf", "abc"
+    )
+    (tmp_path / "config.json").write_text("{}")
+    first = models.find(str(tmp_path), None)
+    assert first.model == first.name == str(tmp_path) and first.revision is not None
+    (tmp_path / "config.json").write_text("{ }")
+    assert models.find(str(tmp_path), None).revision != first.revision, "other weights, another revision"
     with pytest.raises(FileNotFoundError, match="no such directory"):
-        _captioner(str(tmp_path / "none"))
+        models.find(str(tmp_path / "none"), None)
 
 
-def test_wrong_words_are_refused_before_anything_is_read(tmp_path: Any) -> None:
+def test_wrong_words_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     base = {"output": str(tmp_path), "rows": "r", "captioner": "c"}
-    with pytest.raises(ValueError, match=r"metadata=\['colour'\]"):
-        run(validate(CaptionConfig, base | {"metadata": ["colour"]}))
-    with pytest.raises(ValueError, match="prompt_set"):
-        run(validate(CaptionConfig, base | {"prompt_set": "xyz"}))
+    for wrong, message in (
+        ({"metadata": ["colour"]}, r"metadata=\['colour'\]"),
+        ({"prompt_set": "xyz"}, "prompt_set='xyz'"),
+        ({"captioner": None}, "give either captioner"),
+        ({"remote": {"base_url": "http://x/v1", "model": "m"}}, "give either captioner"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(validate(CaptionConfig, base | wrong))
 
 
 def test_counts_add_up() -> None:
-    from dermray.manifest import Rows
-
     rows = Rows.count(Counter({("ok", None): 4, ("rejected", "empty answer"): 2}))
     assert (rows.rows_in, rows.reasons) == (6, {"rejected: empty answer": 2})
+
+
+class Moody(StandIn):
+    """A stand-in that has nothing to say about every third row: what becomes of such rows is the question."""
+
+    def answer(self, rows: Any, ask: Any, host: Any) -> Any:
+        def silence(row: dict[str, Any]) -> dict[str, Any]:
+            return row | ({"text": ""} if int(row["sample_id"][:8], 16) % 3 == 0 else {})
+
+        return super().answer(rows, ask, host).map(silence)
+
+
+@pytest.mark.slow
+def test_retry_failed_redoes_only_those(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"source": "phantom", "count": 60, "size": 16}
+    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}"]
+    monkeypatch.setattr(engine, "answer", Moody().answer)
+    cli.main([*base, f"output={tmp_path}/first"])
+    first = manifest.read(f"{tmp_path}/first").manifest
+    assert 5 < first.rows.reasons["rejected: empty answer"] == first.rows.rejected
+
+    (tmp_path / "record").mkdir()
+    monkeypatch.setattr(engine, "answer", StandIn(record=f"{tmp_path}/record").answer)
+    cli.main([*base, f"output={tmp_path}/second", "--retry-failed", f"{tmp_path}/first"])
+    second = manifest.read(f"{tmp_path}/second")
+    asked = [i for f in (tmp_path / "record").iterdir() for i in f.read_text().splitlines()]
+    rejected = read_columns(
+        f"{manifest.read(f'{tmp_path}/first').data}/rows", ["sample_id"], pc.field("status") != "ok"
+    )
+    assert sorted(asked) == sorted(rejected["sample_id"].to_pylist())
+    assert second.manifest.rows.ok == first.rows.rows_in and second.manifest.inputs["retry_failed"] == first.key
+    attempts = read_columns(f"{second.data}/rows", ["sample_id", "attempts"]).to_pylist()
+    assert {row["sample_id"] for row in attempts if row["attempts"] == 2} == set(asked)
+
+    page = Path(second.data, "page.html").read_text()
+    assert "asymmetric lesion, irregular border, red." in page and "rows took more than one request" in page
+    assert f"page: {second.data}/page.html" in capsys.readouterr().out
+
+
+def test_preview_prints_filled_prompts_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    def refuse() -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("dermray.cluster.connect", refuse)
+    rows = [phantom_row(i, SourceConfig(count=9, broken=0, duplicates=0)) | {"status": "ok"} for i in range(8)]
+    with manifest.work("ingest", f"{tmp_path}/ingest", SourceConfig(count=8), {}) as work:
+        Path(work.data, "rows").mkdir(parents=True)
+        pq.write_table(conform(rows, IMAGES), Path(work.data, "rows", "a.parquet"))
+        work.commit(Rows(rows_in=8, ok=8, rejected=0, failed=0))
+    cli.main(
+        ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", "prompt_set=attributes-2", "--preview", "5"]
+    )
+    printed = capsys.readouterr().out.split("---")
+    assert len(printed) == 5 and all("on skin tone" in prompt for prompt in printed)

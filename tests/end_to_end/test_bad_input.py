@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks.stand_in_engine import StandIn
 from dermray import manifest
 from dermray.captioning import engine
 from dermray.captioning import run as captioning
@@ -107,10 +108,11 @@ def test_missing_path_and_credentials_end_with_a_message(tmp_path: Path) -> None
 def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is a fake that says nothing: this is about what becomes of its answers."""
 
-    def silent(rows: Any, model: str, config: Any) -> Any:
-        return rows.map(lambda row: row | {"generated_text": "", "num_generated_tokens": 0, "__inference_error__": ""})
+    class Silent(StandIn):
+        def answer(self, rows: Any, ask: Any, host: Any) -> Any:
+            return super().answer(rows, ask, host).map(lambda row: row | {"text": ""})
 
-    monkeypatch.setattr(engine, "answer", silent)
+    monkeypatch.setattr(engine, "answer", Silent().answer)
     source = {"source": "phantom", "count": 60}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}

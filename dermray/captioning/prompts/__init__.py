@@ -1,22 +1,85 @@
-"""Prompt sets by name: one file each, versioned by hash."""
+"""Prompt sets by name: one file each, versioned by the hash of its words."""
 
 import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from typing import Any
 
-PROMPT_SETS = ("abc",)
+from jinja2 import Environment, StrictUndefined
+
+from dermray.captioning.answers import Answer, parse
+from dermray.captioning.compose import ENTITY_NAMES
+
+NAMES = ("abc", "abc-label", "attributes-2", "attributes-5", "clinical-qa", "structured")
 
 
-def render(prompt_set: str, row: dict[str, object]) -> str:
-    """The filled prompt of one row.
+@dataclass(frozen=True)
+class PromptSet:
+    """Words that go in, and how the answer is read."""
+
+    template: str  # jinja2; sees `known`, the row's attributes in words, without those that are unknown
+    read: Callable[[str], Answer] = parse  # answer to attributes; raises ValueError where it has not the form asked for
+    schema: dict[str, Any] | None = None  # JSON schema that the engine decodes by
+    sentences: bool = False  # the caption takes the answer's text; otherwise its attributes
+    needs_attributes: bool = False  # an answer that names no ABC attribute is rejected
+    internal_context: bool = False  # the metadata was given on the condition that it is not quoted
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: {}  # further variables of the template
+
+
+def prompt_set(name: str) -> PromptSet:
+    """A prompt set by its name.
 
     Raises:
         ValueError: unknown prompt set.
     """
-    if prompt_set not in PROMPT_SETS:
-        raise ValueError(f"prompt_set={prompt_set!r}: expected one of {PROMPT_SETS}")
-    return str(import_module(f"dermray.captioning.prompts.{prompt_set}").render(row))
+    if name not in NAMES:
+        raise ValueError(f"prompt_set={name!r}: expected one of {NAMES}")
+    found: PromptSet = import_module(f"dermray.captioning.prompts.{name.replace('-', '_')}").PROMPT_SET
+    return found
+
+
+def render(name: str, row: dict[str, Any]) -> str:
+    """The filled prompt of one row. A missing attribute is left out of it.
+
+    Raises:
+        ValueError: unknown prompt set.
+    """
+    words = prompt_set(name)
+    return _compiled(words.template).render(known=known(row), **words.prepare(row)).strip()
+
+
+def version(name: str) -> str:
+    """Twelve hex digits that change with any word of the set or with its schema."""
+    words = prompt_set(name)
+    text = json.dumps([words.template, words.schema, getattr(words.prepare, "phrasings", None)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def prompt_hash(prompt: str) -> str:
-    """First 12 hex digits of the prompt's SHA-256."""
+    """First 12 hex digits of the filled prompt's SHA-256."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:12]
+
+
+def known(row: dict[str, Any]) -> dict[str, str]:
+    """What the row's metadata says, in words, in a fixed order; unknown attributes are absent."""
+    malignant, age = row.get("malignant"), row.get("age")
+    words = {
+        "label": None if malignant is None else "malignant" if malignant else "benign",
+        "diagnosis": ENTITY_NAMES.get(str(row.get("diagnosis")).lower(), row.get("diagnosis")),  # codes in words
+        "skin tone": row.get("skin_tone"),
+        "sex": row.get("sex"),
+        "age": None if age is None or age != age else f"{age:.0f}",  # NaN is not an age
+        "anatomical site": row.get("site"),
+        "image type": row.get("modality"),
+    }
+    return {name: str(value) for name, value in words.items() if value not in (None, "", "nan", "unknown")}
+
+
+@cache
+def _compiled(template: str) -> Any:
+    return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        template
+    )  # plain text for a model, not HTML

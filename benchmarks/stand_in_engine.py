@@ -1,0 +1,97 @@
+"""A stand-in for a captioning engine: fixed latency and concurrency, no model. For what is not about the model.
+
+Like vLLM in ray.data.llm it is an actor with a process beside it, two blocks in flight, and ends itself when that
+process dies, so that Ray starts it again.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dermray.captioning.engine import ANSWERED, Ask
+from dermray.captioning.vllm_engine import BATCHES_IN_FLIGHT
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+TEXT = "asymmetric lesion, irregular border, red."
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """How the stand-in behaves."""
+
+    latency: float = 0.0  # seconds per request
+    concurrency: int = 64  # requests of one replica at a time
+    replicas: int = 1
+    cpus: float = 1
+    record: str | None = None  # directory; every row asked about is noted there
+    process: bool = False  # an engine process beside the actor, for tests that kill it
+    resource: str | None = None  # a Ray resource that places the replicas
+
+    def answer(self, rows: "Dataset", ask: Ask, host: Any) -> "Dataset":
+        """Takes the place of `engine.answer`."""
+        from ray.data import ActorPoolStrategy
+
+        return rows.map_batches(
+            _Engine,
+            fn_constructor_args=(self, ask),
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ActorPoolStrategy(size=self.replicas, max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT),
+            num_cpus=self.cpus,
+            max_concurrency=BATCHES_IN_FLIGHT,
+            resources={self.resource: 0.01} if self.resource else None,
+        )
+
+
+class _Engine:
+    def __init__(self, settings: StandIn, ask: Ask) -> None:
+        started = time.time()
+        self.settings, self.ask = settings, ask
+        self.room = asyncio.Semaphore(settings.concurrency)
+        if settings.process:
+            _start_process()
+        ask.ledger.engine_ready(started)
+
+    async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
+        self.ask.ledger.begun(table["unreadable"].null_count)
+        if self.settings.record:
+            ids = "".join(f"{i}\n" for i in table["sample_id"].to_pylist())
+            (Path(self.settings.record) / f"{os.getpid()}-{time.time_ns()}").write_text(ids)
+        if self.settings.latency:
+            await asyncio.gather(*(self._wait() for _ in range(table.num_rows)))
+        n = table.num_rows
+        columns = ([TEXT] * n, [80] * n, [12] * n, ["stop"] * n, [None] * n, [1] * n)
+        for (name, kind), column in zip(ANSWERED, columns, strict=True):
+            table = table.append_column(name, pa.array(column, kind))
+        yield table
+
+    async def _wait(self) -> None:
+        async with self.room:
+            await asyncio.sleep(self.settings.latency)
+
+
+def _start_process() -> None:
+    """A process named after what it stands for; when it dies this actor's process does too."""
+    process = multiprocessing.get_context("spawn").Process(target=_engine_process, daemon=True)
+    process.start()
+
+    def watch() -> None:
+        process.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _engine_process() -> None:
+    while os.getppid() != 1:
+        time.sleep(0.2)

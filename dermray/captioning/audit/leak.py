@@ -1,0 +1,80 @@
+"""How well the words alone give the diagnosis away."""
+
+import re
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from dermray.captioning.compose import ENTITY_NAMES
+
+DIAGNOSES = (
+    r"melanomas?|n(?:a)?ev(?:us|i)|carcinomas?|keratos[ie]s|dermatofibromas?|angiomas?|hemangiomas?|"
+    r"malignan(?:t|cy)|benign|cancer(?:ous)?"
+)
+
+
+def label_leak(texts: list[str], labels: np.ndarray, groups: list[str], folds: int, seed: int) -> dict[str, Any]:
+    """AUC with which a text classifier predicts malignancy from captions of patients it has not seen.
+
+    TF-IDF of words and pairs of words into a logistic regression, grouped cross-validation. The interval resamples
+    leak groups; the floor is the same on shuffled labels, `floor` their mean and `floor_high` their 97.5% quantile.
+
+    Args:
+        labels: (N,) bool, malignant. groups: N leak groups.
+
+    Returns:
+        auc, low, high, floor, floor_high, texts; or only `reason` where a class has too few groups.
+    """
+    few = min(len({g for g, y in zip(groups, labels, strict=True) if y == side}) for side in (True, False))
+    if few < folds:
+        return {"reason": f"{few} leak groups in the rarer class: {folds} folds need at least as many"}
+    scores = _out_of_fold(texts, labels, groups, folds, seed)
+    rng = np.random.default_rng(seed)
+    low, high = _interval(labels, scores, groups, rng)
+    shuffled = []
+    for turn in range(20):
+        mixed = rng.permutation(labels)
+        shuffled.append(roc_auc_score(mixed, _out_of_fold(texts, mixed, groups, folds, seed + turn)))
+    return {
+        "auc": float(roc_auc_score(labels, scores)),
+        "low": low,
+        "high": high,
+        "floor": float(np.mean(shuffled)),
+        "floor_high": float(np.quantile(shuffled, 0.975)),
+        "texts": len(texts),
+    }
+
+
+def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds: int, seed: int) -> np.ndarray:
+    """(N,) scores, each by a classifier that saw no row of the same group."""
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=50_000),
+        LogisticRegression(max_iter=1000, class_weight="balanced"),
+    )
+    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    found = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
+    return np.asarray(found)
+
+
+def _interval(
+    labels: np.ndarray, scores: np.ndarray, groups: list[str], rng: np.random.Generator, resamples: int = 500
+) -> tuple[float, float]:
+    names, member = np.unique(np.array(groups), return_inverse=True)
+    values = []
+    for _ in range(resamples):
+        weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[member]
+        if len(set(labels[weights > 0])) == 2:
+            values.append(roc_auc_score(labels, scores, sample_weight=weights))
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:
+    """Whether a text names a diagnosis or says malignant or benign, its own row's word included."""
+    own = [re.escape(str(word).lower()) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
+           if word and len(str(word)) > 3]  # fmt: skip
+    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", text.lower()) is not None

@@ -1,0 +1,147 @@
+"""`dermray audit-captions`: one or several captioning results in; numbers, a report and a page for experts out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import Field
+
+from dermray import manifest, storage
+from dermray.captioning.audit import experts
+from dermray.captioning.audit.diversity import describe
+from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
+from dermray.captioning.audit.mentions import rates
+from dermray.captioning.run import attribute_accuracy
+from dermray.captioning.summary import image_url
+from dermray.config import Config
+from dermray.datasets.ingest import read_columns
+from dermray.manifest import Result, Rows
+
+TEXT = ["sample_id", "answer", "caption", "malignant", "leak_group", "diagnosis", "entity", "skin_tone", "sex", "age",
+        "site", "modality", "status"]  # fmt: skip
+
+
+class AuditConfig(Config):
+    """Which captions, how many of them."""
+
+    output: str
+    captions: list[str] = Field(min_length=1, description="results of the caption stage; several are compared")
+    max_rows: int = Field(20_000, ge=50, description="audited per result, drawn by sample_id")
+    folds: int = Field(5, ge=2)
+    images: int = Field(100, ge=1, description="on the experts' page, where several results are compared")
+    expert_answers: list[str] = Field([], description="files that experts saved from the page")
+    seed: int = Field(0, ge=0)
+
+
+def run(config: AuditConfig) -> Result:
+    """Audit every result.
+
+    Raises:
+        FileNotFoundError, ValueError: missing results, no usable caption, answers to another page.
+    """
+    results = {f"captions_{i}": manifest.read(uri, "caption") for i, uri in enumerate(config.captions)}
+    answers = [experts.read_answers(uri) for uri in config.expert_answers]
+    # files are inputs too: other answers, other audit
+    identity = {f"answers_{a['expert']}": json.dumps(a["grades"], sort_keys=True) for a in answers}
+    with manifest.work("audit-captions", config.output, config, results, **identity) as work:
+        if work.finished:
+            return work.finished
+        names = _names(list(results.values()))
+        audits = {name: audit(result, config) for name, result in zip(names, results.values(), strict=True)}
+        agreed = experts.agreement(answers, names, config.seed) if answers else None
+        storage.make_directory(work.data)
+        _write(work.data, "audit.json", json.dumps({"captioners": audits, "experts": agreed}, indent=1))
+        pages = ["audit.html"]
+        if len(names) > 1:
+            shared = _shared(list(results.values()), config)
+            _write(
+                work.data, "compare.html", _page("compare.html", images=shared, seed=config.seed, grades=experts.GRADES)
+            )
+            pages.append("compare.html")
+        _write(
+            work.data,
+            "audit.html",
+            _page("audit.html", audits=audits, agreed=agreed, pages=pages, grades=experts.GRADES),
+        )
+        total = sum(a["audited"] for a in audits.values())
+        return work.commit(
+            Rows(rows_in=total, ok=total, rejected=0, failed=0), captioners=audits, experts=agreed, page="audit.html"
+        )
+
+
+def audit(result: Result, config: AuditConfig) -> dict[str, Any]:
+    """Everything that one result's captions are asked."""
+    path = storage.join(result.data, "rows")
+    rows = _sample(path, result.manifest.rows.ok, config.max_rows)
+    if not rows:
+        raise ValueError(f"{result.uri}: no usable caption to audit")
+    texts = [row["answer"] for row in rows]
+    labelled = [row for row in rows if row["malignant"] is not None]
+    labels = np.array([row["malignant"] for row in labelled], bool)
+    groups = [row["leak_group"] for row in labelled]
+    return {
+        "result": result.uri,
+        "prompt_set": result.manifest.config["prompt_set"],
+        "captions": result.manifest.rows.ok,
+        "audited": len(rows),
+        "usable_share": result.manifest.rows.ok / result.manifest.rows.rows_in,
+        "metadata": rates(rows),
+        "label_leak": label_leak([row["answer"] for row in labelled], labels, groups, config.folds, config.seed),
+        "names_a_diagnosis": float(np.mean([names_the_diagnosis(row["answer"], row) for row in rows])),
+        "diversity": describe(texts),
+        "phantom_accuracy": attribute_accuracy(path),
+    }
+
+
+def _sample(path: str, total: int, most: int) -> list[dict[str, Any]]:
+    """At most about `most` usable rows: those whose sample_id, a uniform hash, is small."""
+    where = pc.field("status") == "ok"
+    if total > most:
+        where &= pc.field("sample_id") < f"{int(most / total * 16**8):08x}"
+    rows: list[dict[str, Any]] = read_columns(path, TEXT, where).sort_by("sample_id").to_pylist()
+    return rows
+
+
+def _names(results: list[Result]) -> list[str]:
+    """A name for each captioner that tells them apart."""
+    short = [f"{Path(r.uri).name} ({r.manifest.config['prompt_set']})" for r in results]
+    return [name if short.count(name) == 1 else f"{name} {i + 1}" for i, name in enumerate(short)]
+
+
+def _shared(results: list[Result], config: AuditConfig) -> list[dict[str, Any]]:
+    """Images that every captioner captioned, with their answers in shuffled columns."""
+    wanted = pc.field("status") == "ok"
+    said = []
+    for result in results:
+        table = read_columns(storage.join(result.data, "rows"), ["sample_id", "answer"], wanted)
+        said.append(dict(zip(table["sample_id"].to_pylist(), table["answer"].to_pylist(), strict=True)))
+    common = sorted(set.intersection(*(set(answers) for answers in said)))[: config.images]
+    if not common:
+        raise ValueError("captions: the results have no image in common; compare captioners on the same rows")
+    found = read_columns(
+        storage.join(results[0].data, "rows"), ["sample_id", "image"], pc.field("sample_id").isin(common)
+    )
+    images = dict(zip(found["sample_id"].to_pylist(), found["image"].to_pylist(), strict=True))
+    return [
+        {
+            "sample_id": sample,
+            "url": image_url(images[sample]),
+            "answers": [said[i][sample] for i in experts.order(sample, len(results), config.seed)],
+        }
+        for sample in common
+    ]
+
+
+def _page(name: str, **values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = lambda value, digits=3: "n/a" if value is None else f"{value:.{digits}f}"
+    return environment.get_template(name).render(**values)
+
+
+def _write(data: str, name: str, text: str) -> None:
+    storage.write_bytes(storage.join(data, name), text.encode())

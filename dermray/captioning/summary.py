@@ -1,0 +1,107 @@
+"""What a captioning job did, in numbers and on a page."""
+
+import base64
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dermray.captioning.engine import RemoteConfig, VllmConfig
+from dermray.captioning.ledger import Ledger
+from dermray.datasets.ingest import read_columns
+
+SHOWN_OK, SHOWN_OTHER = 12, 6
+COUNTED = ["status", "reason", "tokens_in", "tokens_out", "attempts"]
+
+
+def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
+    """How often each (status, reason) occurs."""
+    found = rows.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(row["status"], row["reason"]): row["count_all"] for row in found})
+
+
+def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, taken_over: int) -> dict[str, Any]:
+    """Counts, rates and resources of a finished job.
+
+    Args:
+        rows: directory of the rows written. taken_over: of them, those that --retry-failed copied.
+    """
+    table = read_columns(rows, COUNTED)
+    runs, engines = ledger.notes("run"), ledger.notes("engine")
+    began, now = runs[-1]["time"], time.time()
+    ready = [note["ready"] for note in engines if note["ready"] >= began]
+    steady = now - min(ready) if ready else None
+    captioned = table.num_rows - taken_over - runs[-1]["already_written"]
+    tokens_in, tokens_out = (int(pc.sum(table[name]).as_py() or 0) for name in ("tokens_in", "tokens_out"))
+    sent = sum(note["rows"] for note in ledger.notes("block"))
+    unsent = int(pc.sum(pc.equal(table["attempts"], 0)).as_py() or 0)
+    cpus, gpus = held(engine)
+    return {
+        "rows": table.num_rows,
+        "statuses": {f"{status}: {reason}" if reason else status: n for (status, reason), n in statuses(table).items()},
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cost": cost(engine, tokens_in, tokens_out),
+        "retried_rows": int(pc.sum(pc.greater(table["attempts"], 1)).as_py() or 0),
+        "starts": len(runs),
+        "engines_started": len(engines),
+        "rows_asked_again": max(0, sent - (table.num_rows - taken_over - unsent)),
+        "last_start": {
+            "rows": captioned,
+            "seconds": round(now - began, 2),
+            "start_up_seconds": round(min(ready) - began, 2) if ready else None,
+            "steady_seconds": round(steady, 2) if steady else None,
+            "captions_per_second": round(captioned / steady, 3) if steady else None,
+            "tokens_out_per_second": round(tokens_out * captioned / table.num_rows / steady, 1) if steady else None,
+            "cpu_seconds_held": round((now - began) * cpus, 1),
+            "gpu_seconds_held": round((now - began) * gpus, 1),
+        },
+    }
+
+
+def held(engine: VllmConfig | RemoteConfig) -> tuple[float, float]:
+    """CPUs and GPUs that the engines hold, at most."""
+    if isinstance(engine, RemoteConfig):
+        return 0.1 * engine.replicas, 0.0
+    return engine.workers * engine.cpus, engine.workers * engine.gpus
+
+
+def cost(engine: VllmConfig | RemoteConfig, tokens_in: int, tokens_out: int) -> float | None:
+    """What the tokens cost at the configured prices; None without prices."""
+    if not isinstance(engine, RemoteConfig) or engine.price_in is None or engine.price_out is None:
+        return None
+    return round((tokens_in * engine.price_in + tokens_out * engine.price_out) / 1e6, 6)
+
+
+def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
+    """The HTML page: numbers, then captions beside their images, then what was not captioned and why."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        summary=summary,
+        accuracy=accuracy,
+        good=_examples(rows, pc.field("status") == "ok", SHOWN_OK),
+        bad=_examples(rows, pc.field("status") != "ok", SHOWN_OTHER),
+    )
+
+
+def _examples(rows: str, where: Any, count: int) -> list[dict[str, Any]]:
+    """The rows with the smallest ids, found without holding their images."""
+    ids = sorted(read_columns(rows, ["sample_id"], where)["sample_id"].to_pylist())[:count]
+    if not ids:
+        return []
+    wanted = ["sample_id", "image", "caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
+    found = read_columns(rows, wanted, pc.field("sample_id").isin(ids)).sort_by("sample_id").to_pylist()
+    return [row | {"url": image_url(row["image"])} for row in found]
+
+
+def image_url(image: bytes) -> str:
+    """An encoded image inside a page."""
+    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

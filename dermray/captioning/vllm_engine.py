@@ -1,0 +1,175 @@
+"""vLLM in Ray Data, through ray.data.llm's engine stage.
+
+Of its stages only the engine is used. The chat template is filled in once, at the driver, instead of once a row in
+actors that each import vLLM; and images travel encoded and are decoded beside the engine.
+"""
+
+import io
+import time
+from typing import TYPE_CHECKING, Any
+
+from dermray.captioning.engine import Ask, VllmConfig
+from dermray.cluster import engine_environment
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+BATCHES_IN_FLIGHT = 2  # per engine: while one ends, the next keeps the engine full; a crash costs no more than these
+QUESTION = "QUESTION-GOES-HERE"
+
+
+def answer(rows: "Dataset", ask: Ask, config: VllmConfig) -> "Dataset":
+    """See `engine.answer`."""
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    processor = build_processor(
+        vLLMEngineProcessorConfig(
+            model_source=ask.model,
+            engine_kwargs=engine_arguments(config),
+            concurrency=config.replicas,
+            batch_size=ask.rows_per_block,
+            max_concurrent_batches=BATCHES_IN_FLIGHT,
+            max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
+            placement_group_config={
+                "bundle_per_worker": {"CPU": config.cpus} | ({"GPU": config.gpus} if config.gpus else {})
+            },
+            # a joined cluster does not inherit this process's environment
+            runtime_env={"env_vars": engine_environment(None if config.gpus else config.kv_cache_gib)},
+            prepare_multimodal_stage={"enabled": False},
+            chat_template_stage={"enabled": False},
+            tokenize_stage={"enabled": False},
+            detokenize_stage={"enabled": False},
+            should_continue_on_error=True,
+            log_engine_metrics=False,
+        ),
+        preprocess=_Request(ask, prompt_format(ask.model, config), config.lora),
+        postprocess=None,
+    )
+    name = "vLLMEngineStage"
+    stage = processor.get_stage_by_name(name)
+    # a copy, because assigning to a field validates anew, and loses the placement
+    processor.stages[name] = stage.model_copy(update={"fn": _noting(stage.fn, ask)})
+    answered: Dataset = processor(rows)
+    return answered
+
+
+def engine_arguments(config: VllmConfig) -> dict[str, Any]:
+    """What vLLM's AsyncEngineArgs gets."""
+    arguments: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "pipeline_parallel_size": config.pipeline_parallel_size,
+        "kv_cache_dtype": config.kv_cache_dtype,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "trust_remote_code": config.trust_remote_code,
+        "enforce_eager": config.enforce_eager,
+        "limit_mm_per_prompt": {"image": 1},
+        "mm_processor_cache_gb": 0,  # every image is seen once
+        "disable_log_stats": True,
+    }
+    if config.quantization:
+        arguments["quantization"] = config.quantization
+    if config.revision:
+        arguments["revision"] = config.revision
+    if config.lora:
+        arguments |= {"enable_lora": True, "max_lora_rank": config.lora_rank}
+    return arguments
+
+
+def prompt_format(model: str, config: VllmConfig) -> tuple[str, str]:
+    """What the model's chat template puts before and after the question.
+
+    Raises:
+        ValueError: the model has no chat template and config gives no prompt_format.
+    """
+    if config.prompt_format is not None:
+        before, found, after = config.prompt_format.partition("{question}")
+        if not found:
+            raise ValueError(f"engine.prompt_format={config.prompt_format!r}: expected {{question}} in it")
+        return before, after
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(
+        model, revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
+    if processor.chat_template is None:
+        raise ValueError(
+            f"captioner={model}: has no chat template; give engine.prompt_format, "
+            "for example '[INST] <image>\\n{question} [/INST]'"
+        )
+    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    text = str(processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)[0])
+    start = getattr(processor.tokenizer, "bos_token", None)
+    if start and text.startswith(start) and _adds_start(processor.tokenizer):
+        text = text.removeprefix(start)  # vLLM tokenises the prompt with special tokens: it would stand there twice
+    before, _, after = text.partition(QUESTION)
+    return before, after
+
+
+def _adds_start(tokenizer: Any) -> bool:
+    return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
+
+
+class _Request:
+    """A row as ray.data.llm's engine stage wants it."""
+
+    def __init__(self, ask: Ask, parts: tuple[str, str], lora: str | None) -> None:
+        self.before, self.after = parts
+        self.sampling = ask.sampling.model_dump()
+        if ask.schema is not None:
+            import json
+
+            self.sampling["structured_outputs"] = {"json": json.dumps(ask.schema)}  # a string: Arrow would pad a dict
+        self.adapter = {"model": lora} if lora else {}
+        self.__name__ = "request"
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        # a row with an error is passed by the engine stage
+        error = "unreadable" if row["unreadable"] else ""
+        prompt = self.before + row["question"] + self.after
+        return {"prompt": prompt, "sampling_params": self.sampling, "__inference_error__": error} | self.adapter
+
+
+def _noting(base: type, ask: Ask) -> type:
+    """The engine stage, writing the ledger, decoding images, and leaving columns of ANSWERED."""
+
+    class CaptionEngine(base):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            started = time.time()
+            super().__init__(*arguments, **named)
+            ask.ledger.engine_ready(started)
+            self.ends = _end_tokens(self.llm.engine)
+
+        async def udf(self, batch: list[dict[str, Any]]) -> Any:
+            from PIL import Image
+
+            ask.ledger.begun(len(batch))
+            for row in batch:
+                row["multimodal_data"] = {"image": Image.open(io.BytesIO(row["shown"])).convert("RGB")}
+            async for output in super().udf(batch):
+                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends)
+
+    return CaptionEngine
+
+
+def _end_tokens(engine: Any) -> set[int]:
+    """Ids that end an answer."""
+    config = engine.vllm_config.model_config
+    ends = config.try_get_generation_config().get("eos_token_id", config.hf_text_config.eos_token_id)
+    return set(ends if isinstance(ends, list) else [ends])
+
+
+def _columns(output: dict[str, Any], ends: set[int]) -> dict[str, Any]:
+    """ray.data.llm hands no finish reason on: an answer ended by itself where its last token is one that ends."""
+    tokens = output["generated_tokens"]
+    return {
+        "text": output["generated_text"],
+        "tokens_in": output["num_input_tokens"],
+        "tokens_out": len(tokens),
+        "finish_reason": "stop" if len(tokens) and tokens[-1] in ends else "length",
+        "engine_error": output["__inference_error__"] or None,
+        "requests": 1,
+        "__inference_error__": "",  # read from engine_error: ray.data.llm would hand such a row on in another form
+    }

@@ -1,0 +1,112 @@
+"""A captioning job on three Ray nodes under random kills, until it is done. Prints what happened as JSON.
+
+    python -m tests.captioning.chaos DIRECTORY KILLS
+
+The engine is a stand-in: this is about rows. Killed are, in random order, engine processes, their Ray actors, the
+driver, and whole nodes.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROWS, BLOCK, REPLICAS = 1200, 24, 2
+DRIVER = """
+import sys
+from benchmarks.stand_in_engine import StandIn
+from dermray.captioning import engine, run
+from dermray.config import validate
+directory = sys.argv[1]
+engine.answer = StandIn(0.2, 4, {replicas}, record=directory + "/record", process=True, resource="engines").answer
+run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": directory + "/ingest",
+                                     "captioner": directory, "rows_per_block": {block}}}))
+"""
+
+
+def main(directory: str, kills: int) -> None:
+    """Ingest, then caption under fire."""
+    from dermray.cluster import prepare_environment
+
+    prepare_environment()
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "object_store_memory": 200_000_000})
+    nodes = [_add(cluster) for _ in range(REPLICAS)]
+    os.environ["RAY_ADDRESS"] = cluster.address
+    (Path(directory) / "record").mkdir()
+    _ingest(directory)
+    dice, driver = random.Random(int(os.environ.get("CHAOS_SEED", "7"))), _driver(directory)
+    done: list[str] = []
+    while driver.poll() is None or driver.returncode != 0:
+        if driver.poll() is not None and "driver" not in done[-1:]:
+            raise RuntimeError((Path(directory) / "driver.log").read_text()[-4000:])
+        if driver.poll() is not None:
+            driver = _driver(directory)
+        time.sleep(dice.uniform(0.5, 3.0))
+        if len(done) < kills and driver.poll() is None:
+            kind = dice.choice(("engine", "engine", "worker", "worker", "driver", "node"))
+            if kind == "node":
+                cluster.remove_node(nodes.pop(0), allow_graceful=False)
+                nodes.append(_add(cluster))
+            elif not _kill(kind, driver):
+                continue  # none of that kind is running right now
+            done.append(kind)
+    cluster.shutdown()
+    print(json.dumps({"kills": done}))
+
+
+def _add(cluster: Any) -> Any:
+    return cluster.add_node(num_cpus=2, resources={"engines": 1}, object_store_memory=150_000_000)
+
+
+def _ingest(directory: str) -> None:
+    source = f"sources=[{{source: phantom, count: {ROWS}, size: 16, broken: 0.0, duplicates: 0.0}}]"
+    command = ["ingest", "--config", "ingest/phantom", source, f"output={directory}/ingest"]
+    subprocess.run([sys.executable, "-m", "dermray.cli", *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def _driver(directory: str) -> subprocess.Popen[bytes]:
+    log = (Path(directory) / "driver.log").open("a")
+    script = DRIVER.format(replicas=REPLICAS, block=BLOCK)
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, directory], stdout=log, stderr=subprocess.STDOUT, env=environment
+    )
+
+
+def _kill(kind: str, driver: subprocess.Popen[bytes]) -> bool:
+    if kind == "driver":
+        driver.kill()
+        driver.wait()
+        return True
+    actors = [p for p in psutil.process_iter() if _named(p, "MapBatches(_Engine)")]
+    found = actors if kind == "worker" else [child for actor in actors for child in _children(actor)]
+    if found:
+        os.kill(random.choice(found).pid, signal.SIGKILL)
+    return bool(found)
+
+
+def _named(process: psutil.Process, name: str) -> bool:
+    try:
+        return any(name in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [c for c in process.children() if any("spawn_main" in part for part in c.cmdline())]
+    except psutil.Error:
+        return []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -44,17 +44,24 @@ def text_at(uri: str) -> Callable[[], str]:
 
 
 def rows_written(uri: str, total: int) -> Callable[[], str]:
-    """How many rows lie in the Parquet files below `uri`, from their footers."""
+    """How many rows lie in the Parquet files below `uri`."""
     counted: dict[str, int] = {}
 
     def look() -> str:
-        import pyarrow.parquet as pq
-
-        system, _ = storage.filesystem(uri)
-        for file in storage.list_files(uri, ".parquet"):
-            if file not in counted:
-                with contextlib.suppress(OSError, ValueError):  # it is being written: counted at the next look
-                    counted[file] = pq.read_metadata(file.removeprefix("s3://"), filesystem=system).num_rows
-        return f"{sum(counted.values())} of {total} rows written" if counted else ""
+        written = count_rows(uri, counted)
+        return f"{written} of {total} rows written" if counted else ""
 
     return look
+
+
+def count_rows(uri: str, counted: dict[str, int] | None = None) -> int:
+    """Rows in the Parquet files below `uri`, from their footers; `counted` remembers files from look to look."""
+    import pyarrow.parquet as pq
+
+    counted = {} if counted is None else counted
+    system, _ = storage.filesystem(uri)
+    for file in storage.list_files(uri, ".parquet"):
+        if file not in counted:
+            with contextlib.suppress(OSError, ValueError):  # it is being written: counted at the next look
+                counted[file] = pq.read_metadata(file.removeprefix("s3://"), filesystem=system).num_rows
+    return sum(counted.values())

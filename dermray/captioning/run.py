@@ -18,7 +18,8 @@ from dermray.captioning.resume import require_ids, resumable
 from dermray.config import Config, ConfigError
 from dermray.datasets.ingest import read_columns
 from dermray.manifest import Result, Rows
-from dermray.progress import rows_written, watched
+from dermray.progress import count_rows, rows_written, watched
+from dermray.records import IMAGES
 
 
 class CaptionConfig(Config):
@@ -144,7 +145,7 @@ def _caption(source: str, data: str, captioner: Captioner, ledger: Ledger, kept:
     from ray.data.expressions import col
 
     target = storage.join(data, "rows")
-    written = read_columns(target, ["sample_id"]).num_rows - kept if storage.exists(target) else 0
+    written = count_rows(target) - kept
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)
@@ -165,7 +166,10 @@ def _caption(source: str, data: str, captioner: Captioner, ledger: Ledger, kept:
     to_system, to_path = storage.filesystem(target)
     with resumable("sample_id", storage.join(data, "checkpoint", "asked")):
         usable = col("status") == "ok"
-        rows = ray.data.read_parquet(path, filesystem=system).filter(expr=~usable if config.retry_failed else usable)
+        # of an earlier result only what went into it, and how often it was tried
+        columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
+        rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
+        rows = rows.filter(expr=~usable if config.retry_failed else usable)
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
         asked = rows.map_batches(Prepare(config.prompt_set, config.image_side), batch_format="pyarrow", batch_size=None)
         done = engine.answer(asked, ask, config.host).map_batches(finish, batch_format="pyarrow", batch_size=None)
@@ -185,12 +189,13 @@ def _finish(work: manifest.Work, ledger: Ledger, kept: int, config: CaptionConfi
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
     storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
-    storage.delete_tree(storage.join(work.data, "checkpoint"))
-    storage.delete_tree(ledger.uri)
     cpus, gpus = summary.held(config.host)
-    return work.commit(
+    result = work.commit(
         Rows.count(counts), cpus=cpus, gpus=gpus, attribute_accuracy=accuracy, captioning=told, page="page.html"
     )
+    for left in (storage.join(work.data, "checkpoint"), ledger.uri):  # not before: killed in between, all was lost
+        storage.delete_tree(left)
+    return result
 
 
 def attribute_accuracy(rows: str) -> dict[str, float]:

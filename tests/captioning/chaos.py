@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 ROWS, BLOCK, REPLICAS = 1200, 24, 2
+SHARES = (("engine", 0.3), ("worker", 0.3), ("driver", 0.25), ("node", 0.15))
 DRIVER = """
 import sys
 from benchmarks.stand_in_engine import StandIn
@@ -27,7 +28,7 @@ from dermray.config import validate
 directory = sys.argv[1]
 engine.answer = StandIn(0.2, 4, {replicas}, record=directory + "/record", process=True, resource="engines").answer
 run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": directory + "/ingest",
-                                     "captioner": directory, "rows_per_block": {block}}}))
+                                     "captioner": directory + "/model", "rows_per_block": {block}}}))
 """
 
 
@@ -42,23 +43,26 @@ def main(directory: str, kills: int) -> None:
     nodes = [_add(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
+    (Path(directory) / "model").mkdir()  # the stand-in needs none
     _ingest(directory)
-    dice, driver = random.Random(int(os.environ.get("CHAOS_SEED", "7"))), _driver(directory)
-    done: list[str] = []
-    while driver.poll() is None or driver.returncode != 0:
-        if driver.poll() is not None and "driver" not in done[-1:]:
-            raise RuntimeError((Path(directory) / "driver.log").read_text()[-4000:])
+    dice = random.Random(int(os.environ.get("CHAOS_SEED", time.time_ns())))
+    planned = [kind for kind, share in SHARES for _ in range(round(share * kills))]
+    dice.shuffle(planned)
+    driver, done = _driver(directory), list[str]()
+    while driver.poll() != 0:
         if driver.poll() is not None:
-            driver = _driver(directory)
-        time.sleep(dice.uniform(0.5, 3.0))
-        if len(done) < kills and driver.poll() is None:
-            kind = dice.choice(("engine", "engine", "worker", "worker", "driver", "node"))
+            raise RuntimeError((Path(directory) / "driver.log").read_text()[-4000:])
+        time.sleep(dice.uniform(0.2, 2.0))
+        if len(done) < kills:
+            kind = planned[len(done)]
             if kind == "node":
                 cluster.remove_node(nodes.pop(0), allow_graceful=False)
                 nodes.append(_add(cluster))
-            elif not _kill(kind, driver):
+            elif not _kill(kind, driver, dice):
                 continue  # none of that kind is running right now
             done.append(kind)
+            if kind == "driver":
+                driver = _driver(directory)
     cluster.shutdown()
     print(json.dumps({"kills": done}))
 
@@ -82,15 +86,16 @@ def _driver(directory: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _kill(kind: str, driver: subprocess.Popen[bytes]) -> bool:
-    if kind == "driver":
-        driver.kill()
-        driver.wait()
-        return True
+def _kill(kind: str, driver: subprocess.Popen[bytes], dice: random.Random) -> bool:
     actors = [p for p in psutil.process_iter() if _named(p, "MapBatches(_Engine)")]
+    if kind == "driver":
+        if actors:
+            driver.kill()
+            driver.wait()
+        return bool(actors)
     found = actors if kind == "worker" else [child for actor in actors for child in _children(actor)]
     if found:
-        os.kill(random.choice(found).pid, signal.SIGKILL)
+        os.kill(dice.choice(found).pid, signal.SIGKILL)
     return bool(found)
 
 

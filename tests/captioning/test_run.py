@@ -120,9 +120,10 @@ class Moody(StandIn):
 def test_retry_failed_redoes_only_those(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "model").mkdir()
     source = {"source": "phantom", "count": 60, "size": 16}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
-    base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}"]
+    base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}/model"]
     monkeypatch.setattr(engine, "answer", Moody().answer)
     cli.main([*base, f"output={tmp_path}/first"])
     first = manifest.read(f"{tmp_path}/first").manifest

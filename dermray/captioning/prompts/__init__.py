@@ -65,13 +65,14 @@ def prompt_hash(prompt: str) -> str:
 
 def known(row: dict[str, Any]) -> dict[str, str]:
     """What the row's metadata says, in words, in a fixed order; unknown attributes are absent."""
+    row = {name: None if value != value else value for name, value in row.items()}  # NaN says nothing
     malignant, age = row.get("malignant"), row.get("age")
     words = {
         "label": None if malignant is None else "malignant" if malignant else "benign",
         "diagnosis": ENTITY_NAMES.get(str(row.get("diagnosis")).lower(), row.get("diagnosis")),  # codes in words
         "skin tone": row.get("skin_tone"),
         "sex": row.get("sex"),
-        "age": None if age is None or age != age else f"{age:.0f}",  # NaN is not an age
+        "age": None if age is None else f"{age:.0f}",
         "anatomical site": row.get("site"),
         "image type": row.get("modality"),
     }

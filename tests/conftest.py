@@ -1,9 +1,11 @@
-"""Shared fixtures: sample data, an S3 server process, one local Ray, one finished quickstart."""
+"""Shared fixtures: sample data, an S3 server process, one local Ray, a small run and a small captioner."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +15,16 @@ import pytest
 from dermray.cluster import prepare_environment
 
 prepare_environment()
+# Ray notes its newest cluster in its temporary directory, and a job submitted to one cluster then runs on another:
+# each of two test processes has a directory of its own, with a short name, because sockets lie below it.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+def pytest_sessionfinish() -> None:
+    """Ray's logs of these tests are not kept."""
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +93,43 @@ def local_ray() -> Iterator[None]:
     ray = connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`ingest`, `caption` and `train` of 160 phantoms. Captions are a stand-in's, the generator saw five batches:
+    for tests that need rows and a model, whatever these say."""
+    from benchmarks.stand_in_engine import StandIn
+    from dermray.captioning import engine
+    from dermray.captioning import run as captioning
+    from dermray.config import validate
+    from dermray.datasets import ingest
+    from dermray.training import run as training
+
+    run = tmp_path_factory.mktemp("small")
+    source = {"source": "phantom", "count": 160, "size": 32}
+    ingest.run(validate(ingest.IngestConfig, {"output": f"{run}/ingest", "sources": [source]}))
+    (run / "model").mkdir()
+    captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": f"{run}/model"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "answer", StandIn().answer)
+        captioning.run(validate(captioning.CaptionConfig, captions))
+    model = {"image_size": 32, "width": 32, "blocks": 1, "stem_width": 8}
+    loop = {"steps": 5, "batch_size": 8}
+    config = {"output": f"{run}/train", "rows": f"{run}/caption", "model": model, "loop": loop}
+    training.run(validate(training.TrainConfig, config))
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_captioner(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A nano captioner that has learned to speak, and little of what it speaks about."""
+    from dermray.config import load, preset
+    from dermray.vlm.run import CaptionerConfig, run
+
+    output = str(tmp_path_factory.mktemp("captioner") / "captioner")
+    short = ["phantoms=600", "loop.steps=160", "loop.checkpoint_every=160", f"output={output}"]
+    return run(load(CaptionerConfig, preset("captioner/nano"), short)).uri
 
 
 def run_cli(

@@ -52,7 +52,7 @@ def main(directory: str, kills: int) -> None:
     while driver.poll() != 0:
         if driver.poll() is not None:
             raise RuntimeError((Path(directory) / "driver.log").read_text()[-4000:])
-        time.sleep(dice.uniform(0.2, 2.0))
+        time.sleep(dice.uniform(0.1, 1.0))
         if len(done) < kills:
             kind = planned[len(done)]
             if kind == "node":

@@ -24,7 +24,7 @@ from tests.conftest import free_port
 from tests.datasets.test_decode import huge_png
 from tests.end_to_end.conftest import ROOT, Quickstart, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.quickstart]
 BIN = Path(sys.executable).parent
 KEY = "test-key"
 
@@ -53,13 +53,13 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     home = tmp_path_factory.mktemp("home")
     gcs, dashboard = free_port(), free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") or k == "RAY_TMPDIR"}
     environment |= {
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "DERMRAY_API_KEYS": KEY, "HOME": str(home),
         "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_ADDRESS": f"127.0.0.1:{gcs}",
     }  # fmt: skip
     head = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            "--num-cpus=8", f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
+            "--num-cpus=24", f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
             "--object-store-memory=1000000000", "--disable-usage-stats"]  # fmt: skip
     starting = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     log = (home / "head.log").open("w")
@@ -97,23 +97,27 @@ def test_the_jobs_api_asks_for_the_token(cluster: Cluster) -> None:
 def test_all_stages_as_submitted_jobs(
     cluster: Cluster, quickstart: Quickstart, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    run = tmp_path_factory.mktemp("jobs")
-    small = [
-        "sources=[{source: phantom, count: 160, size: 64, seed: 4}]",
-        "fractions={train: 0.4, val: 0.1, test: 0.5}",
-    ]
-    cluster.submit("ingest", "--config", "ingest/phantom", f"output={run}/ingest", *small)
-    cluster.submit("caption", "--config", "caption/nano", f"output={run}/caption", f"rows={run}/ingest",
-                   f"captioner={quickstart.directory}/captioner")  # fmt: skip
+    """Two at a time, each on the quickstart's results."""
+    run, made = tmp_path_factory.mktemp("jobs"), quickstart.directory
+    given = {"rows": f"rows={made}/caption", "synthetic": f"synthetic={made}/generate"}
+    jobs = [
+        ("ingest", "ingest/phantom", ["sources=[{source: phantom, count: 160, size: 64, seed: 4}]"]),
+        ("caption", "caption/nano", [f"rows={made}/ingest", f"captioner={made}/captioner"]),
+        ("captioner", "captioner/nano", ["phantoms=64", "loop.steps=4", "loop.batch_size=8"]),
+        ("train", "train/dermdit_nano", [given["rows"], "loop.steps=4", "loop.batch_size=8",
+                                         "model={image_size: 32, width: 32, blocks: 1}"]),
+        ("generate", "generate/nano", [given["rows"], f"generator={made}/train", "count=24", "sampling_steps=2",
+                                       "gate_quantile=0.0"]),
+        ("evaluate", "evaluate/nano", [*given.values(), "judge_steps=10", "pairs=10"]),
+        ("sweep", "sweep/nano", [*given.values(), "real_images=8", "seeds=2", "steps=10",
+                                 "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]"]),
+        ("audit_captions", "audit-captions/default", [f"captions=[{made}/caption]"]),
+    ]  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: cluster.submit(job[0], "--config", job[1], f"output={run}/{job[0]}", *job[2]), jobs))
     assert manifest.read(f"{run}/caption").manifest.metrics["attribute_accuracy"]["mean"] > 0.9
-    cluster.submit("train", "--config", "train/dermdit_nano", f"output={run}/train", f"rows={run}/caption",
-                   "loop.steps=8", "loop.batch_size=8", "model={image_size: 32, width: 32, blocks: 1}")  # fmt: skip
-    cluster.submit("generate", "--config", "generate/nano", f"output={run}/generate", f"rows={run}/caption",
-                   f"generator={run}/train", "count=24", "sampling_steps=2", "gate_quantile=0.0")  # fmt: skip
-    cluster.submit("sweep", "--config", "sweep/nano", f"output={run}/sweep", f"rows={run}/caption",
-                   f"synthetic={run}/generate", "real_images=8", "seeds=2", "steps=10",
-                   "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]")  # fmt: skip
     assert len(manifest.read(f"{run}/sweep").manifest.metrics["trials"]) == 12
+    assert {path.parent.name for path in run.glob("*/manifest.json")} == {job[0] for job in jobs}
 
 
 def test_a_failing_job_says_why_and_fails(cluster: Cluster, tmp_path: Path) -> None:

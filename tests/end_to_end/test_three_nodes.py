@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dermray import manifest
-from tests.end_to_end.conftest import ROOT, Quickstart
+from tests.end_to_end.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,10 +36,10 @@ cluster.shutdown()
 """
 
 
-def test_three_nodes(quickstart: Quickstart, tmp_path: Path) -> None:
+def test_three_nodes(small_run: Path, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(quickstart.directory / "caption")],
+        [sys.executable, "-c", SCRIPT, str(tmp_path), str(small_run / "caption")],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -81,7 +81,7 @@ class Client:
         self.client = AsyncOpenAI(
             api_key=key, base_url=config.base_url, timeout=config.timeout, max_retries=config.max_retries
         )
-        self.options = _options(ask, config)
+        self.options = options(ask, config)
         self.room = asyncio.Semaphore(config.concurrency)
         self.limiter = _limiter(config)
         ask.ledger.engine_ready(started)
@@ -125,12 +125,13 @@ def messages(image: bytes, question: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def _options(ask: Ask, config: RemoteConfig) -> dict[str, Any]:
-    options = {"model": config.model} | ask.sampling.model_dump()
+def options(ask: Ask, config: RemoteConfig) -> dict[str, Any]:
+    """What a request says beside its messages: model, sampling, and the schema to decode by."""
+    found = {"model": config.model} | ask.sampling.model_dump()
     if ask.schema is not None:
         schema = {"name": "answer", "schema": ask.schema, "strict": True}
-        options["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return options
+        found["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return found
 
 
 def _limiter(config: RemoteConfig) -> Any:

@@ -68,6 +68,8 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": 1},
         "mm_processor_cache_gb": 0,  # every image is seen once
         "disable_log_stats": True,
+        # no free whitespace in JSON: small models go round in circles there
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if config.quantization:
         arguments["quantization"] = config.quantization

@@ -14,7 +14,7 @@ SCHEMA = {
         "colours": {"type": "array", "items": {"enum": list(COLOURS)}, "minItems": 1, "maxItems": len(COLOURS)},
         "structures": {"type": "array", "items": {"enum": list(STRUCTURES)}, "maxItems": len(STRUCTURES)},
         "skin_tone": {"enum": list(SKIN_TONES)},
-        "description": {"type": "string", "maxLength": 400},
+        "description": {"type": "string", "maxLength": 240},
     },
     "required": ["asymmetry", "border", "colours", "structures", "skin_tone", "description"],
     "additionalProperties": False,

@@ -44,6 +44,7 @@ class LoopConfig(Config):
     gpus_per_worker: float = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1, description="steps")
     log_every: int = Field(50, ge=1, description="steps")
+    max_failures: int = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
 
 
 class Task(Protocol):
@@ -121,7 +122,7 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
             storage_path=path,
             storage_filesystem=system,
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            failure_config=FailureConfig(max_failures=3),
+            failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
     try:

@@ -132,10 +132,24 @@ def small_captioner(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -
     return run(load(CaptionerConfig, preset("captioner/nano"), short)).uri
 
 
+def call_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """`dermray ...` in this process: exit code, stdout, stderr. A Ray that runs here is used."""
+    from dermray import cli
+
+    capsys.readouterr()
+    try:
+        cli.main(list(arguments))
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
 def run_cli(
     *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`dermray ...` as a user types it."""
+    """`dermray ...` as a user types it, in a process of its own."""
     command = [sys.executable, "-m", "dermray.cli", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=os.environ | (environment or {}), check=False

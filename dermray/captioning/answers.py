@@ -1,7 +1,9 @@
 """Between attributes and words: `phrase` writes what `parse` reads back; `unusable` says what may be no caption."""
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from dermray.records import COLOURS, STRUCTURES
 
@@ -66,6 +68,24 @@ def _either(text: str, positive: str, negative: str) -> bool | None:
 
 def _stands(text: str, word: str) -> bool:
     return re.search(rf"(?<!no )(?<!not )(?<!without ){word}", text) is not None
+
+
+def read_json(answer: str, schema: dict[str, Any]) -> Any:
+    """What an answer in JSON says.
+
+    Raises:
+        ValueError: not JSON, or not of the schema.
+    """
+    import jsonschema
+
+    try:
+        said = json.loads(answer)
+        jsonschema.validate(said, schema)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"invalid JSON: {error.msg}") from None
+    except jsonschema.ValidationError as error:
+        raise ValueError(f"JSON outside its schema: {error.json_path}") from None
+    return said
 
 
 REFUSAL = re.compile(

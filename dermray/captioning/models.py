@@ -1,7 +1,7 @@
 """Where the captioner's weights are, and by what name and revision rows remember it."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dermray import manifest, storage
@@ -39,6 +39,17 @@ def find(uri: str, revision: str | None) -> Captioner:
         return Captioner(str(model), made.manifest.key, fingerprint(model), {"captioner": made})
     model = storage.local_copy(uri, storage.cache())
     return Captioner(str(model), uri, fingerprint(model))
+
+
+def adapted(captioner: Captioner, lora: str) -> Captioner:
+    """The same model with a LoRA adapter, which rows remember too.
+
+    Raises:
+        FileNotFoundError: the adapter is neither a directory here nor a hub id.
+    """
+    adapter = find(lora, None)
+    revision = f"{captioner.revision}+{adapter.revision}"
+    return replace(captioner, name=f"{captioner.name} + {adapter.name}", revision=revision)
 
 
 def hub_commit(name: str, revision: str | None) -> str | None:

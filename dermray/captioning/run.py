@@ -118,7 +118,8 @@ def _captioner(config: CaptionConfig) -> Captioner:
     if config.remote is not None:
         return Captioner(config.remote.model, config.remote.model, None)
     assert config.captioner is not None
-    return models.find(config.captioner, config.engine.revision)
+    found = models.find(config.captioner, config.engine.revision)
+    return found if config.engine.lora is None else models.adapted(found, config.engine.lora)
 
 
 def _keep(source: str, data: str) -> int:
@@ -182,7 +183,8 @@ def _finish(work: manifest.Work, ledger: Ledger, kept: int, config: CaptionConfi
     counts = summary.statuses(read_columns(rows, ["status", "reason"]))
     if not any(status == "ok" for status, _ in counts):
         raise ValueError(
-            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner"
+            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner, or "
+            "more sampling.max_tokens where answers are truncated"
         )
     told = summary.summarise(rows, ledger, config.host, kept)
     accuracy = attribute_accuracy(rows)

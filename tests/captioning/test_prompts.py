@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from typing import Any
 
@@ -57,7 +58,8 @@ def test_prompts_are_versioned_by_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {prompts.version(name) for name in prompts.NAMES}
     assert len(versions) == len(prompts.NAMES)
     before = prompts.version("clinical-qa")
-    monkeypatch.setattr(clinical_qa.choose, "phrasings", [("Other words?",)])
+    other = dataclasses.replace(clinical_qa.PROMPT_SET, phrasings=("Other words?",))
+    monkeypatch.setattr(clinical_qa, "PROMPT_SET", other)
     assert prompts.version("clinical-qa") != before
 
 

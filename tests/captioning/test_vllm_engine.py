@@ -1,6 +1,7 @@
 """vLLM itself: the prompt it is given, its end tokens, and an engine that is killed at work."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dermray.captioning.engine import VllmConfig
 from dermray.captioning.models import find
@@ -55,6 +58,40 @@ def test_the_chat_template_is_filled_as_transformers_does(small_captioner: str) 
     message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
     filled = AutoProcessor.from_pretrained(model).apply_chat_template(message, add_generation_prompt=True)
     assert f"{before}What?{after}" == filled and "<image>" in before
+
+
+def adapter(model: Path, directory: Path) -> str:
+    """A LoRA adapter in peft's format, large enough to be heard."""
+    text = json.loads((model / "config.json").read_text())["text_config"]
+    width, generator = text["hidden_size"], torch.Generator().manual_seed(0)
+    weights = {}
+    for layer in range(text["num_hidden_layers"]):
+        name = f"base_model.model.model.language_model.layers.{layer}.self_attn.q_proj"
+        weights[f"{name}.lora_A.weight"] = torch.randn(8, width, generator=generator)
+        weights[f"{name}.lora_B.weight"] = torch.randn(width, 8, generator=generator)
+    directory.mkdir()
+    save_file(weights, directory / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (directory / "adapter_config.json").write_text(json.dumps(about))
+    return str(directory)
+
+
+@pytest.mark.slow
+def test_a_lora_adapter_speaks(local_ray: None, small_captioner: str, tmp_path: Path) -> None:
+    source = {"source": "phantom", "count": 60, "size": 64}
+    rows = ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]})).uri
+    model = Path(find(small_captioner, None).model)
+    base = {"rows": rows, "captioner": small_captioner, "prompt_set": "attributes-2", "sampling": {"max_tokens": 24}}
+    said = []
+    for name, lora in (("plain", None), ("adapted", adapter(model, tmp_path / "adapter"))):
+        engine = {"enforce_eager": True, "lora": lora, "lora_rank": 8}
+        result = run(validate(CaptionConfig, base | {"output": f"{tmp_path}/{name}", "engine": engine}))
+        columns = ["sample_id", "answer", "reason", "captioner"]
+        said.append(read_columns(f"{result.data}/rows", columns).sort_by("sample_id").to_pylist())
+    assert not any("engine" in str(row["reason"]) for row in said[1])
+    assert said[1][0]["captioner"] == f"{said[0][0]['captioner']} + {tmp_path}/adapter"
+    different = sum(a["answer"] != b["answer"] for a, b in zip(*said, strict=True))
+    assert different > len(said[0]) / 2
 
 
 @pytest.mark.slow

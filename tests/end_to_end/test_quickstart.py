@@ -21,7 +21,7 @@ from dermray.generators.base import Request
 from dermray.records import CAPTIONED, IMAGES, SYNTHETIC
 from dermray.training.run import load_generator
 from dermray.vlm import nano
-from tests.conftest import run_cli
+from tests.conftest import call_cli
 from tests.end_to_end.conftest import ROOT, Quickstart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.quickstart]
@@ -112,18 +112,18 @@ def test_a_synthetic_image_can_be_drawn_again_from_its_row(quickstart: Quickstar
         assert row["prompt_sample_id"] in set(train["sample_id"].to_pylist())
 
 
-def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path) -> None:
+def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(quickstart.directory, moved)
-    again = run_cli("run", "--config", str(ROOT / "jobs/configs/pipeline/quickstart.yaml"), f"output={moved}")
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("already done") == 7
+    preset = str(ROOT / "jobs/configs/pipeline/quickstart.yaml")
+    code, said, errors = call_cli(capsys, "run", "--config", preset, f"output={moved}")
+    assert code == 0, errors
+    assert said.count("already done") == 7
 
 
-def test_another_config_does_not_overwrite_a_run(quickstart: Quickstart) -> None:
-    refused = run_cli("quickstart", f"output={quickstart.directory}", "ingest.seed=5")
-    assert refused.returncode == 1
-    assert "seed: 0 then, 5 now" in refused.stderr and "choose another output" in refused.stderr
+def test_another_config_does_not_overwrite_a_run(quickstart: Quickstart, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, said = call_cli(capsys, "quickstart", f"output={quickstart.directory}", "ingest.seed=5")
+    assert code == 1 and "seed: 0 then, 5 now" in said and "choose another output" in said
 
 
 def test_tensorboard_logs_of_every_trial(quickstart: Quickstart) -> None:

@@ -102,7 +102,7 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, 
 def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoint(
     local_ray: None, tmp_path: Path
 ) -> None:
-    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8})
+    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8, "max_failures": 0})
     with pytest.raises(TrainingFailed, match="loss is nan at step 12 on samples samples of step 12 on rank 0"):
         fit(LineTask(bad_from=12), config, str(tmp_path))
     assert storage.exists(str(tmp_path / "run"))

@@ -27,6 +27,7 @@ class PromptSet:
     needs_attributes: bool = False  # an answer that names no ABC attribute is rejected
     internal_context: bool = False  # the metadata was given on the condition that it is not quoted
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: {}  # further variables of the template
+    phrasings: Any = None  # the words out of which `prepare` chooses
 
 
 def prompt_set(name: str) -> PromptSet:
@@ -54,7 +55,7 @@ def render(name: str, row: dict[str, Any]) -> str:
 def version(name: str) -> str:
     """Twelve hex digits that change with any word of the set or with its schema."""
     words = prompt_set(name)
-    text = json.dumps([words.template, words.schema, getattr(words.prepare, "phrasings", None)])
+    text = json.dumps([words.template, words.schema, words.phrasings])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

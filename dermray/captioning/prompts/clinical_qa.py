@@ -3,10 +3,9 @@
 The paper prints no list of its phrasings: these are ours. Which are asked is drawn from the image's own id.
 """
 
-import json
 from typing import Any
 
-from dermray.captioning.answers import Answer, parse
+from dermray.captioning.answers import Answer, parse, read_json
 from dermray.captioning.prompts import PromptSet
 
 GENERAL = (
@@ -36,8 +35,6 @@ def choose(row: dict[str, Any]) -> dict[str, Any]:
     return {"questions": [GENERAL[draw % len(GENERAL)], specific[draw // len(GENERAL) % len(specific)]]}
 
 
-choose.phrasings = [GENERAL, SPECIFIC]  # type: ignore[attr-defined]  # part of the set's version
-
 SCHEMA = {
     "type": "array",
     "minItems": 2,
@@ -57,15 +54,7 @@ def read(answer: str) -> Answer:
     Raises:
         ValueError: not JSON, or not of the schema.
     """
-    import jsonschema
-
-    try:
-        pairs = json.loads(answer)
-        jsonschema.validate(pairs, SCHEMA)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"invalid JSON: {error.msg}") from None
-    except jsonschema.ValidationError as error:
-        raise ValueError(f"JSON outside its schema: {error.json_path}") from None
+    pairs = read_json(answer, SCHEMA)
     text = str(pairs[0]["answer"]).strip()
     return Answer(parse(text).attributes, text, tuple((p["question"], p["answer"]) for p in pairs))
 
@@ -88,4 +77,5 @@ Answer with a JSON list of two objects, in this order, each with the keys "quest
     sentences=True,
     internal_context=True,
     prepare=choose,
+    phrasings=(GENERAL, SPECIFIC),
 )

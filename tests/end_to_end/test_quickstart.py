@@ -24,7 +24,7 @@ from dermray.vlm import nano
 from tests.conftest import call_cli
 from tests.end_to_end.conftest import ROOT, Quickstart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.quickstart]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

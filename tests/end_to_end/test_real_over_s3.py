@@ -12,7 +12,7 @@ from dermray.datasets.ingest import read_columns
 from tests.conftest import call_cli, run_cli
 from tests.end_to_end.conftest import Quickstart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.quickstart]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_real_photographs_from_image_to_report_in_s3(

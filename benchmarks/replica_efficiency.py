@@ -22,7 +22,7 @@ from dermray.datasets.ingest import IngestConfig
 from dermray.datasets.ingest import run as ingest
 
 LATENCY, CONCURRENCY, BLOCK = 4.0, 4, 8  # one row a second and replica
-SECONDS = 90  # of work per replica
+SECONDS = 60  # of work per replica
 
 
 def efficiency(directory: str, replicas: int) -> float:

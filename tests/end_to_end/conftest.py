@@ -39,7 +39,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     log = directory.parent / "first.log"
     with log.open("w") as file:
         first = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        wait_for(lambda: list(directory.glob("train/data-*/run/checkpoint_*")) or first.poll() is not None, 900)
+        wait_for(lambda: checkpoint_kept(directory / "train") or first.poll() is not None, 900)
         assert first.poll() is None, log.read_text()
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
@@ -47,6 +47,12 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
     print(second.stdout)
     return Quickstart(directory, second.stdout)
+
+
+def checkpoint_kept(training: Path) -> bool:
+    """Whether Ray Train has noted a checkpoint: its directory is there while it is still being written."""
+    notes = training.glob("data-*/run/checkpoint_manager_snapshot.json")
+    return any("checkpoint_" in note.read_text() for note in notes)
 
 
 def wait_for(condition: object, seconds: float) -> None:

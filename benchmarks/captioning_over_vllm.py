@@ -8,7 +8,6 @@ a warm-up. The three take turns, each twice, and the better turn counts: other w
 """
 
 import argparse
-import base64
 import json
 import os
 import subprocess
@@ -21,11 +20,13 @@ import pyarrow.compute as pc
 
 from dermray import manifest
 from dermray.captioning.prompts import render
+from dermray.captioning.remote import messages
 from dermray.captioning.run import CaptionConfig, run
 from dermray.cluster import connect, prepare_environment
 from dermray.config import load, preset, validate
-from dermray.datasets.ingest import IngestConfig, read_columns
+from dermray.datasets.ingest import IngestConfig
 from dermray.datasets.ingest import run as ingest
+from dermray.records import read_columns
 
 FEW, MANY = 512, 4608
 TURNS = 2
@@ -89,13 +90,7 @@ def raw(model: str, rows: str, settings: CaptionConfig) -> float:
 
 def chat(image: bytes) -> list[dict[str, Any]]:
     """The `abc` question about one image."""
-    kind = "png" if image[1:4] == b"PNG" else "jpeg"
-    url = f"data:image/{kind};base64,"
-    content = [
-        {"type": "image_url", "image_url": {"url": url + base64.b64encode(image).decode()}},
-        {"type": "text", "text": render("abc", {})},
-    ]
-    return [{"role": "user", "content": content}]
+    return messages(image, render("abc", {}))
 
 
 def measured(what: str, model: str, rows: str, preset_name: str) -> float:

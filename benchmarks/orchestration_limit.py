@@ -49,7 +49,7 @@ def measure(directory: str, rows: int) -> tuple[float, float]:
 
 def main(rows: int) -> None:
     """Print both rates, both peaks and their ratios."""
-    engine.answer = StandIn().answer  # type: ignore[assignment]  # a stand-in for this measurement
+    engine.prepared = StandIn().prepared  # type: ignore[assignment]  # a stand-in for this measurement
     with tempfile.TemporaryDirectory() as directory:
         (few, few_memory), (many, many_memory) = (measure(directory, n) for n in (rows, 10 * rows))
     print(f"{rows} rows: {few:.0f} rows/s, peak {few_memory:.2f} GiB")

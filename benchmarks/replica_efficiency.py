@@ -3,9 +3,11 @@
     python -m benchmarks.replica_efficiency [REPLICAS ...]
 
 Engines are stand-ins of fixed latency and concurrency on logical CPUs; ideal is replicas * concurrency / latency.
-Counted are the rows that engines took on between the moment when all were busy and the last block.
+Counted is the time that slots were busy while there was work for all: after the last engine had started, before the
+first ran out of rows. Starting engines and the last blocks are not in it.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -31,22 +33,21 @@ def efficiency(directory: str, replicas: int) -> float:
     rows = int(replicas * CONCURRENCY / LATENCY * SECONDS)
     source = {"source": "phantom", "count": rows, "size": 16, "broken": 0.0, "duplicates": 0.0}
     ingest(validate(IngestConfig, {"output": f"{directory}/ingest{replicas}", "sources": [source]}))
-    record = Path(directory, f"record{replicas}")
-    record.mkdir()
-    engine.answer = StandIn(LATENCY, CONCURRENCY, replicas, record=str(record)).answer  # type: ignore[assignment]
+    clock = Path(directory, f"clock{replicas}")
+    clock.mkdir()
+    engine.prepared = StandIn(LATENCY, CONCURRENCY, replicas, clock=str(clock)).prepared  # type: ignore[assignment]
     config = {"output": f"{directory}/caption{replicas}", "rows": f"{directory}/ingest{replicas}",
               "captioner": directory, "rows_per_block": BLOCK}  # fmt: skip
     run(validate(CaptionConfig, config))
     ray.shutdown()
-    begun: dict[int, list[float]] = {}
-    for file in record.iterdir():
-        pid, nanoseconds = file.name.split("-")
-        begun.setdefault(int(pid), []).append(int(nanoseconds) / 1e9)
-    # two blocks are in flight per engine, so the third begins when the first has ended: from then on all are busy
-    start = max(sorted(times)[min(2, len(times) - 1)] for times in begun.values())
-    end = max(time for times in begun.values() for time in times)
-    taken = sum(start < time <= end for times in begun.values() for time in times) * BLOCK
-    return taken / (end - start) / (replicas * CONCURRENCY / LATENCY)
+    taken: dict[str, list[float]] = {}
+    for file in clock.iterdir():
+        taken.setdefault(file.name.partition("-")[0], []).extend(json.loads(file.read_text()))
+    assert len(taken) == replicas
+    # from when the last engine got its first row to when the first engine got its last: work is there for all
+    start, end = max(map(min, taken.values())), min(map(max, taken.values()))
+    busy = sum(max(0.0, min(t + LATENCY, end) - max(t, start)) for times in taken.values() for t in times)
+    return busy / (end - start) / (replicas * CONCURRENCY)
 
 
 def main(counts: list[int]) -> None:

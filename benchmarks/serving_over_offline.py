@@ -21,7 +21,7 @@ import torch
 from dermray import manifest
 from dermray.classification.training import scores
 from dermray.datasets.decode import decode, square
-from dermray.datasets.ingest import read_columns
+from dermray.records import read_columns
 
 REQUESTS, CLIENTS = 1500, 32
 

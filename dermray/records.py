@@ -1,8 +1,11 @@
 """The columns that pass between stages. One lesion image is one row; what is unknown is null, never a guess."""
 
 import hashlib
+from typing import Any
 
 import pyarrow as pa
+
+from dermray import storage
 
 COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
 SKIN_TONES = ("A", "B", "C")  # DDI's groups: Fitzpatrick I-II, III-IV, V-VI
@@ -123,6 +126,15 @@ def conform(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
             if found:
                 raise ValueError(f"{name}={sorted(found)}: expected one of {allowed} or null")
     return table
+
+
+def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
+    """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter."""
+    from pyarrow import dataset
+
+    system, path = storage.filesystem(rows)
+    found: pa.Table = dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=columns, filter=where)
+    return found
 
 
 def skin_tone_of(fitzpatrick: int | None) -> str | None:

@@ -1,6 +1,5 @@
 """One self-contained page and one summary.json that tell what a run did."""
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dermray import storage
-from dermray.datasets.ingest import read_columns
+from dermray import pages, storage
 from dermray.manifest import Result
+from dermray.records import read_columns
 
 PICTURES = {"evaluate": ("samples.png", "pca.png"), "sweep": ("roc.png", "arms.png")}
 EXAMPLES = 3
@@ -52,16 +50,13 @@ def write(run: str, results: Mapping[str, Result], summary: dict[str, Any], titl
 
 def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> str:
     """The page, pictures inside."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["number"] = lambda value, digits=3: "n/a" if value is None else f"{value:.{digits}f}"
     pictures = {
-        name: _data_url(storage.read_bytes(storage.join(results[stage].data, name)))
+        name: pages.data_url(storage.read_bytes(storage.join(results[stage].data, name)))
         for stage, names in PICTURES.items()
         for name in names
     }
-    return environment.get_template("report.html").render(
+    return pages.render(
+        Path(__file__).parent / "report.html",
         title=title,
         notes=notes,
         results=results,
@@ -72,10 +67,6 @@ def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, n
     )
 
 
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def _loss_curve(losses: list[list[float]]) -> str:
     from dermray.evaluation.plots import figure_bytes, new_figure
 
@@ -83,7 +74,7 @@ def _loss_curve(losses: list[list[float]]) -> str:
     axis.plot(*np.array(losses).T, color="#30638e", lw=1.4)
     axis.set_xlabel("step")
     axis.set_ylabel("flow-matching loss")
-    return _data_url(figure_bytes(figure))
+    return pages.data_url(figure_bytes(figure))
 
 
 def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
@@ -103,18 +94,13 @@ def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     ids = [row[name] for row in chosen for name in ("prompt_sample_id", "nearest_sample_id")]
     columns = ["sample_id", "image", "source_id", "answer"]
     rows = storage.join(results["caption"].data, "rows")
-    real = {r["sample_id"]: r for r in read_columns(rows, columns, pc.field("sample_id").isin(ids)).to_pylist()}
+    named = read_columns(rows, columns, pc.field("sample_id").isin(ids)).to_pylist()
+    real = {row["sample_id"]: _with_url(row) for row in named}
     return [
-        row
-        | {
-            "url": _image_url(row["image"]),
-            "source": real[row["prompt_sample_id"]] | {"url": _image_url(real[row["prompt_sample_id"]]["image"])},
-            "nearest": real[row["nearest_sample_id"]] | {"url": _image_url(real[row["nearest_sample_id"]]["image"])},
-        }
+        _with_url(row) | {"source": real[row["prompt_sample_id"]], "nearest": real[row["nearest_sample_id"]]}
         for row in chosen
     ]
 
 
-def _image_url(image: bytes) -> str:
-    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+def _with_url(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"url": pages.data_url(row["image"])}

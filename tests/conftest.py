@@ -14,15 +14,17 @@ import pytest
 
 from dermray.cluster import prepare_environment
 
-prepare_environment()
-# Ray notes its newest cluster in its temporary directory, and a job submitted to one cluster then runs on another:
-# the tests have a directory of their own, with a short name, because sockets lie below it.
-os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
-def pytest_sessionfinish() -> None:
+def pytest_configure() -> None:
+    """Ray notes its newest cluster in its temporary directory, and a job submitted to one cluster then runs on another:
+    the tests have a directory of their own, with a short name, because sockets lie below it."""
+    prepare_environment()
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+
+
+def pytest_unconfigure() -> None:
     """Ray's logs of these tests are not kept."""
     shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
@@ -112,7 +114,7 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     (run / "model").mkdir()
     captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": f"{run}/model"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "answer", StandIn().answer)
+        patch.setattr(engine, "prepared", StandIn().prepared)
         captioning.run(validate(captioning.CaptionConfig, captions))
     model = {"image_size": 32, "width": 32, "blocks": 1, "stem_width": 8}
     loop = {"steps": 5, "batch_size": 8}

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dermray.captioning.run import CaptionConfig
 from dermray.cli import DESCRIPTIONS
-from dermray.config import PRESETS, ConfigError, load, preset
-from dermray.pipeline import COMMANDS, PipelineConfig, stage_configs
+from dermray.config import PRESETS, ConfigError, decisive, load, preset, validate
+from dermray.pipeline import COMMANDS, PipelineConfig, command, stage_configs
 from dermray.train_loop import LoopConfig
 
 
@@ -18,7 +19,7 @@ def test_every_preset_is_valid(path: Path) -> None:
     if path.parent.name == "pipeline":
         assert stage_configs(load(PipelineConfig, path))
     else:
-        assert load(COMMANDS[path.parent.name][0], path)
+        assert load(command(path.parent.name)[0], path)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_unknown_nested_key_lists_its_own_neighbours(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({"output": "o", "rows": "r", "captioner": "c", "engine": {"replica": 2}}))
     with pytest.raises(ConfigError, match="engine.replica=2: unknown key; there are: replicas"):
-        load(COMMANDS["caption"][0], path)
+        load(command("caption")[0], path)
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
@@ -74,3 +75,11 @@ def test_a_pipeline_needs_one_captioner() -> None:
     both = load(PipelineConfig, preset("pipeline/quickstart"), ["caption.captioner=/somewhere"])
     with pytest.raises(ConfigError, match="not both or neither"):
         stage_configs(both)
+
+
+def test_how_fast_work_is_done_does_not_decide_what_comes_out() -> None:
+    slow = validate(CaptionConfig, {"output": "o", "rows": "r", "captioner": "c"})
+    fast = {"engine": {"replicas": 8, "cpus": 4}, "rows_per_block": 16}
+    assert decisive(slow) == decisive(validate(CaptionConfig, slow.model_dump(mode="json") | fast))
+    other = validate(CaptionConfig, slow.model_dump(mode="json") | {"engine": {"dtype": "bfloat16"}})
+    assert decisive(slow) != decisive(other) and decisive(other)["engine"]["dtype"] == "bfloat16"

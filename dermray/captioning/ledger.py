@@ -19,23 +19,24 @@ class Ledger:
 
     uri: str
 
-    def engine_ready(self, started: float) -> None:
-        """An engine that began to start at `started` (Unix seconds) takes requests now."""
-        self._note("engine", {"started": started, "ready": time.time()})
+    def engine_ready(self) -> None:
+        """An engine takes requests from now on."""
+        self._note("engine")
 
     def begun(self, rows: int) -> None:
         """An engine takes on a block of `rows`."""
-        self._note("block", {"rows": rows, "time": time.time()})
+        self._note("block", rows=rows)
 
     def run_begun(self, already_written: int) -> None:
         """A driver starts, or starts again."""
-        self._note("run", {"time": time.time(), "already_written": already_written})
+        self._note("run", already_written=already_written)
 
     def notes(self, kind: str) -> list[dict[str, Any]]:
         """All notes of one kind, in order of time."""
         files = storage.list_files(storage.join(self.uri, kind), ".json")
         found = [json.loads(storage.read_bytes(file)) for file in files]
-        return sorted(found, key=lambda note: float(note.get("time", note.get("ready", 0))))
+        return sorted(found, key=lambda note: float(note["time"]))
 
-    def _note(self, kind: str, note: dict[str, Any]) -> None:
+    def _note(self, kind: str, **what: Any) -> None:
+        note = {"time": time.time()} | what
         storage.write_bytes(storage.join(self.uri, kind, f"{uuid.uuid4().hex}.json"), json.dumps(note).encode())

@@ -1,31 +1,35 @@
 """An OpenAI-compatible endpoint in Ray Data: a shared vLLM server, or a model that only its owner hosts."""
 
 import asyncio
-import base64
 import os
-import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from dermray.captioning.engine import ANSWERED, Ask, RemoteConfig
+from dermray.captioning.engine import ANSWERED, Answer, Ask, RemoteConfig
+from dermray.pages import data_url
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 
-def answer(rows: "Dataset", ask: Ask, config: RemoteConfig) -> "Dataset":
-    """See `engine.answer`.
+def prepared(config: RemoteConfig) -> Answer:
+    """See `engine.prepared`.
 
     Raises:
         ValueError: no key in the environment, or the endpoint does not know the model.
         ConnectionError: the endpoint does not answer.
     """
-    from ray.data import ActorPoolStrategy
-
     key = api_key(config)
     check(config, key)
+    return partial(_answer, config=config, key=key)
+
+
+def _answer(rows: "Dataset", ask: Ask, config: RemoteConfig, key: str) -> "Dataset":
+    from ray.data import ActorPoolStrategy
+
     return rows.map_batches(
         Client,
         fn_constructor_args=(ask, config, key),
@@ -52,7 +56,7 @@ def api_key(config: RemoteConfig) -> str:
 
 
 def check(config: RemoteConfig, key: str) -> None:
-    """Ask the endpoint for its models before anything expensive starts; raises as `answer` says."""
+    """Ask the endpoint for its models before anything expensive starts; raises as `prepared` says."""
     from openai import APIConnectionError, APIStatusError, OpenAI
 
     client = OpenAI(api_key=key, base_url=config.base_url, timeout=config.timeout, max_retries=config.max_retries)
@@ -76,7 +80,6 @@ class Client:
     def __init__(self, ask: Ask, config: RemoteConfig, key: str) -> None:
         from openai import AsyncOpenAI
 
-        started = time.time()
         self.ask, self.config = ask, config
         self.client = AsyncOpenAI(
             api_key=key, base_url=config.base_url, timeout=config.timeout, max_retries=config.max_retries
@@ -84,7 +87,7 @@ class Client:
         self.options = options(ask, config)
         self.room = asyncio.Semaphore(config.concurrency)
         self.limiter = _limiter(config)
-        ask.ledger.engine_ready(started)
+        ask.ledger.engine_ready()
 
     async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
         """The table with the columns of ANSWERED."""
@@ -119,9 +122,7 @@ class Client:
 
 def messages(image: bytes, question: str) -> list[dict[str, Any]]:
     """A chat of one question about one image."""
-    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
-    url = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
+    content = [{"type": "image_url", "image_url": {"url": data_url(image)}}, {"type": "text", "text": question}]
     return [{"role": "user", "content": content}]
 
 

@@ -3,23 +3,23 @@
 import json
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from dermray import manifest, storage
 from dermray.captioning import engine, models, prompts, summary
 from dermray.captioning.compose import METADATA
-from dermray.captioning.engine import Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.engine import Answer, Ask, RemoteConfig, Sampling, VllmConfig
 from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_ids, resumable
-from dermray.config import Config, ConfigError
-from dermray.datasets.ingest import read_columns
+from dermray.config import Config, ConfigError, HowFast
 from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
-from dermray.records import IMAGES
+from dermray.records import CAPTIONED, IMAGES, read_columns
 
 
 class CaptionConfig(Config):
@@ -36,7 +36,7 @@ class CaptionConfig(Config):
     engine: VllmConfig = VllmConfig()
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
     image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
-    rows_per_block: int = Field(256, ge=1, description="the unit of work that a crash costs")
+    rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
     retry_failed: str | None = Field(
         None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
     )
@@ -64,9 +64,10 @@ def run(config: CaptionConfig) -> Result:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
+        answer = engine.prepared(captioner.model, config.host)
         with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
-            kept = _keep(source, work.data) if config.retry_failed else 0
-            _caption(source, work.data, captioner, ledger, kept, config)
+            kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
+            _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
         return _finish(work, ledger, kept, config)
 
 
@@ -93,7 +94,7 @@ def preview(config: CaptionConfig, count: int) -> list[str]:
     system, path = storage.filesystem(source)
     files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
     columns = [name for name in files.schema.names if name != "image"]
-    rows = files.head(count, columns=columns, filter=_wanted(config)).to_pylist()
+    rows = files.head(count, columns=columns, filter=_wanted(pc.field("status"), config)).to_pylist()
     return [prompts.render(config.prompt_set, row) for row in rows]
 
 
@@ -108,10 +109,9 @@ def _source(config: CaptionConfig) -> tuple[str, dict[str, Result]]:
     return storage.join(earlier.data, "rows"), {"rows": ingested, "retry_failed": earlier}
 
 
-def _wanted(config: CaptionConfig) -> Any:
-    """pyarrow filter of the rows that are asked about."""
-    usable = pc.field("status") == "ok"
-    return ~usable if config.retry_failed else usable
+def _wanted(status: Any, config: CaptionConfig) -> Any:
+    """Filter of the rows that are asked about; `status` is that column, as pyarrow or as Ray Data writes columns."""
+    return status != "ok" if config.retry_failed else status == "ok"
 
 
 def _captioner(config: CaptionConfig) -> Captioner:
@@ -122,8 +122,8 @@ def _captioner(config: CaptionConfig) -> Captioner:
     return found if config.engine.lora is None else models.adapted(found, config.engine.lora)
 
 
-def _keep(source: str, data: str) -> int:
-    """Take over the good rows of an earlier result; returns how many."""
+def _keep(source: str, data: str) -> pa.Table:
+    """Take over the good rows of an earlier result; returns what is counted of them."""
     import ray.data
     from ray.data.expressions import col
 
@@ -135,10 +135,12 @@ def _keep(source: str, data: str) -> int:
     with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
         good = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
         good.write_parquet(to_path, filesystem=to_system, mode="append")
-    return read_columns(source, ["status"], pc.field("status") == "ok").num_rows
+    return read_columns(source, summary.COUNTED, pc.field("status") == "ok")
 
 
-def _caption(source: str, data: str, captioner: Captioner, ledger: Ledger, kept: int, config: CaptionConfig) -> None:
+def _caption(
+    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, kept: int, config: CaptionConfig
+) -> None:
     from dermray.cluster import connect
 
     connect()
@@ -166,18 +168,17 @@ def _caption(source: str, data: str, captioner: Captioner, ledger: Ledger, kept:
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
     with resumable("sample_id", storage.join(data, "checkpoint", "asked")):
-        usable = col("status") == "ok"
         # of an earlier result only what went into it, and how often it was tried
         columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
         rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
-        rows = rows.filter(expr=~usable if config.retry_failed else usable)
+        rows = rows.filter(expr=_wanted(col("status"), config))
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
         asked = rows.map_batches(Prepare(config.prompt_set, config.image_side), batch_format="pyarrow", batch_size=None)
-        done = engine.answer(asked, ask, config.host).map_batches(finish, batch_format="pyarrow", batch_size=None)
+        done = answer(asked, ask).map_batches(finish, batch_format="pyarrow", batch_size=None)
         done.write_parquet(to_path, filesystem=to_system, mode="append")
 
 
-def _finish(work: manifest.Work, ledger: Ledger, kept: int, config: CaptionConfig) -> Result:
+def _finish(work: manifest.Work, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
     rows = storage.join(work.data, "rows")
     counts = summary.statuses(read_columns(rows, ["status", "reason"]))

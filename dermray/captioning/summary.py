@@ -1,6 +1,5 @@
 """What a captioning job did, in numbers and on a page."""
 
-import base64
 import time
 from collections import Counter
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dermray import pages
 from dermray.captioning.engine import RemoteConfig, VllmConfig
 from dermray.captioning.ledger import Ledger
-from dermray.datasets.ingest import read_columns
+from dermray.records import read_columns
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
 COUNTED = ["status", "reason", "tokens_in", "tokens_out", "attempts"]
@@ -24,21 +23,23 @@ def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
     return Counter({(row["status"], row["reason"]): row["count_all"] for row in found})
 
 
-def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, taken_over: int) -> dict[str, Any]:
+def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table) -> dict[str, Any]:
     """Counts, rates and resources of a finished job.
 
     Args:
-        rows: directory of the rows written. taken_over: of them, those that --retry-failed copied.
+        rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they
+            cost was paid by the earlier job.
     """
     table = read_columns(rows, COUNTED)
+    asked = table.num_rows - kept.num_rows
     runs, engines = ledger.notes("run"), ledger.notes("engine")
     began, now = runs[-1]["time"], time.time()
-    ready = [note["ready"] for note in engines if note["ready"] >= began]
+    ready = [note["time"] for note in engines if note["time"] >= began]
     steady = now - min(ready) if ready else None
-    captioned = table.num_rows - taken_over - runs[-1]["already_written"]
-    tokens_in, tokens_out = (int(pc.sum(table[name]).as_py() or 0) for name in ("tokens_in", "tokens_out"))
+    captioned = asked - runs[-1]["already_written"]
+    tokens_in, tokens_out = (_sum(table[name]) - _sum(kept[name]) for name in ("tokens_in", "tokens_out"))
     sent = sum(note["rows"] for note in ledger.notes("block"))
-    unsent = int(pc.sum(pc.equal(table["attempts"], 0)).as_py() or 0)
+    unsent = _sum(pc.equal(table["attempts"], 0))
     cpus, gpus = held(engine)
     return {
         "rows": table.num_rows,
@@ -46,21 +47,25 @@ def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, take
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
         "cost": cost(engine, tokens_in, tokens_out),
-        "retried_rows": int(pc.sum(pc.greater(table["attempts"], 1)).as_py() or 0),
+        "retried_rows": _sum(pc.greater(table["attempts"], 1)),
         "starts": len(runs),
         "engines_started": len(engines),
-        "rows_asked_again": max(0, sent - (table.num_rows - taken_over - unsent)),
+        "rows_asked_again": max(0, sent - (asked - unsent)),
         "last_start": {
             "rows": captioned,
             "seconds": round(now - began, 2),
             "start_up_seconds": round(min(ready) - began, 2) if ready else None,
             "steady_seconds": round(steady, 2) if steady else None,
             "captions_per_second": round(captioned / steady, 3) if steady else None,
-            "tokens_out_per_second": round(tokens_out * captioned / table.num_rows / steady, 1) if steady else None,
+            "tokens_out_per_second": round(tokens_out * captioned / asked / steady, 1) if steady else None,
             "cpu_seconds_held": round((now - began) * cpus, 1),
             "gpu_seconds_held": round((now - began) * gpus, 1),
         },
     }
+
+
+def _sum(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
 
 
 def held(engine: VllmConfig | RemoteConfig) -> tuple[float, float]:
@@ -79,10 +84,8 @@ def cost(engine: VllmConfig | RemoteConfig, tokens_in: int, tokens_out: int) -> 
 
 def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
     """The HTML page: numbers, then captions beside their images, then what was not captioned and why."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.html").render(
+    return pages.render(
+        Path(__file__).parent / "page.html",
         title=title,
         summary=summary,
         accuracy=accuracy,
@@ -98,10 +101,4 @@ def _examples(rows: str, where: Any, count: int) -> list[dict[str, Any]]:
         return []
     wanted = ["sample_id", "image", "caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
     found = read_columns(rows, wanted, pc.field("sample_id").isin(ids)).sort_by("sample_id").to_pylist()
-    return [row | {"url": image_url(row["image"])} for row in found]
-
-
-def image_url(image: bytes) -> str:
-    """An encoded image inside a page."""
-    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return [row | {"url": pages.data_url(row["image"])} for row in found]

@@ -4,11 +4,13 @@ Of its stages only the engine is used. The chat template is filled in once, at t
 actors that each import vLLM; and images travel encoded and are decoded beside the engine.
 """
 
+import asyncio
 import io
-import time
+import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dermray.captioning.engine import Ask, VllmConfig
+from dermray.captioning.engine import Answer, Ask, VllmConfig
 from dermray.cluster import engine_environment
 
 if TYPE_CHECKING:
@@ -18,8 +20,16 @@ BATCHES_IN_FLIGHT = 2  # per engine: while one ends, the next keeps the engine f
 QUESTION = "QUESTION-GOES-HERE"
 
 
-def answer(rows: "Dataset", ask: Ask, config: VllmConfig) -> "Dataset":
-    """See `engine.answer`."""
+def prepared(model: str, config: VllmConfig) -> Answer:
+    """See `engine.prepared`.
+
+    Raises:
+        ValueError: see `prompt_format`.
+    """
+    return partial(_answer, config=config, parts=prompt_format(model, config))
+
+
+def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str]) -> "Dataset":
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     processor = build_processor(
@@ -42,7 +52,7 @@ def answer(rows: "Dataset", ask: Ask, config: VllmConfig) -> "Dataset":
             should_continue_on_error=True,
             log_engine_metrics=False,
         ),
-        preprocess=_Request(ask, prompt_format(ask.model, config), config.lora),
+        preprocess=_Request(ask, parts, config.lora),
         postprocess=None,
     )
     name = "vLLMEngineStage"
@@ -121,8 +131,6 @@ class _Request:
         self.before, self.after = parts
         self.sampling = ask.sampling.model_dump()
         if ask.schema is not None:
-            import json
-
             self.sampling["structured_outputs"] = {"json": json.dumps(ask.schema)}  # a string: Arrow would pad a dict
         self.adapter = {"model": lora} if lora else {}
         self.__name__ = "request"
@@ -139,21 +147,27 @@ def _noting(base: type, ask: Ask) -> type:
 
     class CaptionEngine(base):
         def __init__(self, *arguments: Any, **named: Any) -> None:
-            started = time.time()
             super().__init__(*arguments, **named)
-            ask.ledger.engine_ready(started)
+            ask.ledger.engine_ready()
             self.ends = _end_tokens(self.llm.engine)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
-            from PIL import Image
-
             ask.ledger.begun(len(batch))
-            for row in batch:
-                row["multimodal_data"] = {"image": Image.open(io.BytesIO(row["shown"])).convert("RGB")}
             async for output in super().udf(batch):
                 yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends)
 
+        async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
+            # in a thread, row by row: the engine goes on meanwhile
+            row["multimodal_data"] = {"image": await asyncio.to_thread(_pixels, row["shown"])}
+            return await super()._generate_with_error_handling(row, *arguments)
+
     return CaptionEngine
+
+
+def _pixels(image: bytes) -> Any:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(image)).convert("RGB")
 
 
 def _end_tokens(engine: Any) -> set[int]:

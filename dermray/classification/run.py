@@ -18,9 +18,9 @@ from dermray.classification.training import scores, train
 from dermray.classification.verdict import compare
 from dermray.config import Config
 from dermray.datasets.decode import decode, square
-from dermray.datasets.ingest import read_columns
 from dermray.datasets.splits import check_leaks
 from dermray.manifest import Result, Rows
+from dermray.records import read_columns
 
 COLUMNS = ["sample_id", "image", "malignant", "skin_tone", "leak_group", "split"]
 

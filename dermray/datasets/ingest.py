@@ -15,7 +15,7 @@ from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.sources import source
 from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
 from dermray.manifest import Result, Rows
-from dermray.records import IMAGES, conform, sample_id
+from dermray.records import IMAGES, conform, read_columns, sample_id
 
 KEY_COLUMNS = [
     "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity",
@@ -197,12 +197,3 @@ def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
 
 def _split_counts(assignment: pa.Table) -> dict[str, int]:
     return dict(sorted(Counter(s for s in assignment["split"].to_pylist() if s).items()))
-
-
-def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
-    """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter."""
-    system, path = storage.filesystem(rows)
-    found: pa.Table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet").to_table(
-        columns=columns, filter=where
-    )
-    return found

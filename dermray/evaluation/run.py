@@ -12,7 +12,6 @@ from torch import Tensor
 from dermray import manifest, storage
 from dermray.config import Config
 from dermray.datasets.decode import decode, square
-from dermray.datasets.ingest import read_columns
 from dermray.evaluation import plots
 from dermray.evaluation.distribution import compare
 from dermray.evaluation.diversity import ms_ssim
@@ -28,7 +27,7 @@ from dermray.evaluation.extractor import (
     predict,
 )
 from dermray.manifest import Result, Rows
-from dermray.records import COLOURS, SKIN_TONES
+from dermray.records import COLOURS, SKIN_TONES, read_columns
 
 LABEL_HEADS = {"malignant": 2}
 IMAGE_COLUMNS = ["sample_id", "image", "malignant", "skin_tone"]

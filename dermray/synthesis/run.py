@@ -15,12 +15,11 @@ from dermray.captioning.answers import parse
 from dermray.captioning.resume import resumable
 from dermray.config import Config
 from dermray.datasets.decode import decode, square
-from dermray.datasets.ingest import read_columns
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
-from dermray.records import SYNTHETIC, conform, sample_id
+from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts
 from dermray.training.batches import EncodedImages

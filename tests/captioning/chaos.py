@@ -26,7 +26,7 @@ from benchmarks.stand_in_engine import StandIn
 from dermray.captioning import engine, run
 from dermray.config import validate
 directory = sys.argv[1]
-engine.answer = StandIn(0.2, 4, {replicas}, record=directory + "/record", process=True, resource="engines").answer
+engine.prepared = StandIn(0.2, 4, {replicas}, record=directory + "/record", process=True, resource="engines").prepared
 run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": directory + "/ingest",
                                      "captioner": directory + "/model", "rows_per_block": {block}}}))
 """
@@ -45,7 +45,9 @@ def main(directory: str, kills: int) -> None:
     (Path(directory) / "record").mkdir()
     (Path(directory) / "model").mkdir()  # the stand-in needs none
     _ingest(directory)
-    dice = random.Random(int(os.environ.get("CHAOS_SEED", time.time_ns())))
+    seed = int(os.environ.get("CHAOS_SEED", time.time_ns()))
+    print(f"CHAOS_SEED={seed}", flush=True)
+    dice = random.Random(seed)
     planned = [kind for kind, share in SHARES for _ in range(round(share * kills))]
     dice.shuffle(planned)
     driver, done = _driver(directory), list[str]()

@@ -15,7 +15,7 @@ from dermray.captioning.engine import RemoteConfig
 from dermray.captioning.run import CaptionConfig, run
 from dermray.config import validate
 from dermray.datasets import ingest
-from dermray.datasets.ingest import read_columns
+from dermray.records import read_columns
 from tests.conftest import free_port
 
 KEY = "a-key"

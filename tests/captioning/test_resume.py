@@ -12,7 +12,7 @@ import pytest
 
 from dermray import manifest
 from dermray.captioning.resume import require_ids
-from dermray.datasets.ingest import read_columns
+from dermray.records import read_columns
 from tests.captioning.chaos import BLOCK, REPLICAS, ROWS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +26,7 @@ def test_twenty_random_kills(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-6000:]
     kills = json.loads(done.stdout.splitlines()[-1])["kills"]
-    print(kills)
+    print(done.stdout)
     assert len(kills) == KILLS and set(kills) == {"engine", "worker", "driver", "node"}
 
     result = manifest.read(f"{tmp_path}/caption")

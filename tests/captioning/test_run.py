@@ -15,10 +15,9 @@ from dermray.captioning.prepare import Prepare, shown
 from dermray.captioning.run import CaptionConfig, run
 from dermray.config import ConfigError, validate
 from dermray.datasets import ingest
-from dermray.datasets.ingest import read_columns
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Rows
-from dermray.records import CAPTIONED, IMAGES, conform
+from dermray.records import CAPTIONED, IMAGES, conform, read_columns
 
 CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
 PAIRS = '[{"question": "What?", "answer": "An asymmetric patch."}, {"question": "Why?", "answer": "%s"}]'
@@ -109,11 +108,11 @@ def test_counts_add_up() -> None:
 class Moody(StandIn):
     """A stand-in that has nothing to say about every third row: what becomes of such rows is the question."""
 
-    def answer(self, rows: Any, ask: Any, host: Any) -> Any:
+    def answer(self, rows: Any, ask: Any) -> Any:
         def silence(row: dict[str, Any]) -> dict[str, Any]:
             return row | ({"text": ""} if int(row["sample_id"][:8], 16) % 3 == 0 else {})
 
-        return super().answer(rows, ask, host).map(silence)
+        return super().answer(rows, ask).map(silence)
 
 
 @pytest.mark.slow
@@ -124,13 +123,13 @@ def test_retry_failed_redoes_only_those(
     source = {"source": "phantom", "count": 60, "size": 16}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}/model"]
-    monkeypatch.setattr(engine, "answer", Moody().answer)
+    monkeypatch.setattr(engine, "prepared", Moody().prepared)
     cli.main([*base, f"output={tmp_path}/first"])
     first = manifest.read(f"{tmp_path}/first").manifest
     assert 5 < first.rows.reasons["rejected: empty answer"] == first.rows.rejected
 
     (tmp_path / "record").mkdir()
-    monkeypatch.setattr(engine, "answer", StandIn(record=f"{tmp_path}/record").answer)
+    monkeypatch.setattr(engine, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
     cli.main([*base, f"output={tmp_path}/second", "--retry-failed", f"{tmp_path}/first"])
     second = manifest.read(f"{tmp_path}/second")
     asked = [i for f in (tmp_path / "record").iterdir() for i in f.read_text().splitlines()]
@@ -141,6 +140,9 @@ def test_retry_failed_redoes_only_those(
     assert second.manifest.rows.ok == first.rows.rows_in and second.manifest.inputs["retry_failed"] == first.key
     attempts = read_columns(f"{second.data}/rows", ["sample_id", "attempts"]).to_pylist()
     assert {row["sample_id"] for row in attempts if row["attempts"] == 2} == set(asked)
+
+    told = second.manifest.metrics["captioning"]
+    assert told["tokens_out"] == 12 * len(asked), "the earlier job paid for the rows that were kept"
 
     page = Path(second.data, "page.html").read_text()
     assert "asymmetric lesion, irregular border, red." in page and "rows took more than one request" in page

@@ -28,10 +28,9 @@ from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_fo
 from dermray.cluster import engine_environment
 from dermray.config import validate
 from dermray.datasets import ingest
-from dermray.datasets.ingest import read_columns
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Result
-from dermray.records import CAPTIONED
+from dermray.records import CAPTIONED, read_columns
 from tests.conftest import free_port
 from tests.end_to_end.conftest import wait_for
 

@@ -111,10 +111,10 @@ def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pyt
     """The engine is a fake that says nothing: this is about what becomes of its answers."""
 
     class Silent(StandIn):
-        def answer(self, rows: Any, ask: Any, host: Any) -> Any:
-            return super().answer(rows, ask, host).map(lambda row: row | {"text": ""})
+        def answer(self, rows: Any, ask: Any) -> Any:
+            return super().answer(rows, ask).map(lambda row: row | {"text": ""})
 
-    monkeypatch.setattr(engine, "answer", Silent().answer)
+    monkeypatch.setattr(engine, "prepared", Silent().prepared)
     source = {"source": "phantom", "count": 60}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}

@@ -18,8 +18,7 @@ import yaml
 from PIL import Image
 
 from dermray import manifest
-from dermray.datasets.ingest import read_columns
-from dermray.records import sample_id
+from dermray.records import read_columns, sample_id
 from tests.conftest import free_port
 from tests.datasets.test_decode import huge_png
 from tests.end_to_end.conftest import ROOT, Quickstart, wait_for

@@ -15,10 +15,9 @@ from PIL import Image
 from dermray import manifest
 from dermray.classification.arms import ARMS
 from dermray.datasets.decode import decode
-from dermray.datasets.ingest import read_columns
 from dermray.datasets.splits import check_leaks
 from dermray.generators.base import Request
-from dermray.records import CAPTIONED, IMAGES, SYNTHETIC
+from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, read_columns
 from dermray.training.run import load_generator
 from dermray.vlm import nano
 from tests.conftest import call_cli

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dermray import manifest, storage
-from dermray.datasets.ingest import read_columns
+from dermray.records import read_columns
 from tests.conftest import call_cli, run_cli
 from tests.end_to_end.conftest import Quickstart
 

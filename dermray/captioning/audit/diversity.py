@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
-from torchmetrics.functional.text import bleu_score
 
 from dermray.captioning.answers import parse
 
@@ -27,6 +26,8 @@ def distinct(texts: list[str], n: int) -> float:
 
 def self_bleu(texts: list[str]) -> float:
     """Mean BLEU-4 of each text against all others, smoothed (Zhu et al. 2018); 1 where all are alike."""
+    from torchmetrics.functional.text import bleu_score  # its import takes seconds
+
     texts = texts[:SELF_BLEU_TEXTS]
     if len(texts) < 2:
         return 0.0

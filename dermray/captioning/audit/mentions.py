@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 SITES = {
@@ -62,38 +63,42 @@ def said_ages(text: str) -> list[tuple[int, int]]:
     return found + [span for words, span in AGE_WORDS.items() if re.search(rf"\b(?:{words})\b", text)]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How an attribute is judged: what a text says of it, what is true of a row (nothing: unknown), do they agree."""
+
+    said: Callable[[str], Any]
+    truth: Callable[[dict[str, Any]], Any]
+    agree: Callable[[Any, Any], bool] = lambda said, truth: bool(said & truth)
+
+
+def _just(name: str) -> Callable[[dict[str, Any]], set[Any]]:
+    return lambda row: {row[name]} if row.get(name) is not None else set()
+
+
+RULES = {
+    "skin_tone": Rule(said_tones, _just("skin_tone")),
+    "sex": Rule(said_sexes, _just("sex")),
+    "age": Rule(
+        said_ages,
+        _just("age"),
+        lambda spans, ages: any(low <= age <= high for low, high in spans for age in ages),
+    ),
+    # a site whose words map to no region cannot be judged, and counts as unknown
+    "site": Rule(said_sites, lambda row: said_sites(str(row.get("site") or "").lower())),
+    "modality": Rule(said_modalities, _just("modality")),
+}
+
+
 def compare(answer: str, row: dict[str, Any]) -> dict[str, bool | None]:
     """For each attribute: True where the answer agrees with the metadata, False where it contradicts, None where
     either is silent. An answer that names several values contradicts where none of them is right.
     """
-    text = answer.lower()
-    return {name: judge(text, row) for name, judge in RULES.items()}
-
-
-def _one_of(said: Callable[[str], set[str]], truth: Callable[[dict[str, Any]], Any]) -> Callable[..., bool | None]:
-    def judge(text: str, row: dict[str, Any]) -> bool | None:
-        found, right = said(text), truth(row)
-        return None if not found or not right else bool(found & right)
-
-    return judge
-
-
-def _age(text: str, row: dict[str, Any]) -> bool | None:
-    spans, age = said_ages(text), row.get("age")
-    return None if not spans or age is None else any(low <= age <= high for low, high in spans)
-
-
-def _just(name: str) -> Callable[[dict[str, Any]], set[str]]:
-    return lambda row: {row[name]} if row.get(name) else set()
-
-
-RULES: dict[str, Callable[..., bool | None]] = {
-    "skin_tone": _one_of(said_tones, _just("skin_tone")),
-    "sex": _one_of(said_sexes, _just("sex")),
-    "age": _age,
-    "site": _one_of(said_sites, lambda row: said_sites(str(row.get("site") or "").lower())),
-    "modality": _one_of(said_modalities, _just("modality")),
-}
+    found: dict[str, bool | None] = {}
+    for name, rule in RULES.items():
+        said, truth = rule.said(answer.lower()), rule.truth(row)
+        found[name] = rule.agree(said, truth) if said and truth else None
+    return found
 
 
 def rates(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
@@ -103,9 +108,8 @@ def rates(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
     """
     judged = [compare(row["answer"], row) for row in rows]
     result: dict[str, dict[str, float | int]] = {}
-    for name in RULES:
-        column = "site" if name == "site" else name
-        known = sum(row.get(column) is not None for row in rows)
+    for name, rule in RULES.items():
+        known = sum(bool(rule.truth(row)) for row in rows)
         spoken = [j[name] for j in judged if j[name] is not None]
         wrong = spoken.count(False)
         result[name] = {

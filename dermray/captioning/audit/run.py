@@ -6,20 +6,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
-from dermray import manifest, storage
+from dermray import manifest, pages, storage
 from dermray.captioning.audit import experts
 from dermray.captioning.audit.diversity import describe
 from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
 from dermray.captioning.audit.mentions import rates
 from dermray.captioning.run import attribute_accuracy
-from dermray.captioning.summary import image_url
 from dermray.config import Config
-from dermray.datasets.ingest import read_columns
 from dermray.manifest import Result, Rows
+from dermray.records import read_columns
 
+HERE = Path(__file__).parent
 TEXT = ["sample_id", "answer", "caption", "malignant", "leak_group", "diagnosis", "entity", "skin_tone", "sex", "age",
         "site", "modality", "status"]  # fmt: skip
 
@@ -54,18 +53,13 @@ def run(config: AuditConfig) -> Result:
         agreed = experts.agreement(answers, names, config.seed) if answers else None
         storage.make_directory(work.data)
         _write(work.data, "audit.json", json.dumps({"captioners": audits, "experts": agreed}, indent=1))
-        pages = ["audit.html"]
-        if len(names) > 1:
+        compared = len(names) > 1
+        if compared:
             shared = _shared(list(results.values()), config)
-            _write(
-                work.data, "compare.html", _page("compare.html", images=shared, seed=config.seed, grades=experts.GRADES)
-            )
-            pages.append("compare.html")
-        _write(
-            work.data,
-            "audit.html",
-            _page("audit.html", audits=audits, agreed=agreed, pages=pages, grades=experts.GRADES),
-        )
+            page = pages.render(HERE / "compare.html", images=shared, seed=config.seed, grades=experts.GRADES)
+            _write(work.data, "compare.html", page)
+        page = pages.render(HERE / "audit.html", audits=audits, agreed=agreed, compared=compared, grades=experts.GRADES)
+        _write(work.data, "audit.html", page)
         total = sum(a["audited"] for a in audits.values())
         return work.commit(
             Rows(rows_in=total, ok=total, rejected=0, failed=0), captioners=audits, experts=agreed, page="audit.html"
@@ -128,19 +122,11 @@ def _shared(results: list[Result], config: AuditConfig) -> list[dict[str, Any]]:
     return [
         {
             "sample_id": sample,
-            "url": image_url(images[sample]),
+            "url": pages.data_url(images[sample]),
             "answers": [said[i][sample] for i in experts.order(sample, len(results), config.seed)],
         }
         for sample in common
     ]
-
-
-def _page(name: str, **values: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["number"] = lambda value, digits=3: "n/a" if value is None else f"{value:.{digits}f}"
-    return environment.get_template(name).render(**values)
 
 
 def _write(data: str, name: str, text: str) -> None:

@@ -24,5 +24,4 @@ def test_repeated_captions_are_told_from_varied_ones() -> None:
 
 
 def test_coverage_of_a_b_and_c() -> None:
-    found = describe(VARIED)["coverage"]
-    assert found == {"asymmetry": 0.5, "border": 0.75, "colours": 0.5, "all three": 0.5} or found["all three"] == 0.5
+    assert describe(VARIED)["coverage"] == {"asymmetry": 0.5, "border": 0.75, "colours": 0.5, "all three": 0.5}

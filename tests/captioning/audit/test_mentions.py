@@ -42,4 +42,6 @@ def test_rates_count_what_was_known_said_and_wrong() -> None:
     rows = [ROW | {"answer": text} for text in ("A woman.", "A man.", "A lesion.", "She is a woman of fair skin.")]
     found = rates(rows)
     assert found["sex"] == {"known": 4, "mentioned": 3, "contradicted": 1, "contradiction_rate": 1 / 3, "echoed": 0.5}
+    elsewhere = [ROW | {"answer": "On the leg.", "site": site} for site in ("lower extremity", "unknown", None)]
+    assert rates(elsewhere)["site"] | {"mentioned": 1, "known": 1, "echoed": 1.0} == rates(elsewhere)["site"]
     assert found["skin_tone"]["echoed"] == 0.25 and found["age"]["mentioned"] == 0

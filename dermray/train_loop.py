@@ -1,8 +1,9 @@
 """One Ray Train loop for every model that is trained with gradients over several workers.
 
-A `Task` says what is trained and on what; the loop does the rest: DDP, schedule, EMA, checkpoints, resume. All
-randomness of a step is seeded by (seed, step, rank) and the learning rate is a function of the step, so a
-checkpoint of weights and optimiser is enough for a resumed training to equal an uninterrupted one bit for bit.
+A `Task` says what is trained and on what; the loop does the rest: DDP, precision, accumulation, schedule, EMA,
+checkpoints, resume. All randomness of a step is seeded by (seed, step, rank) and the learning rate is a function of the
+step, so a checkpoint of trained weights, their averages, optimiser and loss scale is enough for a resumed training to
+equal an uninterrupted one bit for bit. Frozen weights are in no checkpoint: the task builds them again.
 """
 
 import contextlib
@@ -10,41 +11,48 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from dermray import storage
-from dermray.config import Config
+from dermray.config import Config, HowFast
 from dermray.progress import text_at, watched
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class LoopConfig(Config):
     """How to train."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(32, ge=1, description="over all workers")
+    batch_size: int = Field(32, ge=1, description="images per step, over all workers and accumulated parts")
+    accumulate: int = Field(1, ge=1, description="parts that a worker's share of a batch is computed in")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
+    gradient_checkpointing: bool = Field(False, description="compute activations again instead of keeping them")
+    compile: bool = Field(False, description="torch.compile: minutes at the start, faster steps")
+    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="adamw8bit is bitsandbytes', on GPUs")
     learning_rate: float = Field(2e-3, gt=0)
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the rate falls to 0")
     warmup_steps: int = Field(60, ge=0)
-    decay_from: float = Field(
-        0.5, ge=0, le=1, description="share of the steps after which the rate falls to 0 linearly"
-    )
+    decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps after which the rate starts to fall")
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 for none")
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=1)
-    cpus_per_worker: float = Field(1, gt=0)
+    cpus_per_worker: HowFast[float] = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1, description="steps")
+    keep_checkpoints: HowFast[int] = Field(2, ge=1, description="the last so many")
     log_every: int = Field(50, ge=1, description="steps")
-    max_failures: int = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
+    max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
 
 
 class Task(Protocol):
@@ -56,8 +64,8 @@ class Task(Protocol):
         """The module; its forward takes what `arguments` returns and gives a scalar loss."""
         ...
 
-    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
-        """This worker's share of step `step`."""
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+        """Part `part` of `accumulate` of this worker's share of step `step`."""
         ...
 
     def describe(self, step: int, rank: int, workers: int) -> str:
@@ -74,21 +82,20 @@ class TrainingFailed(RuntimeError):
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, then constant, then linear to zero from `decay_from` on."""
+    """Linear warm-up, then constant, then linearly or by half a cosine to zero from `decay_from` on."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     tail = config.steps * (1 - config.decay_from)
-    return config.learning_rate * warm * min(1.0, (config.steps - step) / tail if tail else 1.0)
+    left = min(1.0, (config.steps - step) / tail) if tail and config.schedule != "constant" else 1.0
+    if config.schedule == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return config.learning_rate * warm * left
 
 
-def ema_update(decay: float) -> Any:
-    """EMA whose decay grows as 1 - 10 / (updates + 20) up to `decay`: early averages forget the random start."""
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Any) -> None:
-        share = 1 - min(decay, 1 - 10 / (float(updates) + 20))
-        torch._foreach_lerp_(averages, weights, share)
-
-    return update
+@torch.no_grad()
+def ema_update(averages: list[Tensor], weights: Sequence[Tensor], updates: int, decay: float) -> None:
+    """Move averages towards weights. The decay grows as 1 - 10 / (updates + 20) up to `decay`: early averages forget
+    the random start."""
+    torch._foreach_lerp_(averages, list(weights), 1 - min(decay, 1 - 10 / (updates + 20)))
 
 
 def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
@@ -121,7 +128,7 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
             name="run",
             storage_path=path,
             storage_filesystem=system,
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
@@ -169,68 +176,73 @@ def _worker(settings: dict[str, Any]) -> None:
     config, task = LoopConfig(**settings["config"]), settings["task"]
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    if config.batch_size % workers:
-        raise ValueError(f"batch_size={config.batch_size}: expected a multiple of workers={workers}")
+    if config.batch_size % (workers * config.accumulate):
+        raise ValueError(
+            f"batch_size={config.batch_size}: expected a multiple of workers={workers} x accumulate={config.accumulate}"
+        )
     torch.manual_seed(config.seed)
-    state = _State(task.build(), config, settings["progress"])
+    device = get_device()
+    state = _State(task.build().to(device), config, settings["progress"])
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
             state.restore(Path(directory))
-    device = get_device()
-    state.to(device)
     wrapped = prepare_model(state.module, parallel_strategy_kwargs={"find_unused_parameters": task.unused_parameters})
+    if config.compile:
+        wrapped = torch.compile(wrapped)
     clock, clocked_from = time.monotonic(), state.step
     for step in range(state.step, config.steps):
         if step == state.first + SKIPPED_STEPS:
             clock, clocked_from = time.monotonic(), step
         torch.manual_seed(config.seed * 1_000_003 + step * 1009 + rank)
-        loss = wrapped(*task.arguments(state.module, step, rank, workers))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ValueError(f"loss is {value} at step {step} on samples {task.describe(step, rank, workers)}")
-        state.update(loss)
+        loss = 0.0
+        for part in range(config.accumulate):
+            last = part == config.accumulate - 1
+            with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
+                arguments = task.arguments(state.module, step, rank, workers, part)
+                with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
+                    piece = wrapped(*arguments) / config.accumulate
+                loss += float(piece.detach())
+                if not math.isfinite(loss):
+                    raise ValueError(f"loss is {loss} at step {step} on samples {task.describe(step, rank, workers)}")
+                state.scaler.scale(piece).backward()
+        state.update()
         if rank == 0:
-            state.log(value, clock, clocked_from)
+            state.log(loss, clock, clocked_from)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             with _saved(state, task, rank) as saved:
-                train.report({"step": state.step, "loss": value}, checkpoint=saved)
+                train.report({"step": state.step, "loss": loss}, checkpoint=saved)
 
 
 class _State:
-    """Everything that a step changes."""
+    """Everything that a step changes. The module lies on its device already."""
 
     def __init__(self, module: nn.Module, config: LoopConfig, progress: str) -> None:
         self.module, self.config, self.progress = module, config, progress
         self.step = self.first = 0
-        self.ema = (
-            torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=ema_update(config.ema_decay))
-            if config.ema_decay
-            else None
-        )
-        self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-        )
+        self.trained = [p for p in module.parameters() if p.requires_grad]
+        self.frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+        if config.gradient_checkpointing:
+            _checkpoint_activations(module)
+        self.ema = [p.detach().clone() for p in self.trained] if config.ema_decay else []
+        self.optimizer = _optimizer(self.trained, config)
+        self.scaler = torch.amp.GradScaler(self.trained[0].device.type, enabled=config.precision == "fp16")
         self.losses: list[tuple[int, float]] = []  # (step, mean since the entry before)
         self.recent: list[float] = []
         self.samples_per_second = 0.0
 
-    def to(self, device: torch.device) -> None:
-        """Move EMA too; prepare_model moves the module, and its parameters stay the optimiser's."""
-        self.module.to(device)
-        if self.ema is not None:
-            self.ema.to(device)
-
-    def update(self, loss: Tensor) -> None:
+    def update(self) -> None:
+        """One optimiser step on the gradients gathered."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update_parameters(self.module)
         self.step += 1
+        if self.ema:
+            ema_update(self.ema, self.trained, self.step, self.config.ema_decay)
 
     def log(self, loss: float, clock: float, clocked_from: int) -> None:
         """Keep the loss; write a line every `log_every` steps."""
@@ -249,30 +261,54 @@ class _State:
         storage.write_bytes(self.progress, line.encode())
 
     def save(self, directory: Path) -> None:
-        ema = None if self.ema is None else self.ema.state_dict()
-        weights = {"module": self.module.state_dict(), "ema": ema, "optimizer": self.optimizer.state_dict()}
-        torch.save({"step": self.step, **weights}, directory / "state.pt")
+        module = {name: value for name, value in self.module.state_dict().items() if name not in self.frozen}
+        saved = {"step": self.step, "module": module, "ema": self.ema, "optimizer": self.optimizer.state_dict()}
+        torch.save(saved | {"scaler": self.scaler.state_dict()}, directory / "state.pt")
         history = {
             "losses": self.losses,
+            "recent": self.recent,
             "samples_per_second": self.samples_per_second,
             "resumed_from": self.first,
         }
         (directory / "history.json").write_text(json.dumps(history))
 
     def restore(self, directory: Path) -> None:
-        saved = torch.load(directory / "state.pt", map_location="cpu", weights_only=True)
+        saved = torch.load(directory / "state.pt", map_location=self.trained[0].device, weights_only=True)
         self.step = self.first = saved["step"]
-        self.module.load_state_dict(saved["module"])
+        missing, unexpected = self.module.load_state_dict(saved["module"], strict=False)
+        assert not unexpected and set(missing) <= self.frozen, (missing, unexpected)
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.ema is not None:
-            self.ema.load_state_dict(saved["ema"])
-        self.losses = [tuple(pair) for pair in json.loads((directory / "history.json").read_text())["losses"]]
+        self.scaler.load_state_dict(saved["scaler"])
+        self.ema = saved["ema"]
+        history = json.loads((directory / "history.json").read_text())
+        self.losses, self.recent = [tuple(pair) for pair in history["losses"]], history["recent"]
 
-    def trained(self) -> nn.Module:
-        """The averaged weights where there are any."""
-        if self.ema is not None:
-            self.module.load_state_dict(self.ema.module.state_dict())
+    def result(self) -> nn.Module:
+        """The module with its averaged weights, where there are any."""
+        for weight, average in zip(self.trained, self.ema, strict=False):
+            weight.data.copy_(average)
         return self.module
+
+
+def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(weights, **options)  # type: ignore[arg-type]  # a dict of several types
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise ValueError("optimizer=adamw8bit: needs bitsandbytes (pip install bitsandbytes) and a GPU") from None
+    return AdamW8bit(weights, **options)
+
+
+def _checkpoint_activations(module: nn.Module) -> None:
+    """Switch on what the models inside offer: diffusers' and transformers' own switches, or the family's."""
+    switches: list[Any] = [part for part in module.modules() if hasattr(part, "enable_gradient_checkpointing")]
+    for part in switches:
+        if any(p.requires_grad for p in part.parameters()):
+            part.enable_gradient_checkpointing()
+    if not switches:
+        raise ValueError("gradient_checkpointing: this family has no part that offers it")
 
 
 @contextlib.contextmanager
@@ -286,5 +322,5 @@ def _saved(state: _State, task: Task, rank: int) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         state.save(Path(directory))
         if state.step == state.config.steps:
-            task.save(state.trained(), Path(directory) / "model")
+            task.save(state.result(), Path(directory) / "model")
         yield Checkpoint.from_directory(directory)

@@ -3,27 +3,23 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 # Found by name, imported when asked for. Adding a family: a file, a line here, a test, two presets.
-FAMILIES = {"dermdit": "dermray.generators.dermdit:DermDiT"}
+FAMILIES = {
+    "flux_lora": "dermray.generators.flux_lora:FluxLora",
+    "stable_diffusion_lora": "dermray.generators.stable_diffusion_lora:StableDiffusionLora",
+    "latent_diffusion": "dermray.generators.latent_diffusion:LatentDiffusion",
+    "dermdit": "dermray.generators.dermdit:DermDiT",
+    "pixel_dermdit": "dermray.generators.pixel_dermdit:PixelDermDiT",
+}
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What a loss needs: pixels or latents, and encoded captions."""
-
-    images: Tensor  # (B, C, H, W) float, what the model diffuses
-    tokens: Tensor  # (B, T) int64
-    mask: Tensor  # (B, T) bool, True where a token stands
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-        return Batch(self.images.to(device), self.tokens.to(device), self.mask.to(device))
+Sample = dict[str, Tensor]  # what the frozen parts make of one image and its caption, without padding
+Batch = dict[str, Tensor]  # samples side by side; a ragged tensor `x` is padded and has `x_mask` (B, T) beside it
 
 
 @dataclass(frozen=True)
@@ -35,20 +31,34 @@ class Request:
 
 
 class Generator(nn.Module):
-    """A family of text-to-image models."""
+    """A family of text-to-image models. Parameters that it does not train have requires_grad off."""
 
     Config: type[BaseModel]
     config: Any
     image_size: int  # px
+    ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod
     def from_captions(cls, config: Any, captions: list[str]) -> Self:
-        """A new model; families with an own tokenizer train it on `captions`."""
+        """A generator to train; where a tokenizer has to be made, its words are those of `captions`."""
         raise TypeError(f"{cls.__name__} does not say how to build itself")
 
-    def encode(self, images: Tensor, captions: list[str]) -> Batch:
-        """Frozen parts. images: (B, 3, H, W) uint8 at `image_size`."""
+    def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
+        """Frozen parts; may run once, ahead. images: (B, 3, H, W) uint8 at `image_size`."""
         raise TypeError(f"{type(self).__name__} does not encode")
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """Samples side by side; ragged tensors end in zeros up to the longest."""
+        batch: Batch = {}
+        for name in samples[0]:
+            rows = [sample[name] for sample in samples]
+            if name in self.ragged:
+                batch[name] = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+                lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+                batch[f"{name}_mask"] = torch.arange(batch[name].shape[1], device=rows[0].device) < lengths[:, None]
+            else:
+                batch[name] = torch.stack(rows)
+        return batch
 
     def forward(self, batch: Batch) -> Tensor:
         """Scalar loss; inside forward, so that DDP and FSDP see it. Noise comes from torch's global generator."""

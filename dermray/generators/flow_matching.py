@@ -3,6 +3,7 @@
 Time runs as in diffusers: t = 0 is data, t = 1 is noise, z_t = (1 - t) data + t noise, velocity = noise - data.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -15,6 +16,11 @@ Velocity = Callable[[Tensor, Tensor], Tensor]  # (z (B, ...), t (B,)) -> (B, ...
 def logit_normal_times(count: int) -> Tensor:
     """(count,) times in (0, 1), most of them in the middle (Esser et al. 2024, section 3.1)."""
     return torch.sigmoid(torch.randn(count))
+
+
+def shift(t: Tensor, mu: float) -> Tensor:
+    """Times moved towards noise by resolution: exp(mu) / (exp(mu) + 1 / t - 1), as FLUX's sampler moves its steps."""
+    return math.exp(mu) / (math.exp(mu) + 1 / t - 1)
 
 
 def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -26,9 +26,13 @@ class Words:
     def __len__(self) -> int:
         return len(self.words) + 2
 
+    def ids(self, caption: str) -> list[int]:
+        """At most `length` ids; none of them is padding. An empty caption is one unknown word."""
+        return [self._index.get(word, UNKNOWN) for word in split(caption)][: self.length] or [UNKNOWN]
+
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, length) int64 and mask (B, length) bool. What is longer is cut at `length` words."""
-        ids = [[self._index.get(w, UNKNOWN) for w in split(c)][: self.length] for c in captions]
+        ids = [self.ids(caption) for caption in captions]
         tokens = torch.tensor([row + [PAD] * (self.length - len(row)) for row in ids], dtype=torch.int64)
         return tokens.view(-1, self.length), tokens.view(-1, self.length) != PAD
 

@@ -25,7 +25,7 @@ class TrainConfig(Config):
 
     output: str
     rows: str = Field(description="result of the caption stage")
-    family: str = "dermdit"
+    family: str = "pixel_dermdit"
     model: dict[str, Any] = Field({}, description="the family's own config")
     flips: bool = Field(True, description="quarter turns and mirroring: lesions have no up")
     loop: LoopConfig
@@ -96,15 +96,15 @@ class GeneratorTask:
         captions = self.images.captions(np.arange(min(len(self.images), CAPTIONS_FOR_VOCABULARY)))
         return cls.from_captions(cls.Config(**self.model), captions)
 
-    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
-        """This worker's encoded share of the batch."""
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+        """A part of this worker's encoded share of the batch."""
         assert isinstance(module, Generator)
-        index = self._share(step, rank, workers)
+        index = self._share(step, rank, workers)[part :: self.loop["accumulate"]]
         pixels = self.images.pixels(index)
         if self.flips:
             pixels = turn(pixels)
-        batch = module.encode(pixels, self.images.captions(index))
-        return (batch.to(next(module.parameters()).device),)
+        device = next(module.parameters()).device
+        return (module.collate(module.encode(pixels.to(device), self.images.captions(index))),)
 
     def describe(self, step: int, rank: int, workers: int) -> str:
         """Sample ids of a share."""

@@ -55,13 +55,14 @@ class CaptionerTask:
         processor = build_processor(self.config.model)
         return Pupil(build_model(self.config.model, processor.tokenizer))
 
-    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         """A random batch in a random one of eight orientations, and whether to speak about it."""
         config = self.config
         count = max(1, config.phantoms // workers)
         if self._lessons is None:
             self._lessons = draw_lessons(config.model, build_processor(config.model), config.phantom_seed + rank, count)
-        index = torch.randint(count, (config.loop.batch_size // workers,))
+        size = config.loop.batch_size // (workers * config.loop.accumulate)
+        index = torch.randint(count, (size,))
         turns, flip = int(torch.randint(4, ())), bool(torch.randint(2, ()))
         device = next(module.parameters()).device
         return self._lessons.batch(index, turns, flip).to(device), step >= config.eye_share * config.loop.steps

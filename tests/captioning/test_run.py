@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.stand_in_engine import StandIn
-from dermray import cli, manifest
+from dermray import cli, manifest, weights
 from dermray.captioning import engine, models, prompts
 from dermray.captioning.finish import Finish
 from dermray.captioning.prepare import Prepare, shown
@@ -75,7 +75,7 @@ def test_large_images_are_shown_smaller() -> None:
 
 
 def test_models_are_found_in_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "hub_commit", lambda name, revision: revision)  # the hub is not what this is about
+    monkeypatch.setattr(weights, "hub_commit", lambda name, revision: revision)  # the hub is not what this is about
     assert models.find("llava-hf/llava-1.5-7b-hf", "abc") == models.Captioner(
         "llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf", "abc"
     )

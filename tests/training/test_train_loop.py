@@ -28,7 +28,7 @@ class LineTask:
     def build(self) -> nn.Module:
         return Line()
 
-    def arguments(self, module: nn.Module, step: int, rank: int, workers: int) -> tuple[Any, ...]:
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         time.sleep(self.pause)
         x = torch.randn(8, 4)
         return (x * float("nan"),) if step >= self.bad_from else (x,)
@@ -69,7 +69,7 @@ def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:
     for update in range(1, 60):
         decay = min(0.9, 1 - 10 / (update + 20))
         expected = decay * expected + (1 - decay) * update
-        ema_update(0.9)(averages, [torch.tensor([float(update)])], update)
+        ema_update(averages, [torch.tensor([float(update)])], update, 0.9)
     assert averages[0].item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,0 +1,190 @@
+"""DermaFlux (paper 002): FLUX.1-dev with LoRA on its attention, by flow matching in latents.
+
+Time runs as in diffusers: sigma = 1 is noise, the model is told sigma (its 1000 timesteps / 1000), and its target is
+noise - latents. The guidance that FLUX.1-dev was distilled with is an input: 1 in training, what is asked for in
+sampling (3.5 in the paper).
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from diffusers import FluxPipeline
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from pydantic import Field
+from torch import Tensor
+
+from dermray.config import Config
+from dermray.generators import adapters, flow_matching, frozen, nano
+from dermray.generators.base import Batch, Generator, Request, Sample
+
+# Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
+BLOCK = r"(single_)?transformer_blocks\.\d+\."
+ATTENTION = r"attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+TARGETS = {
+    "image_attention": BLOCK + r"attn\.(to_[qkv]|to_out\.0)",  # (74,711,040)
+    "attention": BLOCK + ATTENTION,  # (104,595,456)
+    "attention_and_output": rf"{BLOCK}{ATTENTION}|single_transformer_blocks\.\d+\.proj_out",  # (149,422,080)
+    "attention_and_feed_forward": rf"{BLOCK}({ATTENTION}|ff(_context)?\.net\.(0\.proj|2))",  # (179,306,496)
+    "all_linear": r".*(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out|proj_out|proj_mlp|net\.0\.proj|net\.2|linear"
+    r"|linear_[12]|context_embedder|x_embedder)",  # (346,972,160)
+}
+
+
+class FluxLoraConfig(Config):
+    """Base model, adapter, and how noise levels are drawn."""
+
+    base: str = Field("nano", description="nano, or a FLUX.1 pipeline: directory, s3:// URI or hub id")
+    revision: str | None = None
+    dtype: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen base")
+    image_size: int = Field(64, ge=16, multiple_of=16)  # px
+    targets: str = Field("attention", pattern=f"^({'|'.join(TARGETS)})$")
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(64, gt=0)
+    noise_levels: Literal["uniform", "logit_normal", "shifted"] = Field(
+        "shifted",
+        description="shifted: logit-normal, then as the sampler shifts its steps at this resolution",
+    )
+    guidance: float = Field(1.0, ge=0, description="told to the model in training")
+    clip_dropout: float = Field(0.1, ge=0, lt=1, description="captions left out of CLIP's pooled embedding")
+    t5_dropout: float = Field(0.1, ge=0, lt=1, description="captions left out of T5's tokens, drawn by itself")
+    max_sequence_length: int = Field(128, ge=8, le=512, description="T5 tokens; FLUX attends to the padding too")
+
+
+class FluxLora(Generator):
+    """Adapters on FLUX's transformer, with its frozen autoencoder and text encoders beside them."""
+
+    Config = FluxLoraConfig
+    no_pooled: Tensor  # no caption, encoded
+    no_tokens: Tensor
+
+    def __init__(self, config: FluxLoraConfig, pipeline: FluxPipeline) -> None:
+        super().__init__()
+        self.config, self.image_size = config, config.image_size
+        self.pipeline = pipeline
+        self.transformer = adapters.add_lora(pipeline.transformer, TARGETS[config.targets], config.rank, config.alpha)
+        self.vae, self.clip, self.t5 = pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2
+        nothing = self._text([""])
+        self.register_buffer("no_pooled", nothing[0], persistent=False)
+        self.register_buffer("no_tokens", nothing[1], persistent=False)
+
+    @classmethod
+    def from_captions(cls, config: FluxLoraConfig, captions: list[str]) -> Self:
+        """The base with fresh adapters; `captions` make the words of the nano base."""
+        build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
+        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in (self.vae, self.clip, self.t5):
+            part.eval()
+        return self
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
+        """Latent moments, CLIP's pooled embedding (D,) and T5's tokens (T, D) of each image."""
+        moments = frozen.latent_moments(self.vae, images)
+        pooled, tokens = self._text(captions)
+        return [{"moments": m, "pooled": p, "tokens": t} for m, p, t in zip(moments, pooled, tokens, strict=True)]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean squared error of the velocity."""
+        latents = frozen.draw_latents(self.vae, batch["moments"])
+        noise, sigma = torch.randn_like(latents), self.draw_sigmas(latents)
+        pooled = _drop(batch["pooled"], self.no_pooled, self.config.clip_dropout)
+        tokens = _drop(batch["tokens"], self.no_tokens, self.config.t5_dropout)
+        velocity = self.velocity(flow_matching.interpolate(latents, noise, sigma), sigma, pooled, tokens)
+        return (velocity.float() - (noise - latents)).square().mean()
+
+    def draw_sigmas(self, latents: Tensor) -> Tensor:
+        """(B,) noise levels in (0, 1) for latents (B, C, h, w)."""
+        count = len(latents)
+        if self.config.noise_levels == "uniform":
+            return torch.rand(count).to(latents.device)
+        sigma = flow_matching.logit_normal_times(count)
+        if self.config.noise_levels == "shifted":
+            sigma = flow_matching.shift(sigma, self.shift_mu(latents.shape[-2] * latents.shape[-1] // 4))
+        return sigma.to(latents.device)
+
+    def shift_mu(self, tokens: int) -> float:
+        """The scheduler's mu for so many image tokens: 0.4675 at 64 (128 px), 0.63 at 1024 (512 px)."""
+        scheduler = self.pipeline.scheduler.config
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        return float(calculate_shift(tokens, *(scheduler[name] for name in names)))
+
+    def velocity(self, latents: Tensor, sigma: Tensor, pooled: Tensor, tokens: Tensor) -> Tensor:
+        """latents (B, C, h, w), sigma (B,), pooled (B, D), tokens (B, T, D) -> (B, C, h, w)."""
+        b, c, h, w = latents.shape
+        dtype: torch.dtype = self.transformer.dtype  # type: ignore[assignment]  # diffusers has no types
+        guided = self.pipeline.transformer.config.guidance_embeds
+        out = self.transformer(
+            hidden_states=self.pipeline._pack_latents(latents.to(dtype), b, c, h, w),
+            timestep=sigma.to(dtype),
+            guidance=torch.full((b,), self.config.guidance, device=latents.device) if guided else None,
+            pooled_projections=pooled.to(dtype),
+            encoder_hidden_states=tokens.to(dtype),
+            txt_ids=torch.zeros(tokens.shape[1], 3, device=latents.device, dtype=dtype),
+            img_ids=self.pipeline._prepare_latent_image_ids(b, h // 2, w // 2, latents.device, dtype),
+            return_dict=False,
+        )[0]
+        side = self.pipeline.vae_scale_factor
+        unpacked: Tensor = self.pipeline._unpack_latents(out, h * side, w * side, side)
+        return unpacked
+
+    @torch.no_grad()
+    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
+        """diffusers' own pipeline, each request with its own generator."""
+        with frozen.evaluating(self):
+            pooled, tokens = self._text([request.prompt for request in requests])
+            images = self.pipeline(
+                prompt_embeds=tokens,
+                pooled_prompt_embeds=pooled,
+                generator=frozen.generators(requests),
+                height=self.image_size,
+                width=self.image_size,
+                guidance_scale=guidance_scale,
+                num_inference_steps=steps,
+                output_type="pt",
+            ).images
+        return frozen.to_pixels(images)
+
+    def save(self, directory: Path) -> None:
+        """`pytorch_lora_weights.safetensors` for `load_lora_weights`, alpha in its metadata; a nano base too."""
+        about: dict[str, Any] = {"family": "flux_lora", "config": self.config.model_dump()}
+        if self.config.base == frozen.NANO:
+            bare = adapters.without_adapters(self.transformer)
+            FluxPipeline(**self.pipeline.components | {"transformer": bare}).save_pretrained(directory / "base")
+        frozen.write_about(directory, **about)
+        FluxPipeline.save_lora_weights(
+            directory,
+            transformer_lora_layers=adapters.lora_weights(self.transformer),
+            transformer_lora_adapter_metadata=adapters.about_lora(self.transformer),
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """What `save` wrote, on the base that it names."""
+        about = frozen.read_about(directory, "flux_lora")
+        config = FluxLoraConfig(**about["config"])
+        base = str(directory / "base") if config.base == frozen.NANO else config.base
+        made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
+        found = FluxPipeline.lora_state_dict(directory)
+        adapters.put_lora_weights(
+            made.transformer, {name.removeprefix("transformer."): value for name, value in found.items()}
+        )
+        return made
+
+    @torch.no_grad()
+    def _text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """CLIP's pooled embeddings (B, D) and T5's tokens (B, T, D), padded as diffusers pads them."""
+        length = self.config.max_sequence_length
+        device = next(self.t5.parameters()).device
+        tokens, pooled, _ = self.pipeline.encode_prompt(captions, captions, device=device, max_sequence_length=length)
+        return pooled, tokens
+
+
+def _drop(given: Tensor, nothing: Tensor, share: float) -> Tensor:
+    """Rows of `given` replaced by the encoding of no text, each with probability `share`."""
+    dropped = (torch.rand(len(given)) < share).to(given.device)
+    return torch.where(dropped.view(-1, *[1] * (given.ndim - 1)), nothing.to(given.dtype), given)

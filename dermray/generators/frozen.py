@@ -1,0 +1,96 @@
+"""What families of latent models share: a pipeline in diffusers' format, its frozen autoencoder, drawn pixels."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor, nn
+
+from dermray import weights
+from dermray.generators.base import Request
+
+NANO = "nano"  # the base that is built from config alone
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Callable[[], Any] | None = None) -> Any:
+    """The base model's pipeline, in evaluation mode and without gradients.
+
+    Args:
+        base: `nano`, or a directory, s3:// URI or hub id in diffusers' format. dtype: fp32, bf16 or fp16.
+        build_nano: makes the nano base.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+    """
+    if base == NANO:
+        assert build_nano is not None
+        pipeline = build_nano().to(DTYPES[dtype])
+    else:
+        found = weights.locate(base, "model.base")
+        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype])
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.eval().requires_grad_(False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@torch.no_grad()
+def latent_moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 to (B, 2C, H/8, W/8) float32: mean and log variance of the latents, drawn from in training."""
+    moments: Tensor = vae.encode(images.to(vae.dtype) / 127.5 - 1).latent_dist.parameters
+    return moments.float()
+
+
+def draw_latents(vae: AutoencoderKL, moments: Tensor) -> Tensor:
+    """Latents as the denoiser sees them: (sample - shift) * scale."""
+    shift = vae.config.shift_factor or 0.0
+    latents: Tensor = (DiagonalGaussianDistribution(moments).sample() - shift) * vae.config.scaling_factor
+    return latents
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """What pipelines give with output_type="pt", in [0, 1], as uint8."""
+    return (images.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def generators(requests: list[Request]) -> list[torch.Generator]:
+    """Each request's own source of noise, as a user of diffusers makes it. On the CPU: the same on every device."""
+    return [torch.Generator().manual_seed(request.seed) for request in requests]
+
+
+def write_about(directory: Path, **about: Any) -> None:
+    """`config.json` of a checkpoint."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(about, indent=1))
+
+
+def read_about(directory: Path, family: str) -> dict[str, Any]:
+    """What `write_about` wrote.
+
+    Raises:
+        ValueError: another family's checkpoint, or none.
+    """
+    path = directory / "config.json"
+    about: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    if about.get("family") != family:
+        raise ValueError(f"{directory}: expected a {family} checkpoint, found {about.get('family') or 'none'}")
+    return about
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients, and the mode before afterwards."""
+    before = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(before)

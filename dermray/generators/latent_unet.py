@@ -1,0 +1,89 @@
+"""Text-conditional diffusion of a U-Net in an autoencoder's latents: what Stable Diffusion and LDM have in common."""
+
+from typing import Literal, Self
+
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from pydantic import Field
+from torch import Tensor
+
+from dermray.config import Config
+from dermray.generators import ddpm, frozen
+from dermray.generators.base import Batch, Generator, Request, Sample
+
+
+class LatentUNetConfig(Config):
+    """Base model and loss."""
+
+    base: str = Field("nano", description="nano, or a Stable Diffusion pipeline: directory, s3:// URI or hub id")
+    revision: str | None = None
+    dtype: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of frozen parts")
+    image_size: int = Field(64, ge=16, multiple_of=16)  # px
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(None, description="default: as the base says")
+    min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting of the loss, 5 in its paper")
+    caption_dropout: float = Field(0.1, ge=0, le=1, description="1 for an unconditional model")
+
+
+class LatentUNet(Generator):
+    """A diffusers Stable Diffusion pipeline in training. Subclasses say what of it is trained."""
+
+    nothing: Tensor  # token ids of no caption
+
+    def __init__(self, config: LatentUNetConfig, pipeline: StableDiffusionPipeline) -> None:
+        super().__init__()
+        self.config, self.image_size, self.pipeline = config, config.image_size, pipeline
+        self.unet, self.vae, self.clip = pipeline.unet, pipeline.vae, pipeline.text_encoder
+        self.noise_schedule = DDPMScheduler.from_config(
+            pipeline.scheduler.config,
+            **({"prediction_type": config.prediction_type} if config.prediction_type else {}),
+        )
+        pipeline.scheduler = type(pipeline.scheduler).from_config(
+            pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type
+        )
+        self.register_buffer("nothing", self._token_ids([""])[0], persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.vae.eval()
+        return self
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
+        """Latent moments and CLIP's token ids (77,), padded as Stable Diffusion was trained."""
+        moments = frozen.latent_moments(self.vae, images)
+        return [{"moments": m, "tokens": t} for m, t in zip(moments, self._token_ids(captions), strict=True)]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Weighted squared error, averaged over the batch."""
+        return self.losses(batch).mean()
+
+    def losses(self, batch: Batch) -> Tensor:
+        """(B,) loss of each image at one random timestep."""
+        latents = frozen.draw_latents(self.vae, batch["moments"])
+        noise, t = torch.randn_like(latents), ddpm.draw_timesteps(len(latents), self.noise_schedule, latents)
+        dropped = (torch.rand(len(latents)) < self.config.caption_dropout).to(latents.device)
+        tokens = torch.where(dropped[:, None], self.nothing, batch["tokens"])
+        text = self.clip(tokens)[0].to(self.unet.dtype)
+        noisy = self.noise_schedule.add_noise(latents, noise, t)
+        predicted = self.unet(noisy.to(self.unet.dtype), t, text, return_dict=False)[0]
+        return ddpm.loss(predicted, latents, noise, t, self.noise_schedule, self.config.min_snr_gamma)
+
+    @torch.no_grad()
+    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
+        """diffusers' own pipeline, each request with its own generator."""
+        with frozen.evaluating(self):
+            images = self.pipeline(
+                [request.prompt for request in requests], generator=frozen.generators(requests),
+                height=self.image_size, width=self.image_size, guidance_scale=guidance_scale,
+                num_inference_steps=steps, output_type="pt",
+            ).images  # fmt: skip
+        return frozen.to_pixels(images)
+
+    def _token_ids(self, captions: list[str]) -> Tensor:
+        tokenizer = self.pipeline.tokenizer
+        found = tokenizer(
+            captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        )
+        ids: Tensor = found.input_ids.to(next(self.unet.parameters()).device)
+        return ids

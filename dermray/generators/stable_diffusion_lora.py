@@ -1,0 +1,104 @@
+"""Stable Diffusion 1.x or 2.x with LoRA on its U-Net and text encoder: Derm-T2IM, LesionGen, DermDiff."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers import StableDiffusionPipeline
+from pydantic import Field
+from torch import Tensor
+
+from dermray.generators import adapters, frozen, nano
+from dermray.generators.base import Batch, Request, Sample
+from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
+
+UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
+CLIP_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+class StableDiffusionLoraConfig(LatentUNetConfig):
+    """Where adapters sit; DreamBooth's prior."""
+
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(64, gt=0)
+    train_text_encoder: bool = True
+    prior_prompt: str | None = Field(
+        None, description="DreamBooth: what the untouched base draws for this, the trained one must go on drawing"
+    )
+    prior_images: int = Field(32, ge=1, description="drawn by the base before training")
+    prior_weight: float = Field(1.0, ge=0)
+    prior_steps: int = Field(20, ge=1, description="sampling steps of prior images")
+
+
+class StableDiffusionLora(LatentUNet):
+    """Adapters on a frozen Stable Diffusion."""
+
+    Config = StableDiffusionLoraConfig
+    config: StableDiffusionLoraConfig
+    prior: Tensor  # latent moments of prior images
+    prior_tokens: Tensor
+
+    def __init__(self, config: StableDiffusionLoraConfig, pipeline: StableDiffusionPipeline) -> None:
+        super().__init__(config, pipeline)
+        if config.prior_prompt is not None:
+            self._draw_prior(config.prior_prompt)
+        adapters.add_lora(self.unet, UNET_LAYERS, config.rank, config.alpha)
+        if config.train_text_encoder:
+            adapters.add_lora(self.clip, CLIP_LAYERS, config.rank, config.alpha)
+
+    @classmethod
+    def from_captions(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
+        """The base with fresh adapters; `captions` make the words of the nano base."""
+        words = captions if config.prior_prompt is None else [*captions, config.prior_prompt]
+        build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
+        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss on the batch; with a prior, plus its loss on as many images of the base (DreamBooth, equation 2)."""
+        loss = self.losses(batch).mean()
+        if self.config.prior_prompt is None:
+            return loss
+        chosen = torch.randint(len(self.prior), (len(batch["moments"]),))
+        prior = {"moments": self.prior[chosen], "tokens": self.prior_tokens.expand(len(chosen), -1)}
+        return loss + self.config.prior_weight * self.losses(prior).mean()
+
+    def save(self, directory: Path) -> None:
+        """`pytorch_lora_weights.safetensors` for `load_lora_weights`, alpha in its metadata; a nano base too."""
+        parts = {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
+        if self.config.base == frozen.NANO:
+            bare = {name: adapters.without_adapters(part) for name, part in parts.items()}
+            StableDiffusionPipeline(
+                **self.pipeline.components | bare, requires_safety_checker=False
+            ).save_pretrained(directory / "base")  # fmt: skip
+        frozen.write_about(directory, family="stable_diffusion_lora", config=self.config.model_dump())
+        layers: dict[str, Any] = {}
+        for name, part in parts.items():
+            layers[f"{name}_lora_layers"] = adapters.lora_weights(part)
+            layers[f"{name}_lora_adapter_metadata"] = adapters.about_lora(part)
+        StableDiffusionPipeline.save_lora_weights(directory, **layers)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """What `save` wrote, on the base that it names."""
+        config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
+        base = str(directory / "base") if config.base == frozen.NANO else config.base
+        to_draw = config.model_copy(update={"prior_prompt": None})
+        made = cls(to_draw, frozen.load_pipeline(base, config.revision, config.dtype))
+        made.config = config
+        found, _ = StableDiffusionPipeline.lora_state_dict(directory)
+        for prefix, part in (("unet.", made.unet), ("text_encoder.", made.clip)):
+            weights = {n.removeprefix(prefix): value for n, value in found.items() if n.startswith(prefix)}
+            if weights:
+                adapters.put_lora_weights(part, weights)
+        return made
+
+    def _draw_prior(self, prompt: str) -> None:
+        """The base's own images of the prior prompt, as latent moments."""
+        requests = [Request(prompt, seed) for seed in range(self.config.prior_images)]
+        samples: list[Sample] = []
+        for start in range(0, len(requests), 8):
+            some = requests[start : start + 8]
+            images = self.sample(some, 7.5, self.config.prior_steps).to(next(self.unet.parameters()).device)
+            samples += self.encode(images, [prompt] * len(some))
+        self.register_buffer("prior", torch.stack([s["moments"] for s in samples]), persistent=False)
+        self.register_buffer("prior_tokens", samples[0]["tokens"], persistent=False)

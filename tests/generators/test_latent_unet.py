@@ -1,0 +1,132 @@
+"""Stable Diffusion LoRA and LDM held to diffusers' schedulers and pipelines."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers.training_utils import compute_snr
+
+from dermray.generators import ddpm
+from dermray.generators.base import Request
+from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from dermray.generators.latent_unet import LatentUNet
+from dermray.generators.stable_diffusion_lora import StableDiffusionLora, StableDiffusionLoraConfig
+from tests.generators.conftest import CAPTIONS, shaken
+
+IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+REQUESTS = [Request(CAPTIONS[0], 7), Request(CAPTIONS[1], 8)]
+LORA = StableDiffusionLoraConfig(image_size=32, rank=4, alpha=8)
+LDM = LatentDiffusionConfig(image_size=32)
+
+
+def build(config: StableDiffusionLoraConfig | LatentDiffusionConfig) -> LatentUNet:
+    cls = StableDiffusionLora if isinstance(config, StableDiffusionLoraConfig) else LatentDiffusion
+    return shaken(cls.from_captions(config, CAPTIONS))  # type: ignore[arg-type]  # each its own
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("gamma", [None, 5.0])
+@pytest.mark.parametrize("config", [LORA, LDM], ids=["lora", "ldm"])
+def test_loss_equals_diffusers_on_the_same_tensors(
+    config: StableDiffusionLoraConfig | LatentDiffusionConfig, prediction_type: str, gamma: float | None
+) -> None:
+    """The lines of diffusers' training scripts: add_noise, the scheduler's target, weights from compute_snr."""
+    settings = {"prediction_type": prediction_type, "min_snr_gamma": gamma, "caption_dropout": 0.0}
+    model = build(config.model_copy(update=settings)).eval()
+    batch = model.collate(model.encode(IMAGES, CAPTIONS))
+    batch["moments"][:, 4:] = -30
+    torch.manual_seed(3)
+    with torch.no_grad():
+        ours = model(batch)
+
+    pipeline, scheduler = model.pipeline, DDPMScheduler.from_config(model.pipeline.scheduler.config)
+    assert scheduler.config.prediction_type == prediction_type
+    torch.manual_seed(3)
+    latents = batch["moments"][:, :4] * pipeline.vae.config.scaling_factor
+    torch.randn_like(latents)  # drawn for the posterior
+    noise, t = torch.randn_like(latents), torch.randint(0, 1000, (2,))
+    with torch.no_grad():
+        text = pipeline.encode_prompt(CAPTIONS, "cpu", 1, False)[0]
+        predicted = pipeline.unet(scheduler.add_noise(latents, noise, t), t, text).sample
+    target = noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, t)
+    errors = (predicted - target).square().mean((1, 2, 3))
+    if gamma is not None:
+        snr = compute_snr(scheduler, t)
+        weights = torch.stack([snr, gamma * torch.ones_like(snr)], 1).min(1)[0]
+        errors = errors * weights / (snr if prediction_type == "epsilon" else snr + 1)
+    torch.testing.assert_close(ours, errors.mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_learns() -> None:
+    for config, names in (
+        (LORA, ("unet", "clip")),
+        (LORA.model_copy(update={"train_text_encoder": False}), ("unet",)),
+        (LDM, ("unet",)),
+    ):
+        model = build(config).train()
+        model(model.collate(model.encode(IMAGES, CAPTIONS))).backward()
+        learned = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        assert {name.split(".")[0] for name in learned} == set(names)
+        assert all(".lora_" in name for name in learned) is isinstance(config, StableDiffusionLoraConfig)
+        assert {n for n, p in model.named_parameters() if p.requires_grad} == learned
+
+
+def test_an_unconditional_model_never_sees_a_caption() -> None:
+    model = build(LDM.model_copy(update={"caption_dropout": 1.0})).eval()
+    batches = [model.collate(model.encode(IMAGES, captions)) for captions in (CAPTIONS, CAPTIONS[::-1])]
+    losses = []
+    for batch in batches:
+        torch.manual_seed(0)
+        losses.append(model(batch).item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("config", [LORA, LDM], ids=["lora", "ldm"])
+def test_plain_diffusers_draws_the_same_from_the_exported_folder(
+    config: StableDiffusionLoraConfig | LatentDiffusionConfig, tmp_path: Path
+) -> None:
+    model = build(config)
+    model.save(tmp_path)
+    ours = model.sample(REQUESTS, 3.0, 4)
+    assert ours.shape == (2, 3, 32, 32) and ours.dtype == torch.uint8
+    lora = isinstance(config, StableDiffusionLoraConfig)
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "base" if lora else tmp_path)
+    if lora:
+        pipeline.load_lora_weights(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    assert type(pipeline).__name__ == "StableDiffusionPipeline"
+    generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
+    theirs = pipeline(
+        CAPTIONS, height=32, width=32, guidance_scale=3.0,
+        num_inference_steps=4, output_type="pt", generator=generators,
+    ).images  # fmt: skip
+    assert ((theirs * 255).round().int() - ours.int()).abs().max() <= 1, "one of 256 levels"
+    again = type(model).load(tmp_path).sample(REQUESTS, 3.0, 4)
+    assert torch.equal(again, ours)
+    alone = model.sample(REQUESTS[1:], 3.0, 4)
+    assert (alone[0].int() - ours[1].int()).abs().max() <= 1, "whatever is drawn beside it"
+
+
+def test_dreambooth_keeps_what_the_base_drew() -> None:
+    config = LORA.model_copy(update={"prior_prompt": "a photo of skin", "prior_images": 4, "prior_steps": 2,
+                                     "prior_weight": 0.5, "caption_dropout": 0.0})  # fmt: skip
+    model = build(config).eval()
+    assert isinstance(model, StableDiffusionLora) and model.prior.shape == (4, 8, 4, 4)
+    assert not any(name.startswith("prior") for name in model.state_dict()), "drawn again from the base, not saved"
+    batch = model.collate(model.encode(IMAGES, CAPTIONS))
+    prior = {"moments": model.prior[:2], "tokens": model.prior_tokens.expand(2, -1)}
+    with torch.no_grad():
+        torch.manual_seed(0)
+        both = model(batch)
+        torch.manual_seed(0)
+        first = model.losses(batch).mean()
+        chosen = torch.randint(4, (2,))
+        second = model.losses(prior | {"moments": model.prior[chosen]}).mean()
+    torch.testing.assert_close(both, first + 0.5 * second)
+
+
+def test_every_timestep_is_drawn() -> None:
+    torch.manual_seed(0)
+    found = ddpm.draw_timesteps(100_000, DDPMScheduler(), torch.zeros(1))
+    assert found.min() == 0 and found.max() == 999 and len(found.unique()) == 1000

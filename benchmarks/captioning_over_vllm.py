@@ -28,7 +28,7 @@ from dermray.datasets.ingest import IngestConfig
 from dermray.datasets.ingest import run as ingest
 from dermray.records import read_columns
 
-FEW, MANY = 512, 4608
+FEW, MANY = 512, 16896
 TURNS = 2
 
 

@@ -293,7 +293,7 @@ class _State:
 def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
     options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(weights, **options)  # type: ignore[arg-type]  # a dict of several types
+        return torch.optim.AdamW(weights, fused=True, **options)  # type: ignore[arg-type]  # a dict of several types
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:

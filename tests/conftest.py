@@ -1,4 +1,4 @@
-"""Shared fixtures: sample data, an S3 server process, one local Ray, a small run and a small captioner."""
+"""Shared fixtures: sample data, an S3 server process, one Ray, a small run. quickstart.py has trained models."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ import pytest
 
 from dermray.cluster import prepare_environment
 
+pytest_plugins = ["tests.quickstart"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -121,17 +122,6 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     config = {"output": f"{run}/train", "rows": f"{run}/caption", "model": model, "loop": loop}
     training.run(validate(training.TrainConfig, config))
     return run
-
-
-@pytest.fixture(scope="session")
-def small_captioner(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A nano captioner that has learned to speak, and little of what it speaks about."""
-    from dermray.config import load, preset
-    from dermray.vlm.run import CaptionerConfig, run
-
-    output = str(tmp_path_factory.mktemp("captioner") / "captioner")
-    short = ["phantoms=600", "loop.steps=160", "loop.checkpoint_every=160", f"output={output}"]
-    return run(load(CaptionerConfig, preset("captioner/nano"), short)).uri
 
 
 def call_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -60,6 +60,8 @@ class PixelDermDiT(Generator):
         self.up1 = nn.Conv2d(2 * c + 2 * c, 4 * c, 1)
         self.last = Residual(c, d)
         self.out = nn.Conv2d(c + c, 3, 3, padding=1)
+        for layer in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPUs
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # torch types a bias as optional
 
@@ -85,7 +87,7 @@ class PixelDermDiT(Generator):
         weights = mask.unsqueeze(-1).float()
         pooled = (text * weights).sum(1) / weights.sum(1).clamp(min=1)
         condition = self.time(timestep_embedding(t, self.config.width)) + pooled  # (B, D)
-        full = self.stem(z)  # (B, C, H, W)
+        full = self.stem(z.to(memory_format=torch.channels_last))  # (B, C, H, W)
         half = self.down1(F.silu(full))  # (B, 2C, H/2, W/2)
         quarter = self.down2(F.silu(half))  # (B, D, H/4, W/4)
         x = quarter.flatten(2).transpose(1, 2) + self.position  # (B, N, D)

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 ROWS, BLOCK, REPLICAS = 1200, 24, 2
-SHARES = (("engine", 0.3), ("worker", 0.3), ("driver", 0.25), ("node", 0.15))
+SHARES = (("engine", 0.35), ("worker", 0.35), ("driver", 0.15), ("node", 0.15))
 DRIVER = """
 import sys
 from benchmarks.stand_in_engine import StandIn

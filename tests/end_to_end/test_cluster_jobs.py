@@ -21,7 +21,7 @@ from dermray import manifest
 from dermray.records import read_columns, sample_id
 from tests.conftest import free_port
 from tests.datasets.test_decode import huge_png
-from tests.end_to_end.conftest import ROOT, Quickstart, wait_for
+from tests.quickstart import ROOT, Quickstart, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BIN = Path(sys.executable).parent
@@ -94,26 +94,32 @@ def test_the_jobs_api_asks_for_the_token(cluster: Cluster) -> None:
 
 
 def test_all_stages_as_submitted_jobs(
-    cluster: Cluster, quickstart: Quickstart, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, small_run: Path, nano_captioner: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Two at a time, each on the quickstart's results."""
-    run, made = tmp_path_factory.mktemp("jobs"), quickstart.directory
-    given = {"rows": f"rows={made}/caption", "synthetic": f"synthetic={made}/generate"}
-    jobs = [
-        ("ingest", "ingest/phantom", ["sources=[{source: phantom, count: 160, size: 64, seed: 4}]"]),
-        ("caption", "caption/nano", [f"rows={made}/ingest", f"captioner={made}/captioner"]),
-        ("train", "train/dermdit_nano", [given["rows"], "loop.steps=4", "loop.batch_size=8",
+    """In two lanes side by side: images to captions, and captions to classifiers."""
+    run, rows = tmp_path_factory.mktemp("jobs"), f"rows={small_run}/caption"
+    first = [
+        ("ingest", "ingest/phantom", ["sources=[{source: phantom, count: 200, size: 64, seed: 4}]"]),
+        ("caption", "caption/nano", [f"rows={run}/ingest", f"captioner={nano_captioner}"]),
+    ]
+    second = [
+        ("train", "train/dermdit_nano", [rows, "loop.steps=4", "loop.batch_size=8",
                                          "model={image_size: 32, width: 32, blocks: 1}"]),
-        ("generate", "generate/nano", [given["rows"], f"generator={made}/train", "count=24", "sampling_steps=2",
+        ("generate", "generate/nano", [rows, f"generator={run}/train", "count=24", "sampling_steps=2",
                                        "gate_quantile=0.0"]),
-        ("sweep", "sweep/nano", [*given.values(), "real_images=8", "seeds=2", "steps=10",
+        ("sweep", "sweep/nano", [rows, f"synthetic={run}/generate", "real_images=8", "seeds=2", "steps=10",
                                  "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]"]),
     ]  # fmt: skip
+
+    def submit(lane: list[tuple[str, str, list[str]]]) -> None:
+        for name, preset, overrides in lane:
+            cluster.submit(name, "--config", preset, f"output={run}/{name}", *overrides)
+
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda job: cluster.submit(job[0], "--config", job[1], f"output={run}/{job[0]}", *job[2]), jobs))
-    assert manifest.read(f"{run}/caption").manifest.metrics["attribute_accuracy"]["mean"] > 0.9
+        list(pool.map(submit, (first, second)))
+    assert manifest.read(f"{run}/caption").manifest.metrics["attribute_accuracy"]["mean"] > 0.85
     assert len(manifest.read(f"{run}/sweep").manifest.metrics["trials"]) == 12
-    assert {path.parent.name for path in run.glob("*/manifest.json")} == {job[0] for job in jobs}
+    assert {path.parent.name for path in run.glob("*/manifest.json")} == {job[0] for job in first + second}
 
 
 def test_a_failing_job_says_why_and_fails(cluster: Cluster, tmp_path: Path) -> None:

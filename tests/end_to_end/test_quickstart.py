@@ -21,7 +21,7 @@ from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, read_columns
 from dermray.training.run import load_generator
 from dermray.vlm import nano
 from tests.conftest import call_cli
-from tests.end_to_end.conftest import ROOT, Quickstart
+from tests.quickstart import ROOT, Quickstart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

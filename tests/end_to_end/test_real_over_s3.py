@@ -10,7 +10,7 @@ import pytest
 from dermray import manifest, storage
 from dermray.records import read_columns
 from tests.conftest import call_cli, run_cli
-from tests.end_to_end.conftest import Quickstart
+from tests.quickstart import Quickstart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dermray import manifest
-from tests.end_to_end.conftest import ROOT
+from tests.quickstart import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

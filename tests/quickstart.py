@@ -1,4 +1,4 @@
-"""The quickstart at full size, killed once on the way: its models serve every end-to-end test."""
+"""The quickstart at full size, killed once on the way: its models serve every test that needs trained ones."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 class Quickstart:
@@ -47,6 +47,12 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
     print(second.stdout)
     return Quickstart(directory, second.stdout)
+
+
+@pytest.fixture(scope="session")
+def nano_captioner(quickstart: Quickstart) -> str:
+    """Result of the captioner stage: a nano captioner that knows phantoms."""
+    return f"{quickstart.directory}/captioner"
 
 
 def checkpoint_kept(training: Path) -> bool:

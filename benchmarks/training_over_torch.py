@@ -32,13 +32,14 @@ def bare(train_result: str) -> float:
     pixels, captions = images.pixels(everything), images.captions(everything)
     cls = family(result.manifest.config["family"])
     model = cls.from_captions(cls.Config(**result.manifest.config["model"]), captions)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     started = 0.0
     for step in range(STEPS):
         if step == SKIPPED:
             started = time.perf_counter()
         index = torch.randint(len(pixels), (BATCH,))
-        loss = model(model.encode(turn(pixels[index]), [captions[i] for i in index]))
+        samples = model.encode(turn(pixels[index]), [captions[i] for i in index])
+        loss = model(model.collate(samples))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -51,7 +52,7 @@ def ours(quickstart: str) -> float:
     with tempfile.TemporaryDirectory() as directory:
         overrides = [f"output={directory}/train", f"rows={quickstart}/caption", "loop.workers=1", f"loop.steps={STEPS}",
                      f"loop.batch_size={BATCH}", "loop.checkpoint_every=1000"]  # fmt: skip
-        result = run(load(TrainConfig, preset("train/dermdit_nano"), overrides))
+        result = run(load(TrainConfig, preset("train/pixel_dermdit_nano"), overrides))
         return float(result.manifest.metrics["training"]["samples_per_second"])
 
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dermray import storage
 
@@ -135,6 +136,13 @@ def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
     system, path = storage.filesystem(rows)
     found: pa.Table = dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=columns, filter=where)
     return found
+
+
+def about(most: int, total: int) -> Any:
+    """Filter for about `most` of `total` rows, always the same ones: those whose sample_id, a hash, is small."""
+    if most >= total:
+        return pc.field("sample_id").is_valid()
+    return pc.field("sample_id") < f"{int(most / total * 16**8):08x}"
 
 
 def skin_tone_of(fitzpatrick: int | None) -> str | None:

@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,6 +24,7 @@ from dermray.config import Config, HowFast
 from dermray.progress import text_at, watched
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
+PROGRESS = "progress.txt"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -52,6 +53,7 @@ class LoopConfig(Config):
     checkpoint_every: int = Field(200, ge=1, description="steps")
     keep_checkpoints: HowFast[int] = Field(2, ge=1, description="the last so many")
     log_every: int = Field(50, ge=1, description="steps")
+    pictures_every: HowFast[int] = Field(1000, ge=1, description="steps between images in TensorBoard; also at the end")
     max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
 
 
@@ -74,6 +76,10 @@ class Task(Protocol):
 
     def save(self, module: nn.Module, directory: Path) -> None:
         """Write the trained model."""
+        ...
+
+    def pictures(self, module: nn.Module) -> dict[str, Tensor]:
+        """(3, H, W) uint8 images to look at while it trains, by name; none where there is nothing to see."""
         ...
 
 
@@ -116,12 +122,12 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
 
     system, path = storage.filesystem(directory)
     storage.make_directory(directory)
-    progress = storage.join(directory, "progress.txt")
+    progress = storage.join(directory, PROGRESS)
     gpu = config.gpus_per_worker > 0
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if gpu else {})
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"task": task, "config": config.model_dump(), "progress": progress},
+        train_loop_config={"task": task, "config": config.model_dump(), "directory": directory},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=resources),
         run_config=RunConfig(
@@ -182,7 +188,7 @@ def _worker(settings: dict[str, Any]) -> None:
         )
     torch.manual_seed(config.seed)
     device = get_device()
-    state = _State(task.build().to(device), config, settings["progress"])
+    state = State(task.build().to(device), config)
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
@@ -190,35 +196,26 @@ def _worker(settings: dict[str, Any]) -> None:
     wrapped = prepare_model(state.module, parallel_strategy_kwargs={"find_unused_parameters": task.unused_parameters})
     if config.compile:
         wrapped = torch.compile(wrapped)
-    clock, clocked_from = time.monotonic(), state.step
-    for step in range(state.step, config.steps):
-        if step == state.first + SKIPPED_STEPS:
-            clock, clocked_from = time.monotonic(), step
-        torch.manual_seed(config.seed * 1_000_003 + step * 1009 + rank)
-        loss = 0.0
-        for part in range(config.accumulate):
-            last = part == config.accumulate - 1
-            with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
-                arguments = task.arguments(state.module, step, rank, workers, part)
-                with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
-                    piece = wrapped(*arguments) / config.accumulate
-                loss += float(piece.detach())
-                if not math.isfinite(loss):
-                    raise ValueError(f"loss is {loss} at step {step} on samples {task.describe(step, rank, workers)}")
-                state.scaler.scale(piece).backward()
-        state.update()
-        if rank == 0:
-            state.log(loss, clock, clocked_from)
+    log = TrainingLog(settings["directory"], config, state) if rank == 0 else None
+    while state.step < config.steps:
+        loss = state.advance(task, wrapped, rank, workers)
+        if log is not None:
+            log.step(loss)
+        if log is not None and (state.step % config.pictures_every == 0 or state.step == config.steps):
+            with state.averaged() as module:
+                log.pictures(task.pictures(module))
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            if log is not None:
+                log.flush()
             with _saved(state, task, rank) as saved:
                 train.report({"step": state.step, "loss": loss}, checkpoint=saved)
 
 
-class _State:
+class State:
     """Everything that a step changes. The module lies on its device already."""
 
-    def __init__(self, module: nn.Module, config: LoopConfig, progress: str) -> None:
-        self.module, self.config, self.progress = module, config, progress
+    def __init__(self, module: nn.Module, config: LoopConfig) -> None:
+        self.module, self.config = module, config
         self.step = self.first = 0
         self.trained = [p for p in module.parameters() if p.requires_grad]
         self.frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
@@ -227,16 +224,39 @@ class _State:
         self.ema = [p.detach().clone() for p in self.trained] if config.ema_decay else []
         self.optimizer = _optimizer(self.trained, config)
         self.scaler = torch.amp.GradScaler(self.trained[0].device.type, enabled=config.precision == "fp16")
+        self.gradient_norm = 0.0
         self.losses: list[tuple[int, float]] = []  # (step, mean since the entry before)
         self.recent: list[float] = []
         self.samples_per_second = 0.0
 
-    def update(self) -> None:
-        """One optimiser step on the gradients gathered."""
+    def advance(self, task: Task, wrapped: Any, rank: int, workers: int) -> float:
+        """One step; returns this worker's loss. `wrapped` is the module, or DDP around it.
+
+        Raises:
+            ValueError: the loss is no number; names the samples.
+        """
+        config, device = self.config, self.trained[0].device
+        torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)
+        loss = 0.0
+        for part in range(config.accumulate):
+            last = part == config.accumulate - 1
+            with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
+                arguments = task.arguments(self.module, self.step, rank, workers, part)
+                with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
+                    piece = wrapped(*arguments) / config.accumulate
+                loss += float(piece.detach())
+                if not math.isfinite(loss):
+                    samples = task.describe(self.step, rank, workers)
+                    raise ValueError(f"loss is {loss} at step {self.step} on samples {samples}")
+                self.scaler.scale(piece).backward()
+        self._update()
+        return loss
+
+    def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -244,23 +264,8 @@ class _State:
         if self.ema:
             ema_update(self.ema, self.trained, self.step, self.config.ema_decay)
 
-    def log(self, loss: float, clock: float, clocked_from: int) -> None:
-        """Keep the loss; write a line every `log_every` steps."""
-        self.recent.append(loss)
-        done = self.step - clocked_from
-        if done > 0:
-            self.samples_per_second = done * self.config.batch_size / (time.monotonic() - clock)
-        if self.step % self.config.log_every and self.step != self.config.steps:
-            return
-        loss = sum(self.recent) / len(self.recent)
-        self.losses.append((self.step, loss))
-        self.recent = []
-        left = (self.config.steps - self.step) * self.config.batch_size / max(self.samples_per_second, 1e-9)
-        speed = f"{self.samples_per_second:.0f} samples/s, {left:.0f} s left"
-        line = f"step {self.step} of {self.config.steps}, loss {loss:.4f}, {speed}"
-        storage.write_bytes(self.progress, line.encode())
-
     def save(self, directory: Path) -> None:
+        """`state.pt` and `history.json`."""
         module = {name: value for name, value in self.module.state_dict().items() if name not in self.frozen}
         saved = {"step": self.step, "module": module, "ema": self.ema, "optimizer": self.optimizer.state_dict()}
         torch.save(saved | {"scaler": self.scaler.state_dict()}, directory / "state.pt")
@@ -273,6 +278,7 @@ class _State:
         (directory / "history.json").write_text(json.dumps(history))
 
     def restore(self, directory: Path) -> None:
+        """What `save` wrote."""
         saved = torch.load(directory / "state.pt", map_location=self.trained[0].device, weights_only=True)
         self.step = self.first = saved["step"]
         missing, unexpected = self.module.load_state_dict(saved["module"], strict=False)
@@ -283,11 +289,64 @@ class _State:
         history = json.loads((directory / "history.json").read_text())
         self.losses, self.recent = [tuple(pair) for pair in history["losses"]], history["recent"]
 
-    def result(self) -> nn.Module:
-        """The module with its averaged weights, where there are any."""
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """The module with its averaged weights, where there are any; afterwards with those in training."""
+        kept = [weight.detach().clone() for weight in self.trained] if self.ema else []
         for weight, average in zip(self.trained, self.ema, strict=False):
             weight.data.copy_(average)
-        return self.module
+        try:
+            yield self.module
+        finally:
+            for weight, before in zip(self.trained, kept, strict=False):
+                weight.data.copy_(before)
+
+
+class TrainingLog:
+    """What is seen of a training while it runs: a line of progress, and TensorBoard in `directory`/tensorboard."""
+
+    def __init__(self, directory: str, config: LoopConfig, state: State) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.directory, self.config, self.state = directory, config, state
+        self.clock, self.clocked_from, self.skip_to = time.monotonic(), state.step, state.step + SKIPPED_STEPS
+        self.target = storage.join(directory, "tensorboard")
+        self.local = tempfile.mkdtemp() if storage.is_s3(directory) else self.target
+        self.writer = SummaryWriter(self.local, purge_step=state.step + 1)
+
+    def step(self, loss: float) -> None:
+        """Keep the loss; every `log_every` steps write the mean since the last time."""
+        state = self.state
+        state.recent.append(loss)
+        if state.step == self.skip_to:
+            self.clock, self.clocked_from = time.monotonic(), state.step
+        elif state.step > self.clocked_from:
+            done = state.step - self.clocked_from
+            state.samples_per_second = done * self.config.batch_size / (time.monotonic() - self.clock)
+        if state.step % self.config.log_every and state.step != self.config.steps:
+            return
+        mean = sum(state.recent) / len(state.recent)
+        state.losses.append((state.step, mean))
+        state.recent = []
+        left = (self.config.steps - state.step) * self.config.batch_size / max(state.samples_per_second, 1e-9)
+        speed = f"{state.samples_per_second:.0f} samples/s, {left:.0f} s left"
+        line = f"step {state.step} of {self.config.steps}, loss {mean:.4f}, {speed}"
+        storage.write_bytes(storage.join(self.directory, PROGRESS), line.encode())
+        values = {"loss": mean, "gradient_norm": state.gradient_norm, "samples_per_second": state.samples_per_second,
+                  "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
+        for name, value in values.items():
+            self.writer.add_scalar(f"train/{name}", value, state.step)
+
+    def pictures(self, images: dict[str, Tensor]) -> None:
+        """Images beside the curves."""
+        for name, image in images.items():
+            self.writer.add_image(name, image, self.state.step)
+
+    def flush(self) -> None:
+        """Everything so far to where it can be read."""
+        self.writer.flush()
+        if self.local != self.target:
+            storage.copy_directory(self.local, self.target)
 
 
 def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
@@ -312,7 +371,7 @@ def _checkpoint_activations(module: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _saved(state: _State, task: Task, rank: int) -> Any:
+def _saved(state: State, task: Task, rank: int) -> Any:
     """Rank 0's checkpoint directory; the last one holds the finished model as well."""
     if rank != 0:
         yield None
@@ -322,5 +381,6 @@ def _saved(state: _State, task: Task, rank: int) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         state.save(Path(directory))
         if state.step == state.config.steps:
-            task.save(state.result(), Path(directory) / "model")
+            with state.averaged() as module:
+                task.save(module, Path(directory) / "model")
         yield Checkpoint.from_directory(directory)

@@ -17,7 +17,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "--config", "train/dermdit_nano", "loop.steps=0"], 2, "loop.steps=0: Input should be greater"),
+        (["train", "--config", "train/pixel_dermdit_nano", "loop.steps=0"], 2, "loop.steps=0: Input should be greater"),
         (["train", "--config", "nothing"], 2, "preset 'nothing' not found"),
         (["train", "--config", "missing.yaml"], 2, "missing.yaml: no such file"),
         (["run", "--config", "pipeline/smoke", "train.familly=x"], 2, "familly='x': unknown key"),
@@ -33,15 +33,16 @@ def test_configs_are_checked_before_anything_starts(
 
 def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = f"rows={tmp_path}/nowhere"
-    for stage, preset in (("caption", "nano"), ("train", "dermdit_nano"), ("evaluate", "nano"), ("sweep", "nano")):
-        code, text = fails(capsys, stage, "--config", f"{stage}/{preset}", rows, f"output={tmp_path}/{stage}")
+    for preset in ("caption/nano", "train/pixel_dermdit_nano", "evaluate/nano", "sweep/nano"):
+        stage = preset.partition("/")[0]
+        code, text = fails(capsys, stage, "--config", preset, rows, f"output={tmp_path}/{stage}")
         assert code == 1 and "does not exist; run the" in text
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    base = ["train", "--config", "train/dermdit_nano", f"output={tmp_path}/t"]
-    assert fails(capsys, *base, "family=gan")[1].startswith("dermray: family='gan': expected one of ['dermdit']")
+    base = ["train", "--config", "train/pixel_dermdit_nano", f"output={tmp_path}/t"]
+    assert "dermray: family='gan': expected one of ['dermdit', 'flux_lora', " in fails(capsys, *base, "family=gan")[1]
     assert "image_size=33" in fails(capsys, *base, "model.image_size=33")[1]
 
 

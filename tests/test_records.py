@@ -3,7 +3,7 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, conform, sample_id, skin_tone_of
+from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, about, conform, sample_id, skin_tone_of
 
 
 def test_sample_id_is_sha256() -> None:
@@ -34,3 +34,11 @@ def test_conform_refuses_wrong_types() -> None:
 
 def test_skin_tones_are_ddi_groups() -> None:
     assert [skin_tone_of(f) for f in (1, 2, 3, 4, 5, 6, None)] == ["A", "A", "B", "B", "C", "C", None]
+
+
+def test_about_so_many_rows_are_always_the_same_ones() -> None:
+    ids = [sample_id(str(i).encode()) for i in range(4000)]
+    table = pa.table({"sample_id": ids})
+    drawn = table.filter(about(400, 4000))["sample_id"].to_pylist()
+    assert 320 < len(drawn) < 480 and drawn == table.filter(about(400, 4000))["sample_id"].to_pylist()
+    assert len(table.filter(about(4000, 4000))) == 4000

@@ -15,6 +15,7 @@ FAMILIES = {
     "stable_diffusion_lora": "dermray.generators.stable_diffusion_lora:StableDiffusionLora",
     "latent_diffusion": "dermray.generators.latent_diffusion:LatentDiffusion",
     "dermdit": "dermray.generators.dermdit:DermDiT",
+    "glide": "dermray.generators.glide:Glide",
     "pixel_dermdit": "dermray.generators.pixel_dermdit:PixelDermDiT",
 }
 
@@ -42,6 +43,14 @@ class Generator(nn.Module):
     def from_captions(cls, config: Any, captions: list[str]) -> Self:
         """A generator to train; where a tokenizer has to be made, its words are those of `captions`."""
         raise TypeError(f"{cls.__name__} does not say how to build itself")
+
+    @classmethod
+    def encoded_by(cls, config: Any) -> dict[str, Any] | None:
+        """All of a config on which `encode` depends, its weights by fingerprint: what is encoded alike can be shared.
+
+        None where encoding is no work.
+        """
+        return None
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Frozen parts; may run once, ahead. images: (B, 3, H, W) uint8 at `image_size`."""

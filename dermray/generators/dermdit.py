@@ -158,6 +158,11 @@ class DermDiT(Generator):
         build = lambda: nano.stable_diffusion(captions)  # noqa: E731
         return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
 
+    @classmethod
+    def encoded_by(cls, config: DermDiTConfig) -> dict[str, Any] | None:
+        """Latents and text by the frozen parts of the base."""
+        return frozen.encoded_by(config, "compat")
+
     def train(self, mode: bool = True) -> Self:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)

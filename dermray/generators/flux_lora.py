@@ -74,6 +74,11 @@ class FluxLora(Generator):
         build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
         return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
 
+    @classmethod
+    def encoded_by(cls, config: FluxLoraConfig) -> dict[str, Any] | None:
+        """Latents and text by the frozen parts of the base."""
+        return frozen.encoded_by(config, "max_sequence_length")
+
     def train(self, mode: bool = True) -> Self:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)

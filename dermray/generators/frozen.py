@@ -41,6 +41,15 @@ def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Calla
     return pipeline
 
 
+def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
+    """The base's fingerprint, and the fields that encoding depends on."""
+    base = config.base
+    if base != NANO:
+        located = weights.locate(base, "model.base")
+        base = weights.revision_of(base, located, config.revision) or base
+    return {"base": base} | {name: getattr(config, name) for name in ("dtype", "image_size", *fields)}
+
+
 @torch.no_grad()
 def latent_moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 to (B, 2C, H/8, W/8) float32: mean and log variance of the latents, drawn from in training."""

@@ -1,6 +1,6 @@
 """Text-conditional diffusion of a U-Net in an autoencoder's latents: what Stable Diffusion and LDM have in common."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
@@ -41,6 +41,11 @@ class LatentUNet(Generator):
             pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type
         )
         self.register_buffer("nothing", self._token_ids([""])[0], persistent=False)
+
+    @classmethod
+    def encoded_by(cls, config: LatentUNetConfig) -> dict[str, Any] | None:
+        """Latents and text by the frozen parts of the base."""
+        return frozen.encoded_by(config)
 
     def train(self, mode: bool = True) -> Self:
         """Frozen parts stay in evaluation mode."""

@@ -18,6 +18,8 @@ from torch import Tensor
 from dermray import storage
 from dermray.training.encode import INDEX
 
+CAPTIONS_FOR_WORDS = 100_000
+
 
 class EncodedImages:
     """The shards of training.encode, mapped into memory. Images are numbered in the order of their ids."""
@@ -26,7 +28,8 @@ class EncodedImages:
         local: Path = storage.local_copy(directory, storage.cache())
         about = json.loads((local / INDEX).read_text())
         self.image_size: int = about["image_size"]
-        tables = [feather.read_table(local / name, memory_map=True) for name in about["shards"]]
+        self.shards: list[str] = about["shards"]
+        tables = [feather.read_table(local / name, memory_map=True) for name in self.shards]
         self.table = pa.concat_tables(tables)
         ids = self.table["sample_id"].combine_chunks()
         self._order = np.asarray(pc.sort_indices(ids))
@@ -34,11 +37,13 @@ class EncodedImages:
     def __len__(self) -> int:
         return len(self._order)
 
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        """Where images `index` stand in the shards, one after another."""
+        return np.asarray(self._order[index])
+
     def pixels(self, index: np.ndarray) -> Tensor:
         """(B, 3, S, S) uint8."""
-        data = self.table["pixels"].take(pa.array(self._order[index])).to_pylist()
-        shape = (len(data), 3, self.image_size, self.image_size)
-        return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(shape).copy())
+        return pixels_of(self.table["pixels"].take(pa.array(self.rows(index))), self.image_size)
 
     def captions(self, index: np.ndarray) -> list[str]:
         """The captions of images `index`."""
@@ -47,6 +52,17 @@ class EncodedImages:
     def sample_ids(self, index: np.ndarray) -> list[str]:
         """The ids of images `index`."""
         return [str(i) for i in self.table["sample_id"].take(pa.array(self._order[index])).to_pylist()]
+
+
+def pixels_of(column: pa.ChunkedArray, size: int) -> Tensor:
+    """(B, 3, S, S) uint8 of a shard's pixels."""
+    data = column.to_pylist()
+    return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), 3, size, size).copy())
+
+
+def captions_for_words(images: EncodedImages) -> list[str]:
+    """The captions that a new tokenizer's words are taken from."""
+    return images.captions(np.arange(min(len(images), CAPTIONS_FOR_WORDS)))
 
 
 @lru_cache(maxsize=2)

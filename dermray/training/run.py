@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from dermray import manifest, storage
-from dermray.config import Config, validate
-from dermray.generators.base import Generator, family
+from dermray.config import Config, ConfigError, HowFast, validate
+from dermray.generators.base import Generator, Request, family
 from dermray.manifest import Result, Rows
+from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
-from dermray.training.batches import EncodedImages, share_of_step
+from dermray.training.batches import EncodedImages, captions_for_words, share_of_step
 from dermray.training.encode import encode
+from dermray.training.precompute import EncodedSamples, Encoder, precompute
 
-CAPTIONS_FOR_VOCABULARY = 100_000
+PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
 
 
 class TrainConfig(Config):
@@ -28,6 +31,10 @@ class TrainConfig(Config):
     family: str = "pixel_dermdit"
     model: dict[str, Any] = Field({}, description="the family's own config")
     flips: bool = Field(True, description="quarter turns and mirroring: lesions have no up")
+    encode_ahead: bool = Field(False, description="run frozen encoders once, before training; keeps one orientation")
+    cache: HowFast[str | None] = Field(
+        None, description="where encoded images are kept for other runs too; default: the output"
+    )
     loop: LoopConfig
 
 
@@ -37,7 +44,7 @@ def run(config: TrainConfig) -> Result:
     Raises:
         ValueError, FileNotFoundError: unknown family, wrong model config, missing or empty rows.
     """
-    settings = validate(family(config.family).Config, config.model, where=f"model of family {config.family}")
+    settings = check(config)
     rows = manifest.read(config.rows, "caption")
     with manifest.work("train", config.output, config, {"rows": rows}) as work:
         if work.finished:
@@ -48,7 +55,15 @@ def run(config: TrainConfig) -> Result:
         encoded = storage.join(work.data, "encoded")
         size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
         about = encode(storage.join(rows.data, "rows"), encoded, size)
-        task = GeneratorTask(config.family, settings.model_dump(), encoded, config.loop.model_dump(), config.flips)
+        prompts = example_prompts(storage.join(rows.data, "rows"), rows.manifest.rows.rows_in)
+        task = GeneratorTask(
+            config.family, settings.model_dump(), encoded, config.loop.model_dump(), config.flips, prompts
+        )
+        if config.encode_ahead:
+            task.cache = config.cache or storage.join(work.data, "samples")
+            epochs = config.loop.steps * config.loop.batch_size / about["rows"]
+            encoder = Encoder(config.family, task.model, encoded)
+            task.files = precompute(encoder, task.cache, epochs, config.loop.workers, config.loop.gpus_per_worker)
         report = fit(task, config.loop, work.data)
         counts = Rows(rows_in=about["rows"], ok=about["rows"], rejected=0, failed=0)
         workers = config.loop.workers
@@ -59,6 +74,35 @@ def run(config: TrainConfig) -> Result:
             training=report,
             family=config.family,
         )
+
+
+def check(config: TrainConfig) -> BaseModel:
+    """The family's own config, and what does not go together.
+
+    Raises:
+        ValueError: unknown family. ConfigError: a wrong model config, or encoding ahead where it cannot be.
+    """
+    cls = family(config.family)
+    settings = validate(cls.Config, config.model, where=f"model of family {config.family}")
+    if config.encode_ahead and config.flips:
+        raise ConfigError(
+            "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
+        )
+    if config.encode_ahead and cls.encoded_by(settings) is None:
+        raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
+    return settings
+
+
+def example_prompts(rows: str, total: int) -> dict[str, str]:
+    """A caption of the train split for each label and skin tone found among some thousand rows."""
+    usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
+    usable &= about(5000, total)
+    columns = ["sample_id", "caption", "malignant", "skin_tone"]
+    cells = {True: "malignant", False: "benign"}
+    found: dict[str, str] = {}
+    for row in read_columns(rows, columns, usable).sort_by([("sample_id", "descending")]).to_pylist():
+        found[f"{cells[row['malignant']]}, tone {row['skin_tone'] or 'unknown'}"] = row["caption"]
+    return dict(sorted(found.items()))
 
 
 def load_generator(result: Result) -> Generator:
@@ -80,8 +124,12 @@ class GeneratorTask:
     encoded: str
     loop: dict[str, Any]
     flips: bool
+    prompts: dict[str, str] = field(default_factory=dict)  # drawn at every checkpoint, by name
+    cache: str = ""  # where `files` are, if images were encoded ahead
+    files: list[str] = field(default_factory=list)
     unused_parameters: bool = False
     _images: EncodedImages | None = field(default=None, repr=False)
+    _samples: EncodedSamples | None = field(default=None, repr=False)
 
     @property
     def images(self) -> EncodedImages:
@@ -90,25 +138,42 @@ class GeneratorTask:
             self._images = EncodedImages(self.encoded)
         return self._images
 
+    @property
+    def _ahead(self) -> EncodedSamples:
+        if self._samples is None:
+            self._samples = EncodedSamples(self.images, self.cache, self.files)
+        return self._samples
+
     def build(self) -> nn.Module:
         """A new generator; its words are those of the training captions."""
         cls = family(self.family)
-        captions = self.images.captions(np.arange(min(len(self.images), CAPTIONS_FOR_VOCABULARY)))
-        return cls.from_captions(cls.Config(**self.model), captions)
+        return cls.from_captions(cls.Config(**self.model), captions_for_words(self.images))
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         """A part of this worker's encoded share of the batch."""
         assert isinstance(module, Generator)
         index = self._share(step, rank, workers)[part :: self.loop["accumulate"]]
+        device = next(module.parameters()).device
+        if self.files:
+            batch = module.collate(self._ahead.samples(index))
+            return ({name: value.to(device) for name, value in batch.items()},)
         pixels = self.images.pixels(index)
         if self.flips:
             pixels = turn(pixels)
-        device = next(module.parameters()).device
         return (module.collate(module.encode(pixels.to(device), self.images.captions(index))),)
 
     def describe(self, step: int, rank: int, workers: int) -> str:
         """Sample ids of a share."""
         return ", ".join(self.images.sample_ids(self._share(step, rank, workers)))
+
+    def pictures(self, module: nn.Module) -> dict[str, Tensor]:
+        """Each prompt from the same noise every time."""
+        assert isinstance(module, Generator)
+        if not self.prompts:
+            return {}
+        requests = [Request(prompt, PICTURE_SEED) for prompt in self.prompts.values()]
+        images = module.sample(requests, PICTURE_GUIDANCE, PICTURE_STEPS)
+        return {f"samples/{name}": image for name, image in zip(self.prompts, images, strict=True)}
 
     def save(self, module: nn.Module, directory: Path) -> None:
         """In the family's own format."""

@@ -71,6 +71,10 @@ class CaptionerTask:
         """Phantoms have no names of their own."""
         return f"phantoms of seed {self.config.phantom_seed + rank}"
 
+    def pictures(self, module: nn.Module) -> dict[str, torch.Tensor]:
+        """It draws none."""
+        return {}
+
     def save(self, module: nn.Module, directory: Path) -> None:
         """The captioner alone, in both formats."""
         assert isinstance(module, Pupil)

@@ -103,7 +103,7 @@ def test_all_stages_as_submitted_jobs(
         ("caption", "caption/nano", [f"rows={run}/ingest", f"captioner={nano_captioner}"]),
     ]
     second = [
-        ("train", "train/dermdit_nano", [rows, "loop.steps=4", "loop.batch_size=8",
+        ("train", "train/pixel_dermdit_nano", [rows, "loop.steps=4", "loop.batch_size=8",
                                          "model={image_size: 32, width: 32, blocks: 1}"]),
         ("generate", "generate/nano", [rows, f"generator={run}/train", "count=24", "sampling_steps=2",
                                        "gate_quantile=0.0"]),
@@ -125,7 +125,7 @@ def test_all_stages_as_submitted_jobs(
 def test_a_failing_job_says_why_and_fails(cluster: Cluster, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{cluster.dashboard}"
     done = cluster.ray("ray", "job", "submit", "--address", address, "--working-dir", ".", "--",
-                       "python", "jobs/train.py", "--config", "train/dermdit_nano", "output=runs/x",
+                       "python", "jobs/train.py", "--config", "train/pixel_dermdit_nano", "output=runs/x",
                        f"rows={tmp_path}")  # fmt: skip
     assert done.returncode != 0
     assert "no finished result" in done.stdout + done.stderr
@@ -166,7 +166,7 @@ def test_generation_over_http(service: str) -> None:
     answer = draw(service, n=2, seed=11, steps=5)
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert body["model"].startswith("dermdit-") and body["origin"] == "synthetic" and body["licence"] == "CC0-1.0"
+    assert body["model"].startswith("pixel_dermdit-") and body["origin"] == "synthetic" and body["licence"] == "CC0-1.0"
     images = [base64.b64decode(d["b64_json"]) for d in body["data"]]
     assert [Image.open(io.BytesIO(i)).size for i in images] == [(32, 32)] * 2
     assert [d["sample_id"] for d in body["data"]] == [sample_id(i) for i in images]

@@ -25,7 +25,7 @@ from dermray.cli import main
 import ray
 run, rows = sys.argv[1:]
 # Three workers of three CPUs cannot share a node of four: they must spread over all three nodes.
-main(["train", "--config", "train/dermdit_nano", f"output={run}/train", f"rows={rows}", "loop.workers=3",
+main(["train", "--config", "train/pixel_dermdit_nano", f"output={run}/train", f"rows={rows}", "loop.workers=3",
       "loop.cpus_per_worker=3", "loop.batch_size=12", "loop.steps=6",
       "model={image_size: 32, width: 32, blocks: 1, stem_width: 8}"])
 assert len([n for n in ray.nodes() if n["Alive"]]) == 3

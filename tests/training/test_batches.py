@@ -35,7 +35,7 @@ def test_every_image_once_an_epoch_whatever_the_number_of_workers(
     assert np.array_equal(drawn[:count], epoch_order(count, seed, 0))
 
 
-def write_shards(directory: Path, blocks: list[list[int]]) -> EncodedImages:
+def write_shards(directory: Path, blocks: list[list[int]], size: int = 16) -> EncodedImages:
     """Shards of one-colour images: image i is all i."""
     names = []
     for block in blocks:
@@ -47,8 +47,8 @@ def write_shards(directory: Path, blocks: list[list[int]]) -> EncodedImages:
                 "split": ["train"] * len(block),
             }
         )
-        names += _Shard(str(directory), 16)(table)["file"].to_pylist()
-    about = {"image_size": 16, "rows": sum(map(len, blocks)), "shards": sorted(names)}
+        names += _Shard(str(directory), size)(table)["file"].to_pylist()
+    about = {"image_size": size, "rows": sum(map(len, blocks)), "shards": names}
     (directory / INDEX).write_text(json.dumps(about))
     return EncodedImages(str(directory))
 

@@ -16,7 +16,7 @@ from dermray.captioning.audit.mentions import rates
 from dermray.captioning.run import attribute_accuracy
 from dermray.config import Config
 from dermray.manifest import Result, Rows
-from dermray.records import read_columns
+from dermray.records import about, read_columns
 
 HERE = Path(__file__).parent
 TEXT = ["sample_id", "answer", "caption", "malignant", "leak_group", "diagnosis", "entity", "skin_tone", "sex", "age",
@@ -91,10 +91,8 @@ def audit(result: Result, config: AuditConfig) -> dict[str, Any]:
 
 
 def _sample(path: str, total: int, most: int) -> list[dict[str, Any]]:
-    """At most about `most` usable rows: those whose sample_id, a uniform hash, is small."""
-    where = pc.field("status") == "ok"
-    if total > most:
-        where &= pc.field("sample_id") < f"{int(most / total * 16**8):08x}"
+    """At most about `most` usable rows."""
+    where = (pc.field("status") == "ok") & about(most, total)
     rows: list[dict[str, Any]] = read_columns(path, TEXT, where).sort_by("sample_id").to_pylist()
     return rows
 

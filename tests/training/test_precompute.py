@@ -1,0 +1,99 @@
+"""Encoded ahead: the same as encoded in training, never mispaired, never twice."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dermray import manifest
+from dermray.config import ConfigError, validate
+from dermray.generators.base import Request
+from dermray.training.batches import EncodedImages
+from dermray.training.precompute import EncodedSamples, Encoder, estimate, precompute
+from dermray.training.run import TrainConfig, load_generator, run
+from tests.training.test_batches import write_shards
+
+MODEL = {"image_size": 32}
+
+
+def shards(directory: Path, blocks: list[list[int]]) -> Encoder:
+    directory.mkdir()
+    write_shards(directory, blocks, 32)
+    return Encoder("dermdit", MODEL, str(directory))
+
+
+@pytest.mark.slow
+def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: Path) -> None:
+    encoder, cache = shards(tmp_path / "shards", [[3, 0, 7, 1], [2, 6], [5, 4]]), str(tmp_path / "cache")
+    names = precompute(encoder, cache, 2.0, 2, 0)
+    images, generator = EncodedImages(encoder.shards), encoder.build()
+    ahead = EncodedSamples(images, cache, names)
+    for seed in range(4):
+        index = np.random.default_rng(seed).permutation(8)[:5]
+        now = generator.encode(images.pixels(index), images.captions(index))
+        for a, b in zip(ahead.samples(index), now, strict=True):
+            assert a.keys() == b.keys() == {"moments", "text"}
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    times = {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()}
+    assert precompute(encoder, cache, 2.0, 2, 0) == names
+    assert {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()} == times, "what is there is not made again"
+    with pytest.raises(ValueError, match="not those of the shards"):
+        EncodedSamples(images, cache, names[::-1])
+
+
+def test_names_follow_content(tmp_path: Path) -> None:
+    names = shards(tmp_path / "a", [[0, 1], [2, 3]]).files()
+    assert len(set(names)) == 2
+    assert shards(tmp_path / "b", [[0, 1], [2, 3]]).files() == names, "wherever they lie"
+    assert set(shards(tmp_path / "c", [[0, 1], [2, 4]]).files()).isdisjoint(names), "other words, another tokenizer"
+    other = Encoder("dermdit", MODEL | {"compat": "paper"}, str(tmp_path / "a"))
+    assert set(other.files()).isdisjoint(names)
+    wider = Encoder("dermdit", MODEL | {"blocks": 7}, str(tmp_path / "a"))
+    assert wider.files() == names, "what is trained does not matter"
+
+
+@pytest.mark.parametrize(("epochs", "cheaper"), [(5.0, "encoding once is cheaper"), (0.5, "encode_ahead=false")])
+def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
+    text = estimate(500_000, 4 * 2**20, 0.05, epochs)
+    assert cheaper in text and "2.1e+03 GB" in text and "6.9 worker hours once" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"family": "dermdit", "encode_ahead": True}, "give flips=false"),
+        ({"family": "pixel_dermdit", "encode_ahead": True, "flips": False}, "no frozen encoder"),
+        ({"family": "flux_lora", "model": {"base": "/nowhere/flux"}, "encode_ahead": True, "flips": False},
+         "model.base=/nowhere/flux: no such directory"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_before_anything_starts(settings: dict[str, Any], message: str) -> None:
+    config = validate(TrainConfig, {"output": "o", "rows": "/none", "loop": {"steps": 1}} | settings)
+    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+        run(config)
+
+
+@pytest.mark.slow
+def test_flux_from_captioned_rows_to_a_picture(small_run: Path, tmp_path: Path) -> None:
+    config = {
+        "output": f"{tmp_path}/train", "rows": f"{small_run}/caption", "family": "flux_lora", "encode_ahead": True,
+        "flips": False, "cache": f"{tmp_path}/cache", "model": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
+        "loop": {"steps": 4, "batch_size": 8, "workers": 2, "log_every": 2},
+    }  # fmt: skip
+    result = run(validate(TrainConfig, config))
+    assert list((tmp_path / "cache").iterdir())
+    model = Path(result.data) / "model"
+    assert (model / "pytorch_lora_weights.safetensors").is_file() and (model / "base" / "model_index.json").is_file()
+    assert load_generator(manifest.read(result.uri)).sample([Request("benign", 1)], 3.5, 2).shape == (1, 3, 32, 32)
+    [events] = (Path(result.data) / "tensorboard").iterdir()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen = EventAccumulator(str(events)).Reload()
+    assert seen.Tags()["scalars"] == [
+        f"train/{n}" for n in ("loss", "gradient_norm", "samples_per_second", "learning_rate")
+    ]
+    assert [e.step for e in seen.Scalars("train/loss")] == [2, 4]
+    pictures = seen.Tags()["images"]
+    assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6

@@ -41,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
             )
     _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
+    export = commands.add_parser("export", help="a trained LoRA as kohya's scripts, ComfyUI and A1111 read it")
+    export.add_argument("result", help="result of the train stage")
+    export.add_argument("file", type=Path, help="the .safetensors file to write")
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
     serve.add_argument("--run", default="runs/quickstart", help="directory of a finished run")
     serve.add_argument("--host", default="127.0.0.1")
@@ -94,6 +97,8 @@ def _run(arguments: argparse.Namespace) -> None:
         from dermray.serving.app import serve_run
 
         serve_run(arguments.run, arguments.host, arguments.port)
+    elif arguments.command == "export":
+        _export(arguments.result, arguments.file)
     elif arguments.command in ("run", "quickstart"):
         _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
     else:
@@ -118,6 +123,23 @@ def _run_stage(arguments: argparse.Namespace) -> None:
     print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
     if page := result.manifest.metrics.get("page"):
         print(f"page: {result.data}/{page}")
+
+
+def _export(result: str, file: Path) -> None:
+    from dermray import manifest
+    from dermray.training.run import load_generator
+
+    trained = manifest.read(result, "train")
+    name = trained.manifest.config["family"]
+    if name not in ("flux_lora", "stable_diffusion_lora"):
+        raise ValueError(
+            f"{result}: family {name} has no LoRA adapter to export; its model directory is {trained.data}/model"
+        )
+    if file.exists():
+        raise ValueError(f"{file}: exists; choose another name")
+    generator: Any = load_generator(trained)
+    generator.save_kohya(file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _run_pipeline(config: str, overrides: list[str]) -> None:

@@ -20,11 +20,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dermray import storage
-from dermray.config import Config, HowFast
+from dermray.config import Config, ConfigError, HowFast
 from dermray.progress import text_at, watched
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
 PROGRESS = "progress.txt"
+NOISE_BINS = 4
+MOST_NOTED = 4096  # images whose losses are kept for the bins
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -47,7 +49,9 @@ class LoopConfig(Config):
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 for none")
     seed: int = Field(0, ge=0)
-    workers: int = Field(1, ge=1)
+    workers: int | tuple[int, int] = Field(
+        1, description="a number, or [min, max]: as many as the cluster has room for"
+    )
     cpus_per_worker: HowFast[float] = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1, description="steps")
@@ -55,6 +59,11 @@ class LoopConfig(Config):
     log_every: int = Field(50, ge=1, description="steps")
     pictures_every: HowFast[int] = Field(1000, ge=1, description="steps between images in TensorBoard; also at the end")
     max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
+
+    @property
+    def least_and_most(self) -> tuple[int, int]:
+        """Workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
 
 class Task(Protocol):
@@ -87,6 +96,21 @@ class TrainingFailed(RuntimeError):
     """Training ended early; the last checkpoint is kept and a rerun goes on from it."""
 
 
+def check(config: LoopConfig) -> None:
+    """What no field alone can say.
+
+    Raises:
+        ConfigError: fewer than one worker, or a batch that some number of workers cannot share evenly.
+    """
+    least, most = config.least_and_most
+    if not 1 <= least <= most:
+        raise ConfigError(f"loop.workers={config.workers}: expected at least 1, and [min, max] in this order")
+    for workers in range(least, most + 1):
+        if config.batch_size % (workers * config.accumulate):
+            shares = f"workers={workers} x accumulate={config.accumulate}"
+            raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
+
+
 def learning_rate(step: int, config: LoopConfig) -> float:
     """Linear warm-up, then constant, then linearly or by half a cosine to zero from `decay_from` on."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
@@ -111,10 +135,11 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
         steps, loss (mean of the last tenth), samples_per_second (steady), resumed_from (step), losses (curve).
 
     Raises:
-        TrainingFailed: with the cause; checkpoints are kept.
+        ConfigError: see `check`. TrainingFailed: with the cause; checkpoints are kept.
     """
     from dermray.cluster import connect
 
+    check(config)
     connect()
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -166,7 +191,7 @@ def _report(history: dict[str, Any], config: LoopConfig) -> dict[str, Any]:
     tail = [loss for _, loss in losses[-max(1, len(losses) // 10) :]]
     return {
         "steps": config.steps,
-        "workers": config.workers,
+        "workers": history["workers"],
         "loss": sum(tail) / len(tail),
         "samples_per_second": history["samples_per_second"],
         "resumed_from": history["resumed_from"],
@@ -182,10 +207,6 @@ def _worker(settings: dict[str, Any]) -> None:
     config, task = LoopConfig(**settings["config"]), settings["task"]
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    if config.batch_size % (workers * config.accumulate):
-        raise ValueError(
-            f"batch_size={config.batch_size}: expected a multiple of workers={workers} x accumulate={config.accumulate}"
-        )
     torch.manual_seed(config.seed)
     device = get_device()
     state = State(task.build().to(device), config)
@@ -217,6 +238,7 @@ class State:
     def __init__(self, module: nn.Module, config: LoopConfig) -> None:
         self.module, self.config = module, config
         self.step = self.first = 0
+        self.workers = 1
         self.trained = [p for p in module.parameters() if p.requires_grad]
         self.frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
         if config.gradient_checkpointing:
@@ -225,6 +247,9 @@ class State:
         self.optimizer = _optimizer(self.trained, config)
         self.scaler = torch.amp.GradScaler(self.trained[0].device.type, enabled=config.precision == "fp16")
         self.gradient_norm = 0.0
+        self.by_noise: list[
+            tuple[float, float]
+        ] = []  # (noise level, loss) of this worker's images, until they are logged
         self.losses: list[tuple[int, float]] = []  # (step, mean since the entry before)
         self.recent: list[float] = []
         self.samples_per_second = 0.0
@@ -235,7 +260,7 @@ class State:
         Raises:
             ValueError: the loss is no number; names the samples.
         """
-        config, device = self.config, self.trained[0].device
+        config, device, self.workers = self.config, self.trained[0].device, workers
         torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)
         loss = 0.0
         for part in range(config.accumulate):
@@ -245,12 +270,18 @@ class State:
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
                     piece = wrapped(*arguments) / config.accumulate
                 loss += float(piece.detach())
+                self._note_noise()
                 if not math.isfinite(loss):
                     samples = task.describe(self.step, rank, workers)
                     raise ValueError(f"loss is {loss} at step {self.step} on samples {samples}")
                 self.scaler.scale(piece).backward()
         self._update()
         return loss
+
+    def _note_noise(self) -> None:
+        """Generators say how much noise their last images had and what that cost."""
+        if (seen := getattr(self.module, "seen", None)) is not None:
+            self.by_noise = [*self.by_noise, *zip(*(values.tolist() for values in seen), strict=True)][-MOST_NOTED:]
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
@@ -274,6 +305,7 @@ class State:
             "recent": self.recent,
             "samples_per_second": self.samples_per_second,
             "resumed_from": self.first,
+            "workers": self.workers,
         }
         (directory / "history.json").write_text(json.dumps(history))
 
@@ -336,6 +368,12 @@ class TrainingLog:
                   "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
         for name, value in values.items():
             self.writer.add_scalar(f"train/{name}", value, state.step)
+        for low in range(NOISE_BINS):
+            found = [loss for level, loss in state.by_noise if min(int(level * NOISE_BINS), NOISE_BINS - 1) == low]
+            if found:
+                name = f"loss_by_noise/{low / NOISE_BINS:.2f} to {(low + 1) / NOISE_BINS:.2f}"
+                self.writer.add_scalar(name, sum(found) / len(found), state.step)
+        state.by_noise = []
 
     def pictures(self, images: dict[str, Tensor]) -> None:
         """Images beside the curves."""

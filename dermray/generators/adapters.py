@@ -1,11 +1,15 @@
 """LoRA adapters beside a frozen model's layers, by peft."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from safetensors.torch import load
 from torch import Tensor, nn
 
 NAME = "default"
+ReadKohya = Callable[[dict[str, Tensor]], dict[str, tuple[dict[str, Tensor], float]]]  # prefix -> weights, alpha
 
 
 def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float) -> nn.Module:
@@ -62,3 +66,35 @@ def without_adapters(model: Any) -> Any:
     weights = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
     bare.load_state_dict({name: value for name, value in weights.items() if ".lora_" not in name})
     return bare.to(model.dtype).eval().requires_grad_(False)
+
+
+def go_on_from(file: str, parts: dict[str, nn.Module], alpha: float, read_kohya: ReadKohya) -> None:
+    """Put a file's adapters into models that have fresh ones.
+
+    Args:
+        file: safetensors, local or in S3, as `save_lora_weights` of diffusers or as kohya's scripts write them.
+        parts: models by their prefix in diffusers' files (transformer, unet, text_encoder).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; an adapter of other layers, another rank or alpha.
+    """
+    from dermray import storage  # not at the top: adapters alone need no storage
+
+    data = storage.read_bytes(storage.normalise(file))
+    state = load(data)
+    if any(name.startswith("lora_") for name in state):
+        found = read_kohya(state)
+    else:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = json.loads(header.get("__metadata__", {}).get("lora_adapter_metadata", "{}"))
+        found = {
+            prefix: (
+                {n.removeprefix(f"{prefix}."): v for n, v in state.items() if n.startswith(f"{prefix}.")},
+                about.get(f"{prefix}.lora_alpha", alpha),
+            )
+            for prefix in parts
+        }
+    for prefix, (weights, their_alpha) in found.items():
+        put_lora_weights(parts[prefix], weights)
+        if their_alpha != alpha:
+            raise ValueError(f"start_from={file}: alpha {their_alpha}, but model.alpha={alpha}; give it the same")

@@ -37,6 +37,7 @@ class Generator(nn.Module):
     Config: type[BaseModel]
     config: Any
     image_size: int  # px
+    seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod

@@ -191,6 +191,7 @@ class DermDiT(Generator):
             variance = out[:, latents.shape[1] :]
             # L_vlb sums over the 1000 steps, of which one is drawn here: 0.001 x 1000 = 1
             loss = loss + ddpm.variational_bound(predicted, variance, latents, noisy, t, self.noise_schedule)
+        self.seen = t / self.noise_schedule.config.num_train_timesteps, loss.detach()
         return loss.mean()
 
     @torch.no_grad()

@@ -29,10 +29,11 @@ def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * data + t * noise
 
 
-def loss(velocity: Velocity, data: Tensor) -> Tensor:
-    """Mean squared error of the velocity at one random time per image."""
+def losses(velocity: Velocity, data: Tensor) -> tuple[Tensor, Tensor]:
+    """One random time per image (B,), and the squared error of the velocity there, averaged over each image (B,)."""
     noise, t = torch.randn_like(data), logit_normal_times(len(data)).to(data.device)
-    return (velocity(interpolate(data, noise, t), t) - (noise - data)).square().mean()
+    errors = velocity(interpolate(data, noise, t), t) - (noise - data)
+    return t, errors.square().flatten(1).mean(1)
 
 
 def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:

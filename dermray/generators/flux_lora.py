@@ -12,10 +12,11 @@ import torch
 from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dermray.config import Config
-from dermray.generators import adapters, flow_matching, frozen, nano
+from dermray.generators import adapters, flow_matching, frozen, kohya, nano
 from dermray.generators.base import Batch, Generator, Request, Sample
 
 # Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
@@ -41,6 +42,7 @@ class FluxLoraConfig(Config):
     targets: str = Field("attention", pattern=f"^({'|'.join(TARGETS)})$")
     rank: int = Field(64, ge=1)
     alpha: float = Field(64, gt=0)
+    start_from: str | None = Field(None, description="an adapter's file to go on from, diffusers' or kohya's")
     noise_levels: Literal["uniform", "logit_normal", "shifted"] = Field(
         "shifted",
         description="shifted: logit-normal, then as the sampler shifts its steps at this resolution",
@@ -72,7 +74,11 @@ class FluxLora(Generator):
     def from_captions(cls, config: FluxLoraConfig, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
         build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
-        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        made = cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        if config.start_from is not None:
+            read: adapters.ReadKohya = lambda state: {"transformer": kohya.flux_from_kohya(state)}  # noqa: E731
+            adapters.go_on_from(config.start_from, {"transformer": made.transformer}, config.alpha, read)
+        return made
 
     @classmethod
     def encoded_by(cls, config: FluxLoraConfig) -> dict[str, Any] | None:
@@ -100,7 +106,9 @@ class FluxLora(Generator):
         pooled = _drop(batch["pooled"], self.no_pooled, self.config.clip_dropout)
         tokens = _drop(batch["tokens"], self.no_tokens, self.config.t5_dropout)
         velocity = self.velocity(flow_matching.interpolate(latents, noise, sigma), sigma, pooled, tokens)
-        return (velocity.float() - (noise - latents)).square().mean()
+        losses = (velocity.float() - (noise - latents)).square().flatten(1).mean(1)
+        self.seen = sigma, losses.detach()
+        return losses.mean()
 
     def draw_sigmas(self, latents: Tensor) -> Tensor:
         """(B,) noise levels in (0, 1) for latents (B, C, h, w)."""
@@ -166,6 +174,10 @@ class FluxLora(Generator):
             transformer_lora_layers=adapters.lora_weights(self.transformer),
             transformer_lora_adapter_metadata=adapters.about_lora(self.transformer),
         )
+
+    def save_kohya(self, file: Path) -> None:
+        """The adapter as kohya's scripts and ComfyUI read it."""
+        save_file(kohya.flux_to_kohya(adapters.lora_weights(self.transformer), self.config.alpha), file)
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -11,7 +11,6 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from dermray import weights
 from dermray.generators.base import Request
 
 NANO = "nano"  # the base that is built from config alone
@@ -32,6 +31,8 @@ def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Calla
         assert build_nano is not None
         pipeline = build_nano().to(DTYPES[dtype])
     else:
+        from dermray import weights  # not at the top: architectures alone need no storage
+
         found = weights.locate(base, "model.base")
         pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype])
     for part in pipeline.components.values():
@@ -45,6 +46,8 @@ def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
     """The base's fingerprint, and the fields that encoding depends on."""
     base = config.base
     if base != NANO:
+        from dermray import weights
+
         located = weights.locate(base, "model.base")
         base = weights.revision_of(base, located, config.revision) or base
     return {"base": base} | {name: getattr(config, name) for name in ("dtype", "image_size", *fields)}

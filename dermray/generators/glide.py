@@ -95,7 +95,8 @@ class Glide(Generator):
         tokens = torch.where(dropped[:, None], self.nothing, batch["tokens"])
         low = reduce(images)
         base, upsampler = self.pipelines
-        return self._loss(base, low, None, tokens) + self._loss(upsampler, images, enlarge(low), tokens)
+        upsampling = self._loss(upsampler, images, enlarge(low), tokens)
+        return self._loss(base, low, None, tokens) + upsampling  # the base's last: its losses are those that are seen
 
     def _loss(self, pipeline: Any, images: Tensor, beside: Tensor | None, tokens: Tensor) -> Tensor:
         """L_simple + L_vlb (Nichol and Dhariwal 2021, equation 16; one of 1000 steps is drawn, so 0.001 x 1000 = 1)."""
@@ -106,7 +107,9 @@ class Glide(Generator):
         predicted, variance = pipeline.unet(shown, t, text, return_dict=False)[0].chunk(2, 1)
         simple = ddpm.loss(predicted, images, noise, t, pipeline.scheduler, None)
         bound = ddpm.variational_bound(predicted, variance, images, noisy, t, pipeline.scheduler)
-        return (simple + bound).mean()
+        losses = simple + bound
+        self.seen = t / pipeline.scheduler.config.num_train_timesteps, losses.detach()
+        return losses.mean()
 
     @torch.no_grad()
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:

@@ -72,7 +72,9 @@ class LatentUNet(Generator):
         text = self.clip(tokens)[0].to(self.unet.dtype)
         noisy = self.noise_schedule.add_noise(latents, noise, t)
         predicted = self.unet(noisy.to(self.unet.dtype), t, text, return_dict=False)[0]
-        return ddpm.loss(predicted, latents, noise, t, self.noise_schedule, self.config.min_snr_gamma)
+        losses = ddpm.loss(predicted, latents, noise, t, self.noise_schedule, self.config.min_snr_gamma)
+        self.seen = t / self.noise_schedule.config.num_train_timesteps, losses.detach()
+        return losses
 
     @torch.no_grad()
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:

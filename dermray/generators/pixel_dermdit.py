@@ -80,7 +80,9 @@ class PixelDermDiT(Generator):
         """Flow-matching loss, with captions dropped at `caption_dropout`."""
         dropped = torch.rand(len(batch["tokens"])) < self.config.caption_dropout
         text, mask = self._read(batch["tokens"], batch["tokens_mask"], dropped.to(batch["tokens"].device))
-        return flow_matching.loss(lambda z, t: self.velocity(z, t, text, mask), batch["image"])
+        t, losses = flow_matching.losses(lambda z, t: self.velocity(z, t, text, mask), batch["image"])
+        self.seen = t, losses.detach()
+        return losses.mean()
 
     def velocity(self, z: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """z (B, 3, H, W), t (B,), text (B, T, D), mask (B, T) -> (B, 3, H, W)."""

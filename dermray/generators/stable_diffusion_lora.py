@@ -6,13 +6,15 @@ from typing import Any, Self
 import torch
 from diffusers import StableDiffusionPipeline
 from pydantic import Field
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from dermray.generators import adapters, frozen, nano
+from dermray.generators import adapters, frozen, kohya, nano
 from dermray.generators.base import Batch, Request, Sample
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
 UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
+KOHYA_PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
 CLIP_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 
@@ -22,6 +24,7 @@ class StableDiffusionLoraConfig(LatentUNetConfig):
     rank: int = Field(64, ge=1)
     alpha: float = Field(64, gt=0)
     train_text_encoder: bool = True
+    start_from: str | None = Field(None, description="an adapter's file to go on from, diffusers' or kohya's")
     prior_prompt: str | None = Field(
         None, description="DreamBooth: what the untouched base draws for this, the trained one must go on drawing"
     )
@@ -51,7 +54,22 @@ class StableDiffusionLora(LatentUNet):
         """The base with fresh adapters; `captions` make the words of the nano base."""
         words = captions if config.prior_prompt is None else [*captions, config.prior_prompt]
         build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
-        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        made = cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        if config.start_from is not None:
+            adapters.go_on_from(config.start_from, made.adapted(), config.alpha, made.read_kohya)
+        return made
+
+    def adapted(self) -> dict[str, nn.Module]:
+        """The models that have adapters, by their prefix in diffusers' files."""
+        return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
+
+    def read_kohya(self, state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], float]]:
+        """Adapters of a kohya file, by the same prefixes: weights and alpha."""
+        found = {}
+        for name, part in self.adapted().items():
+            modules = [module.replace(".base_layer", "") for module, _ in part.named_modules()]
+            found[name] = kohya.unet_from_kohya(state, modules, KOHYA_PREFIXES[name])
+        return found
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss on the batch; with a prior, plus its loss on as many images of the base (DreamBooth, equation 2)."""
@@ -64,7 +82,7 @@ class StableDiffusionLora(LatentUNet):
 
     def save(self, directory: Path) -> None:
         """`pytorch_lora_weights.safetensors` for `load_lora_weights`, alpha in its metadata; a nano base too."""
-        parts = {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
+        parts = self.adapted()
         if self.config.base == frozen.NANO:
             bare = {name: adapters.without_adapters(part) for name, part in parts.items()}
             StableDiffusionPipeline(
@@ -76,6 +94,13 @@ class StableDiffusionLora(LatentUNet):
             layers[f"{name}_lora_layers"] = adapters.lora_weights(part)
             layers[f"{name}_lora_adapter_metadata"] = adapters.about_lora(part)
         StableDiffusionPipeline.save_lora_weights(directory, **layers)
+
+    def save_kohya(self, file: Path) -> None:
+        """The adapters as kohya's scripts, ComfyUI and A1111 read them."""
+        state: dict[str, Tensor] = {}
+        for name, part in self.adapted().items():
+            state |= kohya.unet_to_kohya(adapters.lora_weights(part), self.config.alpha, KOHYA_PREFIXES[name])
+        save_file(state, file)
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -16,7 +16,9 @@ from dermray.generators.base import Generator, Request, family
 from dermray.manifest import Result, Rows
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
+from dermray.train_loop import check as check_loop
 from dermray.training.batches import EncodedImages, captions_for_words, share_of_step
+from dermray.training.card import model_card
 from dermray.training.encode import encode
 from dermray.training.precompute import EncodedSamples, Encoder, precompute
 
@@ -61,12 +63,15 @@ def run(config: TrainConfig) -> Result:
         )
         if config.encode_ahead:
             task.cache = config.cache or storage.join(work.data, "samples")
+            _, most = config.loop.least_and_most
             epochs = config.loop.steps * config.loop.batch_size / about["rows"]
             encoder = Encoder(config.family, task.model, encoded)
-            task.files = precompute(encoder, task.cache, epochs, config.loop.workers, config.loop.gpus_per_worker)
+            task.files = precompute(encoder, task.cache, epochs, most, config.loop.gpus_per_worker)
         report = fit(task, config.loop, work.data)
+        card = model_card(work, config.family, report, about["rows"], manifest.library_versions())
+        storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
         counts = Rows(rows_in=about["rows"], ok=about["rows"], rejected=0, failed=0)
-        workers = config.loop.workers
+        workers = report["workers"]
         return work.commit(
             counts,
             cpus=workers * config.loop.cpus_per_worker,
@@ -84,6 +89,7 @@ def check(config: TrainConfig) -> BaseModel:
     """
     cls = family(config.family)
     settings = validate(cls.Config, config.model, where=f"model of family {config.family}")
+    check_loop(config.loop)
     if config.encode_ahead and config.flips:
         raise ConfigError(
             "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"

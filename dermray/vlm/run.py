@@ -34,7 +34,7 @@ def run(config: CaptionerConfig) -> Result:
             return work.finished
         report = fit(CaptionerTask(config.model_dump()), config.loop, work.data)
         rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
-        return work.commit(rows, cpus=config.loop.workers * config.loop.cpus_per_worker, training=report)
+        return work.commit(rows, cpus=report["workers"] * config.loop.cpus_per_worker, training=report)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from dermray import manifest
 from dermray.config import ConfigError, validate
@@ -13,6 +14,7 @@ from dermray.generators.base import Request
 from dermray.training.batches import EncodedImages
 from dermray.training.precompute import EncodedSamples, Encoder, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
+from tests.conftest import call_cli
 from tests.training.test_batches import write_shards
 
 MODEL = {"image_size": 32}
@@ -76,24 +78,33 @@ def test_what_does_not_go_together_is_refused_before_anything_starts(settings: d
 
 
 @pytest.mark.slow
-def test_flux_from_captioned_rows_to_a_picture(small_run: Path, tmp_path: Path) -> None:
+def test_flux_from_captioned_rows_to_a_picture(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = {
         "output": f"{tmp_path}/train", "rows": f"{small_run}/caption", "family": "flux_lora", "encode_ahead": True,
         "flips": False, "cache": f"{tmp_path}/cache", "model": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
-        "loop": {"steps": 4, "batch_size": 8, "workers": 2, "log_every": 2},
+        "loop": {"steps": 4, "batch_size": 8, "workers": [1, 2], "log_every": 2},
     }  # fmt: skip
     result = run(validate(TrainConfig, config))
     assert list((tmp_path / "cache").iterdir())
     model = Path(result.data) / "model"
     assert (model / "pytorch_lora_weights.safetensors").is_file() and (model / "base" / "model_index.json").is_file()
     assert load_generator(manifest.read(result.uri)).sample([Request("benign", 1)], 3.5, 2).shape == (1, 3, 32, 32)
+    card = ModelCard.load(model / "README.md")
+    assert card.data.license_name == "cc0-1.0" and card.data.library_name == "diffusers"
+    assert "load_lora_weights" in card.text and '"rank": 4' in card.text and "Not for diagnosis" in card.text
+    code, said, _ = call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")
+    assert code == 0 and "MB" in said
+    assert call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")[0] == 1, "nothing is overwritten"
     [events] = (Path(result.data) / "tensorboard").iterdir()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     seen = EventAccumulator(str(events)).Reload()
-    assert seen.Tags()["scalars"] == [
-        f"train/{n}" for n in ("loss", "gradient_norm", "samples_per_second", "learning_rate")
-    ]
+    curves = set(seen.Tags()["scalars"])
+    assert {f"train/{n}" for n in ("loss", "gradient_norm", "samples_per_second", "learning_rate")} <= curves
+    assert 1 <= sum(name.startswith("loss_by_noise/0.") for name in curves) <= 4
+    assert result.manifest.metrics["training"]["workers"] in (1, 2)
     assert [e.step for e in seen.Scalars("train/loss")] == [2, 4]
     pictures = seen.Tags()["images"]
     assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from dermray import storage
-from dermray.train_loop import LoopConfig, TrainingFailed, ema_update, fit, learning_rate
+from dermray.config import ConfigError
+from dermray.train_loop import LoopConfig, TrainingFailed, check, ema_update, fit, learning_rate
 
 
 @dataclass
@@ -63,8 +64,25 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 def test_the_schedule() -> None:
     config = LoopConfig(steps=100, learning_rate=1.0, warmup_steps=10, decay_from=0.6)
+    half = config.model_copy(update={"schedule": "cosine"})
+    assert learning_rate(80, half) == pytest.approx(0.5) and learning_rate(70, half) > 0.75
+    assert learning_rate(99, config.model_copy(update={"schedule": "constant"})) == 1.0
     rates = [learning_rate(s, config) for s in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10:60] == [1.0] * 50 and rates[99] == pytest.approx(1 / 40)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"workers": (2, 1)}, "expected at least 1, and \\[min, max\\]"),
+        ({"workers": 0}, "expected at least 1"),
+        ({"workers": (1, 3), "batch_size": 8}, "batch_size=8: expected a multiple of workers=3 x accumulate=1"),
+        ({"workers": 2, "batch_size": 8, "accumulate": 8}, "workers=2 x accumulate=8"),
+    ],
+)
+def test_batches_that_cannot_be_shared_evenly_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(LoopConfig(steps=1, **settings))
 
 
 def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:

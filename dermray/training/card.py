@@ -1,0 +1,61 @@
+"""A model card beside the weights: what they were made from, how, and what they must not be used for."""
+
+import json
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from dermray.manifest import Work
+
+BODY = """
+# {family} trained on {rows} lesion images
+
+{what}
+
+- Trained on rows of the train split alone: captions of key `{captions}`.
+- Loss (mean of the last tenth): {loss:.4f} after {steps} steps of {batch} images.
+- Licences of the training images: {licences}. Weights and what they draw inherit the strictest of them{base_licence}.
+- Made by dermray {version} with torch {torch}, diffusers {diffusers}.
+
+**Not for diagnosis.** Images drawn by this model show no patient. Whether they help a classifier, and whether it copies
+training images, was not decided here: see the reports of `dermray evaluate`, `generate` and `sweep`.
+
+## Configuration
+```json
+{config}
+```
+"""
+READ_BY = {
+    "flux_lora": "A LoRA adapter: `pipeline.load_lora_weights(directory)` in diffusers' FluxPipeline.",
+    "stable_diffusion_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionPipeline.",
+    "latent_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
+    "glide": "Two pipeline folders, `base` and `upsampler`, for diffusers' IFPipeline and IFSuperResolutionPipeline.",
+}
+
+
+def model_card(work: Work, family: str, report: dict[str, float], rows: int, versions: dict[str, str]) -> str:
+    """README.md of a model directory, with the metadata that the hub reads."""
+    base = work.config["model"].get("base")
+    named = base if base and base != "nano" else None
+    data = ModelCardData(
+        license="other",
+        license_name="-and-".join(sorted({licence.lower() for licence in work.licences})) or "unknown",
+        base_model=named,
+        library_name="diffusers" if family in READ_BY else "dermray",
+        tags=["dermatology", "synthetic-images", "text-to-image", family],
+    )
+    text = BODY.format(
+        family=family,
+        rows=rows,
+        what=READ_BY.get(family, "Loaded by `dermray.training.run.load_generator`."),
+        captions=work.inputs["rows"],
+        loss=report["loss"],
+        steps=report["steps"],
+        batch=work.config["loop"]["batch_size"],
+        licences=", ".join(sorted(set(work.licences))) or "unknown",
+        base_licence=f", and the licence of {named}" if named else "",
+        version=versions.get("dermray", "?"),
+        torch=versions.get("torch", "?"),
+        diffusers=versions.get("diffusers", "?"),
+        config=json.dumps(work.config, indent=1),
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))

@@ -1,0 +1,67 @@
+"""What is seen of a training while it runs."""
+
+import tempfile
+import time
+
+from torch import Tensor
+
+from dermray import storage
+from dermray.train_loop.settings import LoopConfig, learning_rate
+from dermray.train_loop.state import State
+
+SKIPPED_STEPS = 5  # before the clock of samples/s starts
+PROGRESS = "progress.txt"
+NOISE_BINS = 4
+
+
+class TrainingLog:
+    """A line of progress, and TensorBoard in `directory`/tensorboard."""
+
+    def __init__(self, directory: str, config: LoopConfig, state: State) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.directory, self.config, self.state = directory, config, state
+        self.clock, self.clocked_from, self.skip_to = time.monotonic(), state.step, state.step + SKIPPED_STEPS
+        self.target = storage.join(directory, "tensorboard")
+        self.local = tempfile.mkdtemp() if storage.is_s3(directory) else self.target
+        self.writer = SummaryWriter(self.local, purge_step=state.step + 1)
+
+    def step(self, loss: float) -> None:
+        """Keep the loss; every `log_every` steps write the mean since the last time."""
+        state = self.state
+        state.recent.append(loss)
+        if state.step == self.skip_to:
+            self.clock, self.clocked_from = time.monotonic(), state.step
+        elif state.step > self.clocked_from:
+            done = state.step - self.clocked_from
+            state.samples_per_second = done * self.config.batch_size / (time.monotonic() - self.clock)
+        if state.step % self.config.log_every and state.step != self.config.steps:
+            return
+        mean = sum(state.recent) / len(state.recent)
+        state.losses.append((state.step, mean))
+        state.recent = []
+        left = (self.config.steps - state.step) * self.config.batch_size / max(state.samples_per_second, 1e-9)
+        speed = f"{state.samples_per_second:.0f} samples/s, {left:.0f} s left"
+        line = f"step {state.step} of {self.config.steps}, loss {mean:.4f}, {speed}"
+        storage.write_bytes(storage.join(self.directory, PROGRESS), line.encode())
+        values = {"loss": mean, "gradient_norm": state.gradient_norm, "samples_per_second": state.samples_per_second,
+                  "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
+        for name, value in values.items():
+            self.writer.add_scalar(f"train/{name}", value, state.step)
+        for low in range(NOISE_BINS):
+            found = [loss for level, loss in state.by_noise if min(int(level * NOISE_BINS), NOISE_BINS - 1) == low]
+            if found:
+                name = f"loss_by_noise/{low / NOISE_BINS:.2f} to {(low + 1) / NOISE_BINS:.2f}"
+                self.writer.add_scalar(name, sum(found) / len(found), state.step)
+        state.by_noise = []
+
+    def pictures(self, images: dict[str, Tensor]) -> None:
+        """Images beside the curves."""
+        for name, image in images.items():
+            self.writer.add_image(name, image, self.state.step)
+
+    def flush(self) -> None:
+        """Everything so far to where it can be read."""
+        self.writer.flush()
+        if self.local != self.target:
+            storage.copy_directory(self.local, self.target)

@@ -1,0 +1,69 @@
+"""How to train: the settings of the loop, and the learning rate as a function of the step."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from dermray.config import Config, ConfigError, HowFast
+
+
+class LoopConfig(Config):
+    """How to train."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(32, ge=1, description="images per step, over all workers and accumulated parts")
+    accumulate: int = Field(1, ge=1, description="parts that a worker's share of a batch is computed in")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
+    gradient_checkpointing: bool = Field(False, description="compute activations again instead of keeping them")
+    compile: bool = Field(False, description="torch.compile: minutes at the start, faster steps")
+    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="adamw8bit is bitsandbytes', on GPUs")
+    learning_rate: float = Field(2e-3, gt=0)
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the rate falls to 0")
+    warmup_steps: int = Field(60, ge=0)
+    decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps after which the rate starts to fall")
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="0 for none")
+    seed: int = Field(0, ge=0)
+    workers: int | tuple[int, int] = Field(
+        1, description="a number, or [min, max]: as many as the cluster has room for"
+    )
+    cpus_per_worker: HowFast[float] = Field(1, gt=0)
+    gpus_per_worker: float = Field(0, ge=0)
+    checkpoint_every: int = Field(200, ge=1, description="steps")
+    keep_checkpoints: HowFast[int] = Field(2, ge=1, description="the last so many")
+    log_every: int = Field(50, ge=1, description="steps")
+    pictures_every: HowFast[int] = Field(1000, ge=1, description="steps between images in TensorBoard; also at the end")
+    max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
+
+    @property
+    def least_and_most(self) -> tuple[int, int]:
+        """Workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+
+def check(config: LoopConfig) -> None:
+    """What no field alone can say.
+
+    Raises:
+        ConfigError: fewer than one worker, or a batch that some number of workers cannot share evenly.
+    """
+    least, most = config.least_and_most
+    if not 1 <= least <= most:
+        raise ConfigError(f"loop.workers={config.workers}: expected at least 1, and [min, max] in this order")
+    for workers in range(least, most + 1):
+        if config.batch_size % (workers * config.accumulate):
+            shares = f"workers={workers} x accumulate={config.accumulate}"
+            raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then constant, then linearly or by half a cosine to zero from `decay_from` on."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    tail = config.steps * (1 - config.decay_from)
+    left = min(1.0, (config.steps - step) / tail) if tail and config.schedule != "constant" else 1.0
+    if config.schedule == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return config.learning_rate * warm * left

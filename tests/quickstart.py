@@ -39,11 +39,11 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     log = directory.parent / "first.log"
     with log.open("w") as file:
         first = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        wait_for(lambda: checkpoint_kept(directory / "train") or first.poll() is not None, 900)
+        wait_for(lambda: checkpoint_kept(directory / "train") or first.poll() is not None, 1200)
         assert first.poll() is None, log.read_text()
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
     assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
     print(second.stdout)
     return Quickstart(directory, second.stdout)

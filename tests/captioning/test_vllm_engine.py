@@ -35,7 +35,7 @@ from tests.conftest import free_port
 from tests.quickstart import wait_for
 
 KEY = "a-key"
-pytestmark = pytest.mark.timeout(1800)  # the first test waits for the quickstart, whose captioner all use
+pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart, whose captioner all use
 
 
 def test_settings_reach_vllm() -> None:

@@ -23,7 +23,7 @@ from dermray.vlm import nano
 from tests.conftest import call_cli
 from tests.quickstart import ROOT, Quickstart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")

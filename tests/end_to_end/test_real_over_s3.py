@@ -12,7 +12,7 @@ from dermray.records import read_columns
 from tests.conftest import call_cli, run_cli
 from tests.quickstart import Quickstart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 def test_real_photographs_from_image_to_report_in_s3(

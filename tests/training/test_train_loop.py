@@ -141,4 +141,5 @@ def test_training_writes_to_s3(bucket: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert storage.list_files(f"{bucket}/train") == [f"{bucket}/train/model/weights.pt"]
+    weights_file, events = storage.list_files(f"{bucket}/train")
+    assert weights_file == f"{bucket}/train/model/weights.pt" and f"{bucket}/train/tensorboard/events" in events

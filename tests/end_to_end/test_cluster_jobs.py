@@ -100,7 +100,7 @@ def test_all_stages_as_submitted_jobs(
     run, rows = tmp_path_factory.mktemp("jobs"), f"rows={small_run}/caption"
     first = [
         ("ingest", "ingest/phantom", ["sources=[{source: phantom, count: 200, size: 64, seed: 4}]"]),
-        ("caption", "caption/nano", [f"rows={run}/ingest", f"captioner={nano_captioner}", "engine.enforce_eager=true"]),
+        ("caption", "caption/nano", [f"rows={run}/ingest", f"captioner={nano_captioner}"]),
     ]
     second = [
         ("train", "train/pixel_dermdit_nano", [rows, "loop.steps=4", "loop.batch_size=8",

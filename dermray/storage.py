@@ -201,6 +201,16 @@ def local_copy(uri: str, cache: Path) -> Path:
     return target
 
 
+def local_file(uri: str, cache: Path) -> Path:
+    """A file itself where it is local; otherwise a copy below `cache`, made once."""
+    if not is_s3(uri):
+        return Path(uri)
+    target = cache / uri.removeprefix("s3://")
+    if not target.exists():
+        write_bytes(str(target), read_bytes(uri))
+    return target
+
+
 @contextlib.contextmanager
 def claim(uri: str) -> Iterator[None]:
     """Hold `uri` against other writers. A killed holder's claim ends by itself: at once locally, within a minute in S3.

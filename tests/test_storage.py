@@ -80,3 +80,11 @@ def test_unknown_schemes_and_unwritable_places_are_refused(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
         storage.make_directory(str(tmp_path / "file" / "below"))
+
+
+def test_a_file_is_copied_once_where_it_is_far(place: str, tmp_path: Path) -> None:
+    uri = storage.join(place, "deep", "file.arrow")
+    storage.write_bytes(uri, b"first")
+    near = storage.local_file(uri, tmp_path / "cache")
+    assert near.read_bytes() == b"first" and storage.local_file(uri, tmp_path / "cache") == near
+    assert near.is_relative_to(tmp_path / "cache") is storage.is_s3(uri)

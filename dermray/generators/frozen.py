@@ -29,7 +29,8 @@ def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Calla
     """
     if base == NANO:
         assert build_nano is not None
-        pipeline = build_nano().to(DTYPES[dtype])
+        with torch.random.fork_rng(devices=[]):  # its own seed must not become that of what is trained beside it
+            pipeline = build_nano().to(DTYPES[dtype])
     else:
         from dermray import weights  # not at the top: architectures alone need no storage
 

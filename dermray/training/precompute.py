@@ -97,7 +97,7 @@ class EncodedSamples:
     """
 
     def __init__(self, images: EncodedImages, cache: str, names: list[str]) -> None:
-        local: list[Path] = [storage.local_copy(storage.join(cache, name), storage.cache()) for name in names]
+        local: list[Path] = [storage.local_file(storage.join(cache, name), storage.cache()) for name in names]
         table = pa.concat_tables([feather.read_table(file, memory_map=True) for file in local])
         if not table["sample_id"].equals(images.table["sample_id"]):
             raise ValueError(

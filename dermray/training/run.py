@@ -48,7 +48,10 @@ def run(config: TrainConfig) -> Result:
     """
     settings = check(config)
     rows = manifest.read(config.rows, "caption")
-    with manifest.work("train", config.output, config, {"rows": rows}) as work:
+    # other base weights under the same name are another training
+    by = family(config.family).encoded_by(settings)
+    identity = {"base": str(by["base"])} if by else {}
+    with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
         if work.finished:
             return work.finished
         from dermray.cluster import connect

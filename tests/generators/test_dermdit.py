@@ -17,6 +17,7 @@ PAPER = DermDiTConfig(compat="paper")
 
 
 def build(**changes: object) -> DermDiT:
+    torch.manual_seed(0)
     return shaken(DermDiT.from_captions(CONFIG.model_copy(update=changes), CAPTIONS))
 
 

@@ -136,3 +136,11 @@ def test_a_family_that_cannot_recompute_activations_says_so() -> None:
         task = FewImages(name, loop.model_copy(update={"batch_size": 4}))
         state = State(task.build(), task.loop)
         assert state.advance(task, state.module, 0, 1) > 0
+
+
+def test_another_seed_starts_from_other_weights() -> None:
+    for name in ("flux_lora", "latent_diffusion", "dermdit"):
+        first, second = (
+            State(FewImages(name, LoopConfig(steps=1, seed=s)).build(), LoopConfig(steps=1)) for s in (0, 1)
+        )
+        assert any(not torch.equal(a, b) for a, b in zip(first.trained, second.trained, strict=True)), name

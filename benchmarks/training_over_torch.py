@@ -20,7 +20,7 @@ from dermray import manifest
 from dermray.config import load, preset
 from dermray.generators.base import family
 from dermray.train_loop import LoopConfig, State
-from dermray.training.batches import EncodedImages
+from dermray.training.batches import buckets
 from dermray.training.run import GeneratorTask, TrainConfig, run, turn
 
 STEPS, SKIPPED, BATCH = 120, 20, 32
@@ -30,7 +30,7 @@ def bare(train_result: str) -> float:
     """Samples/s of a plain loop in this process."""
     torch.set_num_threads(1)
     result = manifest.read(train_result, "train")
-    images = EncodedImages(f"{result.data}/encoded")
+    [images] = buckets(f"{result.data}/encoded")
     everything = np.arange(len(images))
     pixels, captions = images.pixels(everything), images.captions(everything)
     cls = family(result.manifest.config["family"])

@@ -37,6 +37,7 @@ class Generator(nn.Module):
     Config: type[BaseModel]
     config: Any
     image_size: int  # px
+    any_size: ClassVar[bool] = False  # whether it trains on images of other sizes than `image_size` too
     seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
@@ -54,7 +55,7 @@ class Generator(nn.Module):
         return None
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
-        """Frozen parts; may run once, ahead. images: (B, 3, H, W) uint8 at `image_size`."""
+        """Frozen parts; may run once, ahead. images: (B, 3, S, S) uint8, S is `image_size` unless `any_size`."""
         raise TypeError(f"{type(self).__name__} does not encode")
 
     def collate(self, samples: list[Sample]) -> Batch:

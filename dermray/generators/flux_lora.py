@@ -57,6 +57,7 @@ class FluxLora(Generator):
     """Adapters on FLUX's transformer, with its frozen autoencoder and text encoders beside them."""
 
     Config = FluxLoraConfig
+    any_size = True
     no_pooled: Tensor  # no caption, encoded
     no_tokens: Tensor
 

@@ -44,14 +44,14 @@ def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Calla
 
 
 def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
-    """The base's fingerprint, and the fields that encoding depends on."""
+    """The base's fingerprint, and the fields that encoding depends on beside the images."""
     base = config.base
     if base != NANO:
         from dermray import weights
 
         located = weights.locate(base, "model.base")
         base = weights.revision_of(base, located, config.revision) or base
-    return {"base": base} | {name: getattr(config, name) for name in ("dtype", "image_size", *fields)}
+    return {"base": base} | {name: getattr(config, name) for name in ("dtype", *fields)}
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ class LatentUNetConfig(Config):
 class LatentUNet(Generator):
     """A diffusers Stable Diffusion pipeline in training. Subclasses say what of it is trained."""
 
+    any_size = True
     nothing: Tensor  # token ids of no caption
 
     def __init__(self, config: LatentUNetConfig, pipeline: StableDiffusionPipeline) -> None:

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
 
 from dermray import manifest, storage
 from dermray.captioning.answers import parse
@@ -22,8 +24,8 @@ from dermray.progress import rows_written, watched
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts
-from dermray.training.batches import EncodedImages
-from dermray.training.run import load_generator
+from dermray.training.batches import buckets
+from dermray.training.run import image_size, load_generator
 
 CALIBRATION_IMAGES = 512
 CAPTION_COLUMNS = ["sample_id", "caption", "malignant", "skin_tone", "diagnosis", "entity", "modality"]
@@ -98,18 +100,28 @@ def _write_plan(captioned: str, target: str, config: SynthesisConfig) -> pa.Tabl
 
 def _calibrate(captioned: str, generator: Result, quantile: float) -> float:
     """The gate, from real images that the generator never saw."""
-    training = _training_images(generator)
+    training, _ = _training_images(generator)
     held_out = (pc.field("status") == "ok") & (pc.field("split") != "train")
     table = read_columns(captioned, ["sample_id", "image"], held_out).sort_by("sample_id").slice(0, CALIBRATION_IMAGES)
     if len(table) == 0:
         raise ValueError(f"{captioned}: no row outside the train split to calibrate the memorisation gate with")
-    images = np.stack([square(decode(data), training.image_size) for data in table["image"].to_pylist()])
-    distances, _ = nearest(torch.from_numpy(images), training.pixels(np.arange(len(training))))
+    images = np.stack([square(decode(data), training.shape[-1]) for data in table["image"].to_pylist()])
+    distances, _ = nearest(torch.from_numpy(images), training)
     return gate(distances, quantile)
 
 
-def _training_images(generator: Result) -> EncodedImages:
-    return EncodedImages(storage.join(generator.data, "encoded"))
+def _training_images(generator: Result) -> tuple[Tensor, list[str]]:
+    """(N, 3, S, S) uint8 at the size that the generator draws, and their sample ids."""
+    size, pixels, ids = image_size(generator), list[Tensor](), list[str]()
+    for images in buckets(storage.join(generator.data, "encoded")):
+        everything = np.arange(len(images))
+        found = images.pixels(everything)
+        if images.image_size != size:
+            resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
+            found = resized.round().clamp(0, 255).to(torch.uint8)
+        pixels.append(found)
+        ids += images.sample_ids(everything)
+    return torch.cat(pixels), ids
 
 
 def _draw(
@@ -142,16 +154,15 @@ class _Draw:
         self.generator = load_generator(generator)
         if config.gpus_per_actor:
             self.generator.to("cuda")
-        self.training = _training_images(generator)
-        self.training_pixels = self.training.pixels(np.arange(len(self.training)))
+        self.training, self.training_ids = _training_images(generator)
 
     def __call__(self, plan: pa.Table) -> pa.Table:
         requests = plan.to_pylist()
         images = self.generator.sample(
             [Request(r["prompt"], r["seed"]) for r in requests], self.config.guidance_scale, self.config.sampling_steps
         )
-        distances, numbers = nearest(images, self.training_pixels)
-        ids = self.training.sample_ids(numbers)
+        distances, numbers = nearest(images, self.training)
+        ids = [self.training_ids[number] for number in numbers]
         rows = [
             self.row(*drawn) for drawn in zip(requests, images.permute(0, 2, 3, 1).numpy(), distances, ids, strict=True)
         ]

@@ -1,7 +1,8 @@
 """Decode and resize every training image once, in Ray Data, into shards that workers map into memory.
 
-A shard is an uncompressed Arrow file of (sample_id, pixels, caption): a picture never parts from its caption.
-`index.json` is written last and lists the shards.
+A shard is an uncompressed Arrow file of (sample_id, pixels, caption): a picture never parts from its caption. Images
+of one size lie in one directory, a bucket, whose `index.json` lists its shards; the `index.json` above them is written
+last and lists the buckets.
 """
 
 import hashlib
@@ -17,16 +18,21 @@ from dermray.datasets.decode import decode, square
 INDEX = "index.json"
 
 
-def encode(rows: str, target: str, image_size: int, rows_per_shard: int = 2048) -> dict[str, Any]:
-    """Captioned rows of the train split at `rows` to shards below `target`. Done once: an index found is the answer.
+def encode(rows: str, target: str, sizes: list[int], rows_per_shard: int = 2048) -> dict[int, int]:
+    """Captioned rows of the train split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
+
+    Args:
+        sizes: px. An image goes to the largest that its shorter side fills, to the smallest if it fills none.
+
+    Returns:
+        Images by size, for sizes that have any.
 
     Raises:
         ValueError: no such row.
     """
     index = storage.join(target, INDEX)
     if storage.exists(index):
-        found: dict[str, Any] = json.loads(storage.read_bytes(index))
-        return found
+        return {int(size): rows for size, rows in json.loads(storage.read_bytes(index)).items()}
     import ray.data
     from ray.data.expressions import col
 
@@ -37,35 +43,50 @@ def encode(rows: str, target: str, image_size: int, rows_per_shard: int = 2048) 
     data = ray.data.read_parquet(path, filesystem=system, columns=columns)
     data = data.filter(expr=(col("status") == "ok") & (col("split") == "train"))
     shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
-        _Shard(target, image_size), batch_format="pyarrow", batch_size=None
+        _Shards(target, sorted(sizes)), batch_format="pyarrow", batch_size=None
     )
     listed = sorted(shards.take_all(), key=lambda shard: str(shard["file"]))  # one line a shard
     if not listed:
         raise ValueError(f"{rows}: no captioned row in the train split; check the split and the caption stage's counts")
-    about = {"image_size": image_size, "rows": sum(s["rows"] for s in listed), "shards": [s["file"] for s in listed]}
-    storage.write_bytes(index, json.dumps(about).encode())
-    return about
+    found: dict[int, int] = {}
+    for size in sorted({shard["size"] for shard in listed}):
+        mine = [shard for shard in listed if shard["size"] == size]
+        found[size] = sum(shard["rows"] for shard in mine)
+        write_index(storage.join(target, str(size)), size, [shard["file"] for shard in mine])
+    storage.write_bytes(index, json.dumps(found).encode())
+    return found
 
 
-class _Shard:
-    def __init__(self, target: str, image_size: int) -> None:
-        self.target, self.image_size = target, image_size
+def write_index(bucket: str, size: int, shards: list[str]) -> None:
+    """What a bucket's directory holds."""
+    storage.write_bytes(storage.join(bucket, INDEX), json.dumps({"image_size": size, "shards": shards}).encode())
+
+
+class _Shards:
+    """A block of rows to one shard in each bucket that it has images for."""
+
+    def __init__(self, target: str, sizes: list[int]) -> None:
+        self.target, self.sizes = target, sizes
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        if len(table) == 0:
-            return pa.table({"file": pa.array([], pa.string()), "rows": pa.array([], pa.int64())})
-        if set(table["split"].to_pylist()) != {"train"}:
+        """One line for each shard written."""
+        if len(table) and set(table["split"].to_pylist()) != {"train"}:
             raise ValueError("leak: a row outside the train split reached training")
-        pixels = [square(decode(image), self.image_size).tobytes() for image in table["image"].to_pylist()]
-        shard = pa.table(
-            {
-                "sample_id": table["sample_id"],
-                "pixels": pa.array(pixels, pa.binary(3 * self.image_size**2)),
-                "caption": table["caption"],
-            }
-        )
-        name = hashlib.sha256("".join(table["sample_id"].to_pylist()).encode()).hexdigest()[:16] + ".arrow"
+        buckets: dict[int, list[dict[str, Any]]] = {}
+        for row in table.select(["sample_id", "image", "caption"]).to_pylist():
+            image = decode(row["image"])
+            size = max((size for size in self.sizes if size <= min(image.size)), default=self.sizes[0])
+            pixels = square(image, size).tobytes()
+            buckets.setdefault(size, []).append(row | {"pixels": pixels})
+        written = [self._write(size, rows) for size, rows in buckets.items()]
+        return pa.Table.from_pylist(written, pa.schema([("size", "int64"), ("file", "string"), ("rows", "int64")]))
+
+    def _write(self, size: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        text, pixels = pa.string(), pa.binary(3 * size**2)
+        schema = pa.schema([("sample_id", text), ("pixels", pixels), ("caption", text)])
+        name = hashlib.sha256("".join(row["sample_id"] for row in rows).encode()).hexdigest()[:16] + ".arrow"
         sink = pa.BufferOutputStream()
+        shard = pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema)
         feather.write_feather(shard, sink, compression="uncompressed")
-        storage.write_bytes(storage.join(self.target, name), sink.getvalue().to_pybytes())
-        return pa.table({"file": [name], "rows": [len(shard)]})
+        storage.write_bytes(storage.join(self.target, str(size), name), sink.getvalue().to_pybytes())
+        return {"size": size, "file": name, "rows": len(rows)}

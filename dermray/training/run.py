@@ -1,10 +1,10 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
 import torch
 from pydantic import BaseModel, Field
@@ -17,7 +17,7 @@ from dermray.manifest import Result, Rows
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
 from dermray.train_loop import check as check_loop
-from dermray.training.batches import EncodedImages, captions_for_words, share_of_step
+from dermray.training.batches import EncodedImages, Order, buckets, captions_for_words
 from dermray.training.card import model_card
 from dermray.training.encode import encode
 from dermray.training.precompute import EncodedSamples, Encoder, precompute
@@ -32,6 +32,10 @@ class TrainConfig(Config):
     rows: str = Field(description="result of the caption stage")
     family: str = "pixel_dermdit"
     model: dict[str, Any] = Field({}, description="the family's own config")
+    buckets: tuple[int, ...] = Field(
+        (),
+        description="px; images go to the largest that they fill, and a batch has one size. Default: the model's size",
+    )
     flips: bool = Field(True, description="quarter turns and mirroring: lesions have no up")
     encode_ahead: bool = Field(False, description="run frozen encoders once, before training; keeps one orientation")
     cache: HowFast[str | None] = Field(
@@ -59,7 +63,10 @@ def run(config: TrainConfig) -> Result:
         connect()
         encoded = storage.join(work.data, "encoded")
         size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-        about = encode(storage.join(rows.data, "rows"), encoded, size)
+        found = encode(storage.join(rows.data, "rows"), encoded, list(config.buckets) or [size])
+        images = sum(found.values())
+        if config.buckets:
+            print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
         prompts = example_prompts(storage.join(rows.data, "rows"), rows.manifest.rows.rows_in)
         task = GeneratorTask(
             config.family, settings.model_dump(), encoded, config.loop.model_dump(), config.flips, prompts
@@ -67,13 +74,13 @@ def run(config: TrainConfig) -> Result:
         if config.encode_ahead:
             task.cache = config.cache or storage.join(work.data, "samples")
             _, most = config.loop.least_and_most
-            epochs = config.loop.steps * config.loop.batch_size / about["rows"]
+            epochs = config.loop.steps * config.loop.batch_size / images
             encoder = Encoder(config.family, task.model, encoded)
             task.files = precompute(encoder, task.cache, epochs, most, config.loop.gpus_per_worker)
         report = fit(task, config.loop, work.data)
-        card = model_card(work, config.family, report, about["rows"], manifest.library_versions())
+        card = model_card(work, config.family, report, images, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
-        counts = Rows(rows_in=about["rows"], ok=about["rows"], rejected=0, failed=0)
+        counts = Rows(rows_in=images, ok=images, rejected=0, failed=0)
         workers = report["workers"]
         return work.commit(
             counts,
@@ -93,6 +100,10 @@ def check(config: TrainConfig) -> BaseModel:
     cls = family(config.family)
     settings = validate(cls.Config, config.model, where=f"model of family {config.family}")
     check_loop(config.loop)
+    if config.buckets and not cls.any_size:
+        raise ConfigError(f"buckets={list(config.buckets)}: family {config.family} has one image size; leave them out")
+    if wrong := [size for size in config.buckets if size < 32 or size % 32]:
+        raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
     if config.encode_ahead and config.flips:
         raise ConfigError(
             "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
@@ -124,6 +135,14 @@ def load_generator(result: Result) -> Generator:
     return family(result.manifest.config["family"]).load(Path(directory)).eval()
 
 
+def image_size(result: Result) -> int:
+    """Side in px of what the generator of a finished training draws."""
+    config = result.manifest.config
+    settings = validate(family(config["family"]).Config, config["model"])
+    size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
+    return size
+
+
 @dataclass
 class GeneratorTask:
     """A generator and the shards that it learns from."""
@@ -135,23 +154,22 @@ class GeneratorTask:
     flips: bool
     prompts: dict[str, str] = field(default_factory=dict)  # drawn at every checkpoint, by name
     cache: str = ""  # where `files` are, if images were encoded ahead
-    files: list[str] = field(default_factory=list)
+    files: list[list[str]] = field(default_factory=list)  # of each bucket
     unused_parameters: bool = False
-    _images: EncodedImages | None = field(default=None, repr=False)
-    _samples: EncodedSamples | None = field(default=None, repr=False)
 
-    @property
-    def images(self) -> EncodedImages:
-        """Opened where the task runs."""
-        if self._images is None:
-            self._images = EncodedImages(self.encoded)
-        return self._images
+    @cached_property
+    def images(self) -> list[EncodedImages]:
+        """The buckets, opened where the task runs."""
+        return buckets(self.encoded)
 
-    @property
-    def _ahead(self) -> EncodedSamples:
-        if self._samples is None:
-            self._samples = EncodedSamples(self.images, self.cache, self.files)
-        return self._samples
+    @cached_property
+    def _ahead(self) -> list[EncodedSamples]:
+        pairs = zip(self.images, self.files, strict=True)
+        return [EncodedSamples(images, self.cache, files) for images, files in pairs]
+
+    @cached_property
+    def _order(self) -> Order:
+        return Order([len(images) for images in self.images], self.loop["batch_size"], self.loop["seed"])
 
     def build(self) -> nn.Module:
         """A new generator; its words are those of the training captions."""
@@ -161,19 +179,21 @@ class GeneratorTask:
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         """A part of this worker's encoded share of the batch."""
         assert isinstance(module, Generator)
-        index = self._share(step, rank, workers)[part :: self.loop["accumulate"]]
+        bucket, share = self._order.share(step, rank, workers)
+        index, images = share[part :: self.loop["accumulate"]], self.images[bucket]
         device = next(module.parameters()).device
         if self.files:
-            batch = module.collate(self._ahead.samples(index))
+            batch = module.collate(self._ahead[bucket].samples(index))
             return ({name: value.to(device) for name, value in batch.items()},)
-        pixels = self.images.pixels(index)
+        pixels = images.pixels(index)
         if self.flips:
             pixels = turn(pixels)
-        return (module.collate(module.encode(pixels.to(device), self.images.captions(index))),)
+        return (module.collate(module.encode(pixels.to(device), images.captions(index))),)
 
     def describe(self, step: int, rank: int, workers: int) -> str:
         """Sample ids of a share."""
-        return ", ".join(self.images.sample_ids(self._share(step, rank, workers)))
+        bucket, share = self._order.share(step, rank, workers)
+        return ", ".join(self.images[bucket].sample_ids(share))
 
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         """Each prompt from the same noise every time."""
@@ -188,9 +208,6 @@ class GeneratorTask:
         """In the family's own format."""
         assert isinstance(module, Generator)
         module.save(directory)
-
-    def _share(self, step: int, rank: int, workers: int) -> np.ndarray:
-        return share_of_step(len(self.images), self.loop["seed"], step, self.loop["batch_size"], rank, workers)
 
 
 def turn(images: Tensor) -> Tensor:

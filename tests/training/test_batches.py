@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 
@@ -9,48 +10,76 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dermray.datasets.phantom import encode_png
-from dermray.training.batches import EncodedImages, epoch_order, share_of_step
-from dermray.training.encode import INDEX, _Shard
+from dermray.training.batches import EncodedImages, Order, buckets, epoch_order
+from dermray.training.encode import INDEX, _Shards, write_index
 
 
 @settings(max_examples=50, deadline=None)
 @given(
-    count=st.integers(1, 200),
+    counts=st.lists(st.integers(1, 120), min_size=1, max_size=3),
     seed=st.integers(0, 99),
     workers=st.sampled_from([1, 2, 4]),
     batch=st.sampled_from([4, 8, 32]),
 )
 def test_every_image_once_an_epoch_whatever_the_number_of_workers(
-    count: int, seed: int, workers: int, batch: int
+    counts: list[int], seed: int, workers: int, batch: int
 ) -> None:
-    steps = -(-3 * count // batch)
-    drawn = np.concatenate(
-        [
-            np.stack([share_of_step(count, seed, s, batch, r, workers) for r in range(workers)], 1).ravel()
-            for s in range(steps)
-        ]
-    )
-    for epoch in range(3):
-        assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
-    assert np.array_equal(drawn[:count], epoch_order(count, seed, 0))
+    """Each worker has as many images, all of one bucket; a bucket's images come as its epochs' permutations."""
+    order = Order(counts, batch, seed)
+    drawn: list[list[int]] = [[] for _ in counts]
+    steps = 3 * sum(counts) // batch + len(counts)
+    for step in range(steps):
+        shares = [order.share(step, rank, workers) for rank in range(workers)]
+        [bucket] = {bucket for bucket, _ in shares}
+        assert {len(share) for _, share in shares} == {batch // workers}
+        drawn[bucket] += np.stack([share for _, share in shares], 1).ravel().tolist()
+    for count, shown in zip(counts, drawn, strict=True):
+        expected = np.concatenate([epoch_order(count, seed, epoch) for epoch in range(len(shown) // count + 1)])
+        assert shown == expected[: len(shown)].tolist()
+        assert abs(len(shown) - count * steps * batch / sum(counts)) <= 2 * batch * len(counts), "buckets keep pace"
+
+
+def test_buckets_are_mixed() -> None:
+    """Small images are not all seen before large ones."""
+    order = Order([400, 400], 8, 0)
+    seen = [order.share(step, 0, 1)[0] for step in range(100)]
+    assert sum(seen) == 50 and 30 < sum(a != b for a, b in itertools.pairwise(seen)) < 70
 
 
 def write_shards(directory: Path, blocks: list[list[int]], size: int = 16) -> EncodedImages:
-    """Shards of one-colour images: image i is all i."""
-    names = []
+    """A bucket of one-colour images: image i is all i."""
+    names: list[str] = []
     for block in blocks:
-        table = pa.table(
-            {
-                "sample_id": [f"{i:04d}" for i in block],
-                "image": [encode_png(np.full((20, 24, 3), i, np.uint8)) for i in block],
-                "caption": [f"caption {i}" for i in block],
-                "split": ["train"] * len(block),
-            }
-        )
-        names += _Shard(str(directory), size)(table)["file"].to_pylist()
-    about = {"image_size": size, "rows": sum(map(len, blocks)), "shards": names}
-    (directory / INDEX).write_text(json.dumps(about))
-    return EncodedImages(str(directory))
+        image = [encode_png(np.full((20, 24, 3), i, np.uint8)) for i in block]
+        names += _Shards(str(directory), [size])(rows_of(block, image))["file"].to_pylist()
+    write_index(str(directory / str(size)), size, names)
+    (directory / INDEX).write_text(json.dumps({size: sum(map(len, blocks))}))
+    [images] = buckets(str(directory))
+    return images
+
+
+def rows_of(numbers: list[int], images: list[bytes], split: str = "train") -> pa.Table:
+    return pa.table(
+        {
+            "sample_id": [f"{i:04d}" for i in numbers],
+            "image": images,
+            "caption": [f"caption {i}" for i in numbers],
+            "split": [split] * len(numbers),
+        }
+    )
+
+
+def test_images_go_to_the_largest_size_that_they_fill(tmp_path: Path) -> None:
+    sides = [(16, 16), (31, 64), (32, 32), (90, 64), (500, 63), (64, 64)]
+    images = [encode_png(np.full((height, width, 3), 9, np.uint8)) for width, height in sides]
+    shards = _Shards(str(tmp_path), [32, 64])(rows_of(list(range(6)), images)).to_pylist()
+    assert {shard["size"]: shard["rows"] for shard in shards} == {32: 4, 64: 2}
+    for shard in shards:
+        write_index(str(tmp_path / str(shard["size"])), shard["size"], [shard["file"]])
+    (tmp_path / INDEX).write_text(json.dumps({64: 2, 32: 4}))
+    small, large = buckets(str(tmp_path))
+    assert small.captions(np.arange(4)) == [f"caption {i}" for i in (0, 1, 2, 4)]
+    assert large.pixels(np.arange(2)).shape == (2, 3, 64, 64) and small.pixels(np.arange(4)).shape == (4, 3, 32, 32)
 
 
 def test_images_keep_their_captions_however_they_were_sharded(tmp_path: Path) -> None:
@@ -67,6 +96,5 @@ def test_images_keep_their_captions_however_they_were_sharded(tmp_path: Path) ->
 
 def test_rows_of_another_split_are_refused(tmp_path: Path) -> None:
     image = encode_png(np.asarray(Image.new("RGB", (16, 16))))
-    table = pa.table({"sample_id": ["a"], "image": [image], "caption": ["c"], "split": ["test"]})
     with pytest.raises(ValueError, match="leak"):
-        _Shard(str(tmp_path), 16)(table)
+        _Shards(str(tmp_path), [16])(rows_of([0], [image], "test"))

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
-from dermray.training.batches import EncodedImages
+from dermray.training.batches import buckets
 from dermray.training.precompute import EncodedSamples, Encoder, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
@@ -30,8 +30,8 @@ def shards(directory: Path, blocks: list[list[int]]) -> Encoder:
 def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: Path) -> None:
     encoder, cache = shards(tmp_path / "shards", [[3, 0, 7, 1], [2, 6], [5, 4]]), str(tmp_path / "cache")
     names = precompute(encoder, cache, 2.0, 2, 0)
-    images, generator = EncodedImages(encoder.shards), encoder.build()
-    ahead = EncodedSamples(images, cache, names)
+    [images], [files], generator = buckets(encoder.encoded), names, encoder.build()
+    ahead = EncodedSamples(images, cache, files)
     for seed in range(4):
         index = np.random.default_rng(seed).permutation(8)[:5]
         now = generator.encode(images.pixels(index), images.captions(index))
@@ -42,23 +42,23 @@ def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: 
     assert precompute(encoder, cache, 2.0, 2, 0) == names
     assert {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()} == times, "what is there is not made again"
     with pytest.raises(ValueError, match="not those of the shards"):
-        EncodedSamples(images, cache, names[::-1])
+        EncodedSamples(images, cache, files[::-1])
 
 
 def test_names_follow_content(tmp_path: Path) -> None:
-    names = shards(tmp_path / "a", [[0, 1], [2, 3]]).files()
+    [names] = shards(tmp_path / "a", [[0, 1], [2, 3]]).files()
     assert len(set(names)) == 2
-    assert shards(tmp_path / "b", [[0, 1], [2, 3]]).files() == names, "wherever they lie"
-    assert set(shards(tmp_path / "c", [[0, 1], [2, 4]]).files()).isdisjoint(names), "other words, another tokenizer"
+    assert shards(tmp_path / "b", [[0, 1], [2, 3]]).files() == [names], "wherever they lie"
+    assert set(shards(tmp_path / "c", [[0, 1], [2, 4]]).files()[0]).isdisjoint(names), "other words, another tokenizer"
     other = Encoder("dermdit", MODEL | {"compat": "paper"}, str(tmp_path / "a"))
-    assert set(other.files()).isdisjoint(names)
+    assert set(other.files()[0]).isdisjoint(names)
     wider = Encoder("dermdit", MODEL | {"blocks": 7}, str(tmp_path / "a"))
-    assert wider.files() == names, "what is trained does not matter"
+    assert wider.files() == [names], "what is trained does not matter"
 
 
 @pytest.mark.parametrize(("epochs", "cheaper"), [(5.0, "encoding once is cheaper"), (0.5, "encode_ahead=false")])
 def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
-    text = estimate(500_000, 4 * 2**20, 0.05, epochs)
+    text = estimate([(400_000, 4 * 2**20, 0.05), (100_000, 4 * 2**20, 0.05)], epochs)
     assert cheaper in text and "2.1e+03 GB" in text and "6.9 worker hours once" in text
 
 
@@ -66,6 +66,8 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
     ("settings", "message"),
     [
         ({"family": "dermdit", "encode_ahead": True}, "give flips=false"),
+        ({"family": "dermdit", "buckets": [64, 128]}, "dermdit has one image size"),
+        ({"family": "flux_lora", "buckets": [64, 100]}, "expected multiples of 32 px, got \\[100\\]"),
         ({"family": "pixel_dermdit", "encode_ahead": True, "flips": False}, "no frozen encoder"),
         ({"family": "flux_lora", "model": {"base": "/nowhere/flux"}, "encode_ahead": True, "flips": False},
          "model.base=/nowhere/flux: no such directory"),

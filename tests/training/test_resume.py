@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dermray.generators.base import FAMILIES, Generator, family
 from dermray.train_loop import LoopConfig, State
-from dermray.training.batches import share_of_step
+from dermray.training.batches import Order
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red.",
             "benign, skin tone C: symmetric lesion.", "malignant, skin tone A: white and red."]  # fmt: skip
@@ -40,7 +40,7 @@ class FewImages:
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         assert isinstance(module, Generator)
-        share = share_of_step(len(CAPTIONS), self.loop.seed, step, self.loop.batch_size, rank, workers)
+        _, share = Order([len(CAPTIONS)], self.loop.batch_size, self.loop.seed).share(step, rank, workers)
         index = share[part :: self.loop.accumulate]
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, *[module.image_size] * 2), np.uint8))
         return (module.collate(module.encode(images[index], [CAPTIONS[i] for i in index])),)

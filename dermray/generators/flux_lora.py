@@ -5,6 +5,7 @@ noise - latents. The guidance that FLUX.1-dev was distilled with is an input: 1 
 sampling (3.5 in the paper).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -38,6 +39,7 @@ class FluxLoraConfig(Config):
     base: str = Field("nano", description="nano, or a FLUX.1 pipeline: directory, s3:// URI or hub id")
     revision: str | None = None
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen base")
+    quantization: Literal["nf4", "fp8"] | None = Field(None, description="of the frozen transformer; needs a GPU")
     image_size: int = Field(64, ge=16, multiple_of=16)  # px
     targets: str = Field("attention", pattern=f"^({'|'.join(TARGETS)})$")
     rank: int = Field(64, ge=1)
@@ -75,7 +77,7 @@ class FluxLora(Generator):
     def from_captions(cls, config: FluxLoraConfig, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
         build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
-        made = cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        made = cls(config, _pipeline(config, config.base, build))
         if config.start_from is not None:
             read: adapters.ReadKohya = lambda state: {"transformer": kohya.flux_from_kohya(state)}  # noqa: E731
             adapters.go_on_from(config.start_from, {"transformer": made.transformer}, config.alpha, read)
@@ -186,7 +188,7 @@ class FluxLora(Generator):
         about = frozen.read_about(directory, "flux_lora")
         config = FluxLoraConfig(**about["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
-        made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
+        made = cls(config, _pipeline(config, base))
         found = FluxPipeline.lora_state_dict(directory)
         adapters.put_lora_weights(
             made.transformer, {name.removeprefix("transformer."): value for name, value in found.items()}
@@ -200,6 +202,11 @@ class FluxLora(Generator):
         device = next(self.t5.parameters()).device
         tokens, pooled, _ = self.pipeline.encode_prompt(captions, captions, device=device, max_sequence_length=length)
         return pooled, tokens
+
+
+def _pipeline(config: FluxLoraConfig, base: str, build_nano: Callable[[], Any] | None = None) -> Any:
+    bits: dict[str, str] = {"transformer": config.quantization} if config.quantization else {}
+    return frozen.load_pipeline(base, config.revision, config.dtype, build_nano, bits)
 
 
 def _drop(given: Tensor, nothing: Tensor, share: float) -> Tensor:

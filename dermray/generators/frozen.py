@@ -17,16 +17,28 @@ NANO = "nano"  # the base that is built from config alone
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Callable[[], Any] | None = None) -> Any:
+def load_pipeline(
+    base: str,
+    revision: str | None,
+    dtype: str,
+    build_nano: Callable[[], Any] | None = None,
+    quantization: dict[str, str] | None = None,
+) -> Any:
     """The base model's pipeline, in evaluation mode and without gradients.
 
     Args:
         base: `nano`, or a directory, s3:// URI or hub id in diffusers' format. dtype: fp32, bf16 or fp16.
-        build_nano: makes the nano base.
+        build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
+        FileNotFoundError: there is nothing of that name. ValueError: quantization without a GPU.
     """
+    options: dict[str, Any] = {}
+    for part, kind in (quantization or {}).items():
+        from dermray.generators import quantization as bits
+
+        bits.check(kind, base, torch.cuda.device_count())
+        options["quantization_config"] = bits.pipeline_config(kind, part, DTYPES[dtype])
     if base == NANO:
         assert build_nano is not None
         with torch.random.fork_rng(devices=[]):  # its own seed must not become that of what is trained beside it
@@ -35,7 +47,7 @@ def load_pipeline(base: str, revision: str | None, dtype: str, build_nano: Calla
         from dermray import weights  # not at the top: architectures alone need no storage
 
         found = weights.locate(base, "model.base")
-        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype])
+        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)

@@ -7,6 +7,12 @@ from pydantic import Field
 
 from dermray.config import Config, ConfigError, HowFast
 
+UNSHARDED = {"precision": "fp16", "optimizer": "adamw8bit", "compile": True}  # untried with FSDP
+
+
+class Hopeless(RuntimeError):
+    """What would fail again however often it is started."""
+
 
 class LoopConfig(Config):
     """How to train."""
@@ -30,12 +36,15 @@ class LoopConfig(Config):
     workers: int | tuple[int, int] = Field(
         1, description="a number, or [min, max]: as many as the cluster has room for"
     )
+    parallel: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp shards weights that do not fit on one worker")
     cpus_per_worker: HowFast[float] = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1, description="steps")
-    keep_checkpoints: HowFast[int] = Field(2, ge=1, description="the last so many")
+    keep_checkpoints: HowFast[int] = Field(2, ge=1, description="the last so many; with keep_best the best so many")
+    keep_best: bool = Field(False, description="the model is that of the least validation loss, not of the last step")
     log_every: int = Field(50, ge=1, description="steps")
     pictures_every: HowFast[int] = Field(1000, ge=1, description="steps between images in TensorBoard; also at the end")
+    mlflow: HowFast[str | None] = Field(None, description="tracking URI of an MLflow server or directory")
     max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
 
     @property
@@ -48,7 +57,8 @@ def check(config: LoopConfig) -> None:
     """What no field alone can say.
 
     Raises:
-        ConfigError: fewer than one worker, or a batch that some number of workers cannot share evenly.
+        ConfigError: fewer than one worker, a batch that some number of workers cannot share evenly, or what FSDP
+            does not go with.
     """
     least, most = config.least_and_most
     if not 1 <= least <= most:
@@ -57,6 +67,9 @@ def check(config: LoopConfig) -> None:
         if config.batch_size % (workers * config.accumulate):
             shares = f"workers={workers} x accumulate={config.accumulate}"
             raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
+    for name, value in UNSHARDED.items():
+        if config.parallel == "fsdp" and getattr(config, name) == value:
+            raise ConfigError(f"loop.{name}={value}: does not go with loop.parallel=fsdp; leave one of them out")
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

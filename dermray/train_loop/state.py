@@ -1,7 +1,6 @@
 """Everything that a training step changes, and the step."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dermray.train_loop.settings import LoopConfig, learning_rate
+from dermray.train_loop.settings import Hopeless, LoopConfig, learning_rate
+from dermray.train_loop.sharding import gathered, local
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_NOTED = 4096  # images whose losses are kept for the log's bins
@@ -29,8 +29,12 @@ class Task(Protocol):
         """Part `part` of `accumulate` of this worker's share of step `step`."""
         ...
 
-    def describe(self, step: int, rank: int, workers: int) -> str:
-        """Which samples step `step` holds, for an error message."""
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        """The samples that `arguments` gave, for an error message."""
+        ...
+
+    def validation_loss(self, module: nn.Module) -> float | None:
+        """The loss on what is not trained on, with the same noise every time; None where there is nothing."""
         ...
 
     def save(self, module: nn.Module, directory: Path) -> None:
@@ -49,8 +53,10 @@ class State:
         self.module, self.config = module, config
         self.step = self.first = 0
         self.workers = 1
+        self.sharded = config.parallel == "fsdp"
         self.trained = [p for p in module.parameters() if p.requires_grad]
-        self.frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+        trained = {name for name, p in module.named_parameters() if p.requires_grad}
+        self.kept = trained | {name for name, _ in module.named_buffers()}  # of the state dict, in checkpoints
         if config.gradient_checkpointing:
             _checkpoint_activations(module)
         self.ema = [p.detach().clone() for p in self.trained] if config.ema_decay else []
@@ -59,6 +65,7 @@ class State:
         self.gradient_norm = 0.0
         self.by_noise: list[tuple[float, float]] = []  # (noise level, loss) of images since the log's last line
         self.losses: list[tuple[int, float]] = []  # (step, mean since the entry before)
+        self.validation_losses: list[tuple[int, float]] = []
         self.recent: list[float] = []
         self.samples_per_second = 0.0
 
@@ -66,7 +73,7 @@ class State:
         """One step; returns this worker's loss. `wrapped` is the module, or DDP around it.
 
         Raises:
-            ValueError: the loss is no number; names the samples.
+            Hopeless: the loss is no number; names the samples.
         """
         config, device, self.workers = self.config, self.trained[0].device, workers
         torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)
@@ -80,8 +87,8 @@ class State:
                 loss += float(piece.detach())
                 self._note_noise()
                 if not math.isfinite(loss):
-                    samples = task.describe(self.step, rank, workers)
-                    raise ValueError(f"loss is {loss} at step {self.step} on samples {samples}")
+                    samples = self._without_loss(task.describe(self.step, rank, workers, part))
+                    raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
                 self.scaler.scale(piece).backward()
         self._update()
         return loss
@@ -91,11 +98,17 @@ class State:
         if (seen := getattr(self.module, "seen", None)) is not None:
             self.by_noise = [*self.by_noise, *zip(*(values.tolist() for values in seen), strict=True)][-MOST_NOTED:]
 
+    def _without_loss(self, samples: list[str]) -> list[str]:
+        """Those of a part whose own loss is no number, where the module says; else all."""
+        losses = seen[1].tolist() if (seen := getattr(self.module, "seen", None)) is not None else []
+        wrong = [sample for sample, loss in zip(samples, losses, strict=False) if not math.isfinite(loss)]
+        return wrong or samples
+
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         self.scaler.unscale_(self.optimizer)
-        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm))
+        self.gradient_norm = float(gathered(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -103,50 +116,45 @@ class State:
         if self.ema:
             ema_update(self.ema, self.trained, self.step, self.config.ema_decay)
 
-    def save(self, directory: Path) -> None:
-        """`state.pt` and `history.json`."""
-        module = {name: value for name, value in self.module.state_dict().items() if name not in self.frozen}
-        saved = {"step": self.step, "module": module, "ema": self.ema, "optimizer": self.optimizer.state_dict()}
-        torch.save(saved | {"scaler": self.scaler.state_dict()}, directory / "state.pt")
-        history = {
+    def history(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside tensors."""
+        return {
+            "step": self.step,
             "losses": self.losses,
+            "validation_losses": self.validation_losses,
             "recent": self.recent,
             "samples_per_second": self.samples_per_second,
             "resumed_from": self.first,
             "workers": self.workers,
         }
-        (directory / "history.json").write_text(json.dumps(history))
 
-    def restore(self, directory: Path) -> None:
-        """What `save` wrote."""
-        saved = torch.load(directory / "state.pt", map_location=self.trained[0].device, weights_only=True)
-        self.step = self.first = saved["step"]
-        missing, unexpected = self.module.load_state_dict(saved["module"], strict=False)
-        assert not unexpected and set(missing) <= self.frozen, (missing, unexpected)
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        self.ema = saved["ema"]
-        history = json.loads((directory / "history.json").read_text())
-        self.losses, self.recent = [tuple(pair) for pair in history["losses"]], history["recent"]
+    def go_on(self, history: dict[str, Any]) -> None:
+        """From where `history` was written."""
+        self.step = self.first = history["step"]
+        self.losses = [tuple(pair) for pair in history["losses"]]
+        self.validation_losses = [tuple(pair) for pair in history["validation_losses"]]
+        self.recent = history["recent"]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[nn.Module]:
         """The module with its averaged weights, where there are any; afterwards with those in training."""
-        kept = [weight.detach().clone() for weight in self.trained] if self.ema else []
-        for weight, average in zip(self.trained, self.ema, strict=False):
-            weight.data.copy_(average)
+        weights = [local(weight.detach()) for weight in self.trained] if self.ema else []
+        kept = [weight.clone() for weight in weights]
+        for weight, average in zip(weights, self.ema, strict=True):
+            weight.copy_(local(average))
         try:
             yield self.module
         finally:
-            for weight, before in zip(self.trained, kept, strict=False):
-                weight.data.copy_(before)
+            for weight, before in zip(weights, kept, strict=True):
+                weight.copy_(before)
 
 
 @torch.no_grad()
 def ema_update(averages: list[Tensor], weights: Sequence[Tensor], updates: int, decay: float) -> None:
     """Move averages towards weights. The decay grows as 1 - 10 / (updates + 20) up to `decay`: early averages forget
     the random start."""
-    torch._foreach_lerp_(averages, list(weights), 1 - min(decay, 1 - 10 / (updates + 20)))
+    mine, others = [local(average) for average in averages], [local(weight) for weight in weights]
+    torch._foreach_lerp_(mine, others, 1 - min(decay, 1 - 10 / (updates + 20)))
 
 
 def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import torch
 
 from dermray import storage
 from dermray.progress import text_at, watched
-from dermray.train_loop.log import PROGRESS, TrainingLog
-from dermray.train_loop.settings import LoopConfig, check
+from dermray.train_loop.checkpoint import restore, save, save_model
+from dermray.train_loop.log import PROGRESS, TrainingLog, mlflow_client
+from dermray.train_loop.settings import Hopeless, LoopConfig, check
+from dermray.train_loop.sharding import Sharded
 from dermray.train_loop.state import State, Task
+
+HOPELESS = "hopeless.txt"
 
 
 class TrainingFailed(RuntimeError):
@@ -23,21 +28,27 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped.
 
     Returns:
-        steps, loss (mean of the last tenth), samples_per_second (steady), resumed_from (step), losses (curve).
+        steps, loss (mean of the last tenth), samples_per_second (steady), resumed_from (step), losses and
+        validation_losses (curves), model_of_step.
 
     Raises:
-        ConfigError: see `check`. TrainingFailed: with the cause; checkpoints are kept.
+        ConfigError: see `check`. OSError: `directory` cannot be written. TrainingFailed: with the cause; checkpoints
+            are kept.
     """
     from dermray.cluster import connect
 
     check(config)
+    if config.mlflow:
+        mlflow_client(config.mlflow)
+    storage.make_directory(directory)
+    storage.delete_file(storage.join(directory, HOPELESS))
+    storage.write_bytes(storage.join(directory, PROGRESS), b"starting")  # an unwritable place is found now
     connect()
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     system, path = storage.filesystem(directory)
-    storage.make_directory(directory)
     progress = storage.join(directory, PROGRESS)
     gpu = config.gpus_per_worker > 0
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if gpu else {})
@@ -50,7 +61,11 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
             name="run",
             storage_path=path,
             storage_filesystem=system,
-            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.keep_checkpoints,
+                checkpoint_score_attribute="validation_loss" if config.keep_best else None,
+                checkpoint_score_order="min",
+            ),
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
@@ -60,11 +75,15 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     except TrainingFailedError as error:
         raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
     with result.checkpoint.as_directory() as last:
-        storage.copy_directory(str(Path(last) / "model"), storage.join(directory, "model"))
         history: dict[str, Any] = json.loads((Path(last) / "history.json").read_text())
+    chosen, metrics = result.checkpoint, result.metrics
+    if config.keep_best:
+        chosen, metrics = min(result.best_checkpoints, key=lambda kept: float(kept[1]["validation_loss"]))
+    with chosen.as_directory() as best:
+        storage.copy_directory(str(Path(best) / "model"), storage.join(directory, "model"))
     storage.delete_tree(storage.join(directory, "run"))
     storage.delete_file(progress)
-    return _report(history, config)
+    return _report(history, config) | {"model_of_step": metrics["step"]}
 
 
 def _cause(error: Exception) -> str:
@@ -87,11 +106,23 @@ def _report(history: dict[str, Any], config: LoopConfig) -> dict[str, Any]:
         "samples_per_second": history["samples_per_second"],
         "resumed_from": history["resumed_from"],
         "losses": losses,
+        "validation_losses": history["validation_losses"],
     }
 
 
 def _worker(settings: dict[str, Any]) -> None:
-    """Runs in every worker."""
+    """Runs in every worker. Ray starts workers again after any error, so one that is hopeless is noted."""
+    note = storage.join(settings["directory"], HOPELESS)
+    if storage.exists(note):
+        raise Hopeless(storage.read_bytes(note).decode())
+    try:
+        _train(settings)
+    except Hopeless as error:
+        storage.write_bytes(note, str(error).encode())
+        raise
+
+
+def _train(settings: dict[str, Any]) -> None:
     from ray import train
     from ray.train.torch import get_device, prepare_model
 
@@ -100,12 +131,20 @@ def _worker(settings: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(config.seed)
     device = get_device()
-    state = State(task.build().to(device), config)
+    module = task.build()
+    wrapped: Any
+    if config.parallel == "fsdp":
+        wrapped = Sharded(module, workers, device)
+    else:
+        unused = {"find_unused_parameters": task.unused_parameters}
+        wrapped = prepare_model(module, parallel_strategy_kwargs=unused)
+    state = State(module, config)
+    if rank == 0:
+        room_for_checkpoints(state, settings["directory"])
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
-            state.restore(Path(directory))
-    wrapped = prepare_model(state.module, parallel_strategy_kwargs={"find_unused_parameters": task.unused_parameters})
+            restore(state, Path(directory))
     if config.compile:
         wrapped = torch.compile(wrapped)
     log = TrainingLog(settings["directory"], config, state) if rank == 0 else None
@@ -113,27 +152,62 @@ def _worker(settings: dict[str, Any]) -> None:
         loss = state.advance(task, wrapped, rank, workers)
         if log is not None:
             log.step(loss)
-        if log is not None and (state.step % config.pictures_every == 0 or state.step == config.steps):
-            with state.averaged() as module:
-                log.pictures(task.pictures(module))
+        _look(state, task, log)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-            if log is not None:
-                log.flush()
             with _saved(state, task, rank) as saved:
-                train.report({"step": state.step, "loss": loss}, checkpoint=saved)
+                train.report(_metrics(state, loss), checkpoint=saved)
+
+
+def _look(state: State, task: Task, log: TrainingLog | None) -> None:
+    """Pictures and validation loss, when it is time. Sharded weights need every worker; else rank 0 is enough."""
+    config, last = state.config, state.step == state.config.steps
+    if log is None and not state.sharded:
+        return
+    if state.step % config.pictures_every == 0 or last:
+        with state.averaged() as module:
+            pictures = task.pictures(module)
+        if log is not None:
+            log.pictures(pictures)
+    if state.step % config.checkpoint_every == 0 or last:
+        with state.averaged() as module:
+            loss = task.validation_loss(module)
+        if log is not None and loss is not None:
+            log.validation(loss)
+        if log is not None:
+            log.flush()
+
+
+def _metrics(state: State, loss: float) -> dict[str, float]:
+    """What Ray keeps beside a checkpoint."""
+    metrics = {"step": state.step, "loss": loss}
+    return metrics | ({"validation_loss": state.validation_losses[-1][1]} if state.validation_losses else {})
 
 
 @contextlib.contextmanager
 def _saved(state: State, task: Task, rank: int) -> Any:
-    """Rank 0's checkpoint directory; the last one holds the finished model as well."""
-    if rank != 0:
-        yield None
-        return
+    """This worker's part of a checkpoint, where it has one. The last, or each that may be the best, has the model."""
     from ray.train import Checkpoint
 
     with tempfile.TemporaryDirectory() as directory:
-        state.save(Path(directory))
-        if state.step == state.config.steps:
-            with state.averaged() as module:
-                task.save(module, Path(directory) / "model")
-        yield Checkpoint.from_directory(directory)
+        save(state, Path(directory), rank)
+        if state.step == state.config.steps or state.config.keep_best:
+            save_model(state, task, Path(directory) / "model", rank)
+        yield Checkpoint.from_directory(directory) if rank == 0 or state.sharded else None
+
+
+def room_for_checkpoints(state: State, directory: str) -> None:
+    """Before the first step: a full disk would be found hours later.
+
+    Raises:
+        Hopeless: the local disk has no room for the checkpoints that will be kept.
+    """
+    if storage.is_s3(directory):
+        return
+    copies = (2 if state.ema else 1) + 2  # weights, averages, two moments of the optimiser
+    size = copies * sum(weight.numel() * weight.element_size() for weight in state.trained)
+    needed, free = size * (state.config.keep_checkpoints + 1), shutil.disk_usage(directory).free
+    if needed > free:
+        raise Hopeless(
+            f"{directory}: {free / 1e9:.1f} GB free, but {state.config.keep_checkpoints} checkpoints and the one being "
+            f"written take {needed / 1e9:.1f} GB; make room, or give loop.keep_checkpoints=1 or another output"
+        )

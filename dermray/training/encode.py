@@ -10,19 +10,24 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from dermray import storage
 from dermray.datasets.decode import decode, square
+from dermray.records import read_columns
 
 INDEX = "index.json"
 
 
-def encode(rows: str, target: str, sizes: list[int], rows_per_shard: int = 2048) -> dict[int, int]:
-    """Captioned rows of the train split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
+def encode(
+    rows: str, target: str, sizes: list[int], split: str = "train", most: int | None = None, rows_per_shard: int = 2048
+) -> dict[int, int]:
+    """Captioned rows of a split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
 
     Args:
         sizes: px. An image goes to the largest that its shorter side fills, to the smallest if it fills none.
+        most: rows, if not all: those with the least ids, which are hashes.
 
     Returns:
         Images by size, for sizes that have any.
@@ -41,13 +46,17 @@ def encode(rows: str, target: str, sizes: list[int], rows_per_shard: int = 2048)
     system, path = storage.filesystem(rows)
     columns = ["sample_id", "image", "caption", "split", "status"]
     data = ray.data.read_parquet(path, filesystem=system, columns=columns)
-    data = data.filter(expr=(col("status") == "ok") & (col("split") == "train"))
+    data = data.filter(expr=(col("status") == "ok") & (col("split") == split))
+    if most is not None:
+        data = data.filter(expr=col("sample_id") <= _last_id(rows, split, most))
     shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
-        _Shards(target, sorted(sizes)), batch_format="pyarrow", batch_size=None
+        _Shards(target, sorted(sizes), split), batch_format="pyarrow", batch_size=None
     )
     listed = sorted(shards.take_all(), key=lambda shard: str(shard["file"]))  # one line a shard
     if not listed:
-        raise ValueError(f"{rows}: no captioned row in the train split; check the split and the caption stage's counts")
+        raise ValueError(
+            f"{rows}: no captioned row in the {split} split; check the split and the caption stage's counts"
+        )
     found: dict[int, int] = {}
     for size in sorted({shard["size"] for shard in listed}):
         mine = [shard for shard in listed if shard["size"] == size]
@@ -55,6 +64,15 @@ def encode(rows: str, target: str, sizes: list[int], rows_per_shard: int = 2048)
         write_index(storage.join(target, str(size)), size, [shard["file"] for shard in mine])
     storage.write_bytes(index, json.dumps(found).encode())
     return found
+
+
+def _last_id(rows: str, split: str, most: int) -> str:
+    """The largest of the `most` least sample ids of a split."""
+    usable = (pc.field("status") == "ok") & (pc.field("split") == split)
+    ids = read_columns(rows, ["sample_id"], usable)["sample_id"].combine_chunks()
+    if len(ids) == 0:
+        raise ValueError(f"{rows}: no captioned row in the {split} split; give validation_images=0")
+    return str(ids[pc.select_k_unstable(ids, min(most, len(ids)), [("", "ascending")])[-1].as_py()])
 
 
 def write_index(bucket: str, size: int, shards: list[str]) -> None:
@@ -65,13 +83,13 @@ def write_index(bucket: str, size: int, shards: list[str]) -> None:
 class _Shards:
     """A block of rows to one shard in each bucket that it has images for."""
 
-    def __init__(self, target: str, sizes: list[int]) -> None:
-        self.target, self.sizes = target, sizes
+    def __init__(self, target: str, sizes: list[int], split: str = "train") -> None:
+        self.target, self.sizes, self.split = target, sizes, split
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """One line for each shard written."""
-        if len(table) and set(table["split"].to_pylist()) != {"train"}:
-            raise ValueError("leak: a row outside the train split reached training")
+        if len(table) and set(table["split"].to_pylist()) != {self.split}:
+            raise ValueError(f"leak: a row outside the {self.split} split reached training")
         buckets: dict[int, list[dict[str, Any]]] = {}
         for row in table.select(["sample_id", "image", "caption"]).to_pylist():
             image = decode(row["image"])

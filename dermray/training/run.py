@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import torch
 from pydantic import BaseModel, Field
@@ -22,6 +23,7 @@ from dermray.training.card import model_card
 from dermray.training.encode import encode
 from dermray.training.precompute import EncodedSamples, Encoder, precompute
 
+VALIDATION_BATCH = 16
 PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
 
 
@@ -40,6 +42,9 @@ class TrainConfig(Config):
     encode_ahead: bool = Field(False, description="run frozen encoders once, before training; keeps one orientation")
     cache: HowFast[str | None] = Field(
         None, description="where encoded images are kept for other runs too; default: the output"
+    )
+    validation_images: int = Field(
+        0, ge=0, description="of the val split, whose loss is logged at every checkpoint; at most so many"
     )
     loop: LoopConfig
 
@@ -63,14 +68,19 @@ def run(config: TrainConfig) -> Result:
         connect()
         encoded = storage.join(work.data, "encoded")
         size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-        found = encode(storage.join(rows.data, "rows"), encoded, list(config.buckets) or [size])
+        captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
+        found = encode(captioned, encoded, sizes)
         images = sum(found.values())
         if config.buckets:
             print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
-        prompts = example_prompts(storage.join(rows.data, "rows"), rows.manifest.rows.rows_in)
+        prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
         task = GeneratorTask(
             config.family, settings.model_dump(), encoded, config.loop.model_dump(), config.flips, prompts
         )
+        if config.validation_images:
+            task.validation = storage.join(work.data, "validation")
+            most = config.validation_images
+            encode(captioned, task.validation, sizes, split="val", most=most)
         if config.encode_ahead:
             task.cache = config.cache or storage.join(work.data, "samples")
             _, most = config.loop.least_and_most
@@ -100,10 +110,16 @@ def check(config: TrainConfig) -> BaseModel:
     cls = family(config.family)
     settings = validate(cls.Config, config.model, where=f"model of family {config.family}")
     check_loop(config.loop)
+    if config.loop.keep_best and not config.validation_images:
+        raise ConfigError("loop.keep_best=true: needs a validation loss; give validation_images=64 or so")
     if config.buckets and not cls.any_size:
         raise ConfigError(f"buckets={list(config.buckets)}: family {config.family} has one image size; leave them out")
     if wrong := [size for size in config.buckets if size < 32 or size % 32]:
         raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
+    if kind := getattr(settings, "quantization", None):
+        from dermray.generators import quantization
+
+        quantization.check(kind, settings.base, config.loop.gpus_per_worker)  # type: ignore[attr-defined]  # has both
     if config.encode_ahead and config.flips:
         raise ConfigError(
             "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
@@ -155,6 +171,7 @@ class GeneratorTask:
     prompts: dict[str, str] = field(default_factory=dict)  # drawn at every checkpoint, by name
     cache: str = ""  # where `files` are, if images were encoded ahead
     files: list[list[str]] = field(default_factory=list)  # of each bucket
+    validation: str = ""  # encoded images that are not trained on
     unused_parameters: bool = False
 
     @cached_property
@@ -190,10 +207,32 @@ class GeneratorTask:
             pixels = turn(pixels)
         return (module.collate(module.encode(pixels.to(device), images.captions(index))),)
 
-    def describe(self, step: int, rank: int, workers: int) -> str:
-        """Sample ids of a share."""
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        """Sample ids."""
         bucket, share = self._order.share(step, rank, workers)
-        return ", ".join(self.images[bucket].sample_ids(share))
+        return self.images[bucket].sample_ids(share[part :: self.loop["accumulate"]])
+
+    @torch.no_grad()
+    def validation_loss(self, module: nn.Module) -> float | None:
+        """Mean over the images in `validation`, batch by batch; a batch's noise has its own seed."""
+        if not self.validation:
+            return None
+        assert isinstance(module, Generator)
+        device, total, count = next(module.parameters()).device, 0.0, 0
+        seen, before = module.seen, module.training
+        module.eval()
+        with torch.random.fork_rng():
+            for images in buckets(self.validation):
+                for number, index in enumerate(
+                    np.array_split(np.arange(len(images)), -(-len(images) // VALIDATION_BATCH))
+                ):
+                    torch.manual_seed(number)
+                    batch = module.collate(module.encode(images.pixels(index).to(device), images.captions(index)))
+                    total += float(module(batch)) * len(index)
+                    count += len(index)
+        module.train(before)
+        module.seen = seen
+        return total / count
 
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         """Each prompt from the same noise every time."""

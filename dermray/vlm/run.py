@@ -67,9 +67,13 @@ class CaptionerTask:
         device = next(module.parameters()).device
         return self._lessons.batch(index, turns, flip).to(device), step >= config.eye_share * config.loop.steps
 
-    def describe(self, step: int, rank: int, workers: int) -> str:
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
         """Phantoms have no names of their own."""
-        return f"phantoms of seed {self.config.phantom_seed + rank}"
+        return [f"phantoms of seed {self.config.phantom_seed + rank}"]
+
+    def validation_loss(self, module: nn.Module) -> float | None:
+        """The caption stage measures it, through vLLM."""
+        return None
 
     def pictures(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """It draws none."""

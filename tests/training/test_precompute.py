@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
-from dermray.training.batches import buckets
+from dermray.training.batches import EncodedImages, buckets
 from dermray.training.precompute import EncodedSamples, Encoder, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
@@ -66,6 +66,9 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
     ("settings", "message"),
     [
         ({"family": "dermdit", "encode_ahead": True}, "give flips=false"),
+        ({"loop": {"steps": 1, "keep_best": True}}, "needs a validation loss; give validation_images"),
+        ({"family": "flux_lora", "model": {"base": "/b", "quantization": "nf4"}}, "quantization=nf4: needs a GPU"),
+        ({"family": "flux_lora", "model": {"quantization": "fp8"}}, "base nano is built in full precision"),
         ({"family": "dermdit", "buckets": [64, 128]}, "dermdit has one image size"),
         ({"family": "flux_lora", "buckets": [64, 100]}, "expected multiples of 32 px, got \\[100\\]"),
         ({"family": "pixel_dermdit", "encode_ahead": True, "flips": False}, "no frozen encoder"),
@@ -75,7 +78,7 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_before_anything_starts(settings: dict[str, Any], message: str) -> None:
     config = validate(TrainConfig, {"output": "o", "rows": "/none", "loop": {"steps": 1}} | settings)
-    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+    with pytest.raises((ConfigError, ValueError, FileNotFoundError), match=message):
         run(config)
 
 
@@ -85,8 +88,9 @@ def test_flux_from_captioned_rows_to_a_picture(
 ) -> None:
     config = {
         "output": f"{tmp_path}/train", "rows": f"{small_run}/caption", "family": "flux_lora", "encode_ahead": True,
-        "flips": False, "cache": f"{tmp_path}/cache", "model": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
-        "loop": {"steps": 4, "batch_size": 8, "workers": [1, 2], "log_every": 2},
+        "flips": False, "cache": f"{tmp_path}/cache", "validation_images": 8,
+        "model": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
+        "loop": {"steps": 4, "batch_size": 8, "workers": [1, 2], "log_every": 2, "checkpoint_every": 2},
     }  # fmt: skip
     result = run(validate(TrainConfig, config))
     assert list((tmp_path / "cache").iterdir())
@@ -107,6 +111,10 @@ def test_flux_from_captioned_rows_to_a_picture(
     assert {f"train/{n}" for n in ("loss", "gradient_norm", "samples_per_second", "learning_rate")} <= curves
     assert 1 <= sum(name.startswith("loss_by_noise/0.") for name in curves) <= 4
     assert result.manifest.metrics["training"]["workers"] in (1, 2)
-    assert [e.step for e in seen.Scalars("train/loss")] == [2, 4]
+    assert [e.step for e in seen.Scalars("train/loss")] == [e.step for e in seen.Scalars("validation/loss")] == [2, 4]
+    held_out = EncodedImages(f"{result.data}/validation/32")
+    assert len(held_out) == 8
+    training = set(EncodedImages(f"{result.data}/encoded/32").table["sample_id"].to_pylist())
+    assert training.isdisjoint(held_out.table["sample_id"].to_pylist())
     pictures = seen.Tags()["images"]
     assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dermray.generators.base import FAMILIES, Generator, family
 from dermray.train_loop import LoopConfig, State
+from dermray.train_loop.checkpoint import restore, save
 from dermray.training.batches import Order
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red.",
@@ -45,8 +46,11 @@ class FewImages:
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, *[module.image_size] * 2), np.uint8))
         return (module.collate(module.encode(images[index], [CAPTIONS[i] for i in index])),)
 
-    def describe(self, step: int, rank: int, workers: int) -> str:
-        return str(step)
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        return [str(step)]
+
+    def validation_loss(self, module: nn.Module) -> float | None:
+        return None
 
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         return {}
@@ -63,10 +67,10 @@ def trained(task: FewImages, stop: int | None, directory: Path) -> State:
         state.advance(task, state.module, 0, 1)
         if state.step == stop:
             directory.mkdir()
-            state.save(directory)
+            save(state, directory, 0)
             torch.manual_seed(12345)
             state = State(task.build(), task.loop)
-            state.restore(directory)
+            restore(state, directory)
     return state
 
 
@@ -82,7 +86,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(name: str, tmp_path: Path) -> 
     for a, b in zip(whole.optimizer.state.values(), resumed.optimizer.state.values(), strict=True):
         assert all(torch.equal(a[key], b[key]) for key in a)
     saved = torch.load(tmp_path / "saved" / "state.pt", weights_only=True)
-    assert not set(saved["module"]) & whole.frozen, "frozen weights are in no checkpoint"
+    frozen = {name for name, p in whole.module.named_parameters() if not p.requires_grad}
+    assert not saved["module"].keys() & frozen, "frozen weights are in no checkpoint"
     fresh = State(task.build(), loop)
     assert any(not torch.equal(a, b) for a, b in zip(fresh.trained, whole.trained, strict=True)), "it learned"
 

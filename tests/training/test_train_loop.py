@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +17,21 @@ from torch import nn
 
 from dermray import storage
 from dermray.config import ConfigError
-from dermray.train_loop import LoopConfig, TrainingFailed, check, ema_update, fit, learning_rate
+from dermray.train_loop import LoopConfig, State, TrainingFailed, check, ema_update, fit, learning_rate
+from dermray.train_loop.log import mlflow_client
+from dermray.train_loop.settings import Hopeless
+from dermray.train_loop.trainer import room_for_checkpoints
+from tests.quickstart import wait_for
 
 
 @dataclass
 class LineTask:
-    """Fits a line; slow enough to be interrupted, and bad from `bad_from` on."""
+    """Fits a line; slow enough to be interrupted, and bad from `bad_from` on. Whoever removes the file `trap` at step 7
+    dies of it. Its validation loss is least at step 20."""
 
     pause: float = 0.0
     bad_from: int = 1 << 30
+    trap: str = ""
     unused_parameters: bool = False
 
     def build(self) -> nn.Module:
@@ -31,11 +39,20 @@ class LineTask:
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         time.sleep(self.pause)
+        if self.trap and step == 7 and rank == 1 and Path(self.trap).exists():
+            note = Path(self.trap).parent / "run" / "run" / "checkpoint_manager_snapshot.json"
+            wait_for(lambda: note.is_file() and "checkpoint_" in note.read_text(), 60)
+            Path(self.trap).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.step = step + 1
         x = torch.randn(8, 4)
         return (x * float("nan"),) if step >= self.bad_from else (x,)
 
-    def describe(self, step: int, rank: int, workers: int) -> str:
-        return f"samples of step {step} on rank {rank}"
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        return [f"samples of step {step} on rank {rank}"]
+
+    def validation_loss(self, module: nn.Module) -> float | None:
+        return abs(self.step - 20.0)
 
     def pictures(self, module: nn.Module) -> dict[str, torch.Tensor]:
         return {"line": torch.zeros(3, 4, 4, dtype=torch.uint8)}
@@ -46,12 +63,27 @@ class LineTask:
 
 
 class Line(nn.Module):
+    """Weights in blocks, and frozen ones beside them."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+        self.net, self.frozen = Net(), nn.Linear(1, 1).requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return ((self.layer(x)[:, 0] - x.sum(1)) ** 2).mean()
+        loss: torch.Tensor = ((self.net(x)[:, 0] - x.sum(1)) ** 2).mean()
+        return loss
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.dropout, self.out = nn.ModuleList([nn.Linear(4, 8)]), nn.Dropout(0.2), nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = self.dropout(block(x))
+        out: torch.Tensor = self.out(x)
+        return out
 
 
 CONFIG = LoopConfig(steps=40, batch_size=16, workers=2, checkpoint_every=5, log_every=5, learning_rate=1e-2)
@@ -78,6 +110,7 @@ def test_the_schedule() -> None:
         ({"workers": 0}, "expected at least 1"),
         ({"workers": (1, 3), "batch_size": 8}, "batch_size=8: expected a multiple of workers=3 x accumulate=1"),
         ({"workers": 2, "batch_size": 8, "accumulate": 8}, "workers=2 x accumulate=8"),
+        ({"parallel": "fsdp", "precision": "fp16"}, "precision=fp16: does not go with loop.parallel=fsdp"),
     ],
 )
 def test_batches_that_cannot_be_shared_evenly_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -94,10 +127,40 @@ def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:
     assert averages[0].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_disk_that_is_too_small_is_found_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State(Line(), CONFIG)
+    room_for_checkpoints(state, str(tmp_path))
+    count = sum(p.numel() for p in state.trained)
+    for free, enough in ((count * 4 * 4 * 3, True), (count * 4 * 4 * 3 - 1, False)):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        with nullcontext() if enough else pytest.raises(Hopeless, match="2 checkpoints and the one being written"):
+            room_for_checkpoints(state, str(tmp_path))
+
+
+@pytest.mark.parametrize("directory", ["s3://no-such-bucket/train", "/proc/train"])
+def test_a_place_that_cannot_be_written_is_found_before_ray_starts(
+    directory: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermray.cluster.connect", lambda: pytest.fail("Ray was started"))
+    with pytest.raises(OSError, match=r"no-such-bucket|/proc/train"):
+        fit(LineTask(), CONFIG, directory)
+
+
+@pytest.fixture(scope="module")
+def whole(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """An uninterrupted training."""
+    directory = tmp_path_factory.mktemp("whole")
+    return fit(LineTask(), CONFIG, str(directory)), directory
+
+
 @pytest.mark.slow
-def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, tmp_path: Path) -> None:
-    whole = fit(LineTask(), CONFIG, str(tmp_path / "whole"))
-    assert whole["resumed_from"] == 0
+def test_a_killed_training_resumed_equals_an_uninterrupted_one(
+    whole: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    report, directory = whole
+    assert report["resumed_from"] == 0 and report["model_of_step"] == 40
     killed = tmp_path / "killed"
     script = f"from tests.training.test_train_loop import *\nfit(LineTask(pause=0.15), CONFIG, {str(killed)!r})\n"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
@@ -114,16 +177,46 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(local_ray: None, 
     assert list(killed.glob("run/checkpoint_*")), (tmp_path / "log").read_text()
     resumed = fit(LineTask(), CONFIG, str(killed))
     assert resumed["resumed_from"] >= 5
-    for name, tensor in weights(tmp_path / "whole").items():
+    for name, tensor in weights(directory).items():
         assert torch.equal(tensor, weights(killed)[name]), name
-    assert [s for s, _ in resumed["losses"]] == [s for s, _ in whole["losses"]]
+    assert resumed["losses"] == report["losses"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_the_best_checkpoint_kept(
+    whole: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """One of two workers dies at step 7; all steps are made, and MLflow has them in one run."""
+    (tmp_path / "trap").touch()
+    uri = f"file:{tmp_path}/mlflow"
+    config = CONFIG.model_copy(update={"keep_best": True, "mlflow": uri})
+    report = fit(LineTask(trap=str(tmp_path / "trap")), config, str(tmp_path / "run"))
+    assert not (tmp_path / "trap").exists(), "a worker died"
+    assert report["resumed_from"] == 5 and report["losses"] == whole[0]["losses"], "as if none had died"
+    assert report["validation_losses"] == [[step, abs(step - 20)] for step in range(5, 41, 5)]
+    assert report["model_of_step"] == 20
+    client = mlflow_client(uri)
+    [run] = client.search_runs([client.get_experiment_by_name("dermray").experiment_id])
+    assert run.data.params["steps"] == "40"
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == list(range(5, 41, 5))
+
+
+@pytest.mark.slow
+def test_sharded_weights_learn_the_same(whole: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    """FSDP2 over two workers, one of which dies: the same weights as DDP's, but for the order of sums."""
+    (tmp_path / "trap").touch()
+    config = CONFIG.model_copy(update={"parallel": "fsdp"})
+    report = fit(LineTask(trap=str(tmp_path / "trap")), config, str(tmp_path / "run"))
+    assert report["resumed_from"] == 5
+    for name, tensor in weights(whole[1]).items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "run")[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoint(
     local_ray: None, tmp_path: Path
 ) -> None:
-    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8, "max_failures": 0})
+    config = CONFIG.model_copy(update={"workers": 1, "batch_size": 8, "max_failures": 1})
     with pytest.raises(TrainingFailed, match="loss is nan at step 12 on samples samples of step 12 on rank 0"):
         fit(LineTask(bad_from=12), config, str(tmp_path))
     assert storage.exists(str(tmp_path / "run"))

@@ -47,6 +47,11 @@ class Generator(nn.Module):
         raise TypeError(f"{cls.__name__} does not say how to build itself")
 
     @classmethod
+    def encoder(cls, config: Any, captions: list[str]) -> Self:
+        """What `encode` needs, built as `from_captions` builds it."""
+        return cls.from_captions(config, captions)
+
+    @classmethod
     def encoded_by(cls, config: Any) -> dict[str, Any] | None:
         """All of a config on which `encode` depends, its weights by fingerprint: what is encoded alike can be shared.
 

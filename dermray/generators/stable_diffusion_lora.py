@@ -43,8 +43,6 @@ class StableDiffusionLora(LatentUNet):
 
     def __init__(self, config: StableDiffusionLoraConfig, pipeline: StableDiffusionPipeline) -> None:
         super().__init__(config, pipeline)
-        if config.prior_prompt is not None:
-            self._draw_prior(config.prior_prompt)
         adapters.add_lora(self.unet, UNET_LAYERS, config.rank, config.alpha)
         if config.train_text_encoder:
             adapters.add_lora(self.clip, CLIP_LAYERS, config.rank, config.alpha)
@@ -52,12 +50,19 @@ class StableDiffusionLora(LatentUNet):
     @classmethod
     def from_captions(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
-        words = captions if config.prior_prompt is None else [*captions, config.prior_prompt]
-        build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
-        made = cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        made = cls.encoder(config, captions)
+        if config.prior_prompt is not None:  # fresh adapters add nothing: it is the base that draws
+            made._draw_prior(config.prior_prompt)
         if config.start_from is not None:
             adapters.go_on_from(config.start_from, made.adapted(), config.alpha, made.read_kohya)
         return made
+
+    @classmethod
+    def encoder(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
+        """Without the prior's images."""
+        words = captions if config.prior_prompt is None else [*captions, config.prior_prompt]
+        build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
+        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
 
     def adapted(self) -> dict[str, nn.Module]:
         """The models that have adapters, by their prefix in diffusers' files."""
@@ -77,8 +82,10 @@ class StableDiffusionLora(LatentUNet):
         if self.config.prior_prompt is None:
             return loss
         chosen = torch.randint(len(self.prior), (len(batch["moments"]),))
-        prior = {"moments": self.prior[chosen], "tokens": self.prior_tokens.expand(len(chosen), -1)}
-        return loss + self.config.prior_weight * self.losses(prior).mean()
+        prior, seen = {"moments": self.prior[chosen], "tokens": self.prior_tokens.expand(len(chosen), -1)}, self.seen
+        loss = loss + self.config.prior_weight * self.losses(prior).mean()
+        self.seen = seen  # the images' own losses
+        return loss
 
     def save(self, directory: Path) -> None:
         """`pytorch_lora_weights.safetensors` for `load_lora_weights`, alpha in its metadata; a nano base too."""
@@ -107,9 +114,7 @@ class StableDiffusionLora(LatentUNet):
         """What `save` wrote, on the base that it names."""
         config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
-        to_draw = config.model_copy(update={"prior_prompt": None})
-        made = cls(to_draw, frozen.load_pipeline(base, config.revision, config.dtype))
-        made.config = config
+        made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
         found, _ = StableDiffusionPipeline.lora_state_dict(directory)
         for prefix, part in (("unet.", made.unet), ("text_encoder.", made.clip)):
             weights = {n.removeprefix(prefix): value for n, value in found.items() if n.startswith(prefix)}

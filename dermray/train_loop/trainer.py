@@ -1,6 +1,5 @@
 """The loop on Ray Train: workers, checkpoints, restarts."""
 
-import contextlib
 import json
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from dermray.train_loop.sharding import Sharded
 from dermray.train_loop.state import State, Task
 
 HOPELESS = "hopeless.txt"
+UPLOAD_SECONDS = 600  # at most, that a failed worker waits for its last checkpoint to be copied
 
 
 class TrainingFailed(RuntimeError):
@@ -117,8 +117,12 @@ def _worker(settings: dict[str, Any]) -> None:
         raise Hopeless(storage.read_bytes(note).decode())
     try:
         _train(settings)
-    except Hopeless as error:
-        storage.write_bytes(note, str(error).encode())
+    except Exception as error:
+        from ray import train
+
+        if isinstance(error, Hopeless):
+            storage.write_bytes(note, str(error).encode())
+        train.get_all_reported_checkpoints(timeout_s=UPLOAD_SECONDS)  # the last checkpoint may be on its way still
         raise
 
 
@@ -154,8 +158,11 @@ def _train(settings: dict[str, Any]) -> None:
             log.step(loss)
         _look(state, task, log)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-            with _saved(state, task, rank) as saved:
-                train.report(_metrics(state, loss), checkpoint=saved)
+            train.report(
+                _metrics(state, loss),
+                checkpoint=_saved(state, task, rank),
+                checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,  # the next step waits for a local file only
+            )
 
 
 def _look(state: State, task: Task, log: TrainingLog | None) -> None:
@@ -183,16 +190,20 @@ def _metrics(state: State, loss: float) -> dict[str, float]:
     return metrics | ({"validation_loss": state.validation_losses[-1][1]} if state.validation_losses else {})
 
 
-@contextlib.contextmanager
 def _saved(state: State, task: Task, rank: int) -> Any:
-    """This worker's part of a checkpoint, where it has one. The last, or each that may be the best, has the model."""
+    """This worker's part of a checkpoint, where it has one; Ray removes its directory when it has been copied.
+
+    The last, or each that may be the best, has the model."""
     from ray.train import Checkpoint
 
-    with tempfile.TemporaryDirectory() as directory:
-        save(state, Path(directory), rank)
-        if state.step == state.config.steps or state.config.keep_best:
-            save_model(state, task, Path(directory) / "model", rank)
-        yield Checkpoint.from_directory(directory) if rank == 0 or state.sharded else None
+    directory = Path(tempfile.mkdtemp())
+    save(state, directory, rank)
+    if state.step == state.config.steps or state.config.keep_best:
+        save_model(state, task, directory / "model", rank)
+    if rank == 0 or state.sharded:
+        return Checkpoint.from_directory(directory)
+    directory.rmdir()
+    return None
 
 
 def room_for_checkpoints(state: State, directory: str) -> None:

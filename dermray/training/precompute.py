@@ -35,9 +35,9 @@ class Encoder:
     encoded: str  # target of training.encode
 
     def build(self) -> Generator:
-        """The generator as training builds it, on a GPU where there is one."""
+        """The generator's frozen parts as training builds them, on a GPU where there is one."""
         cls = family(self.family)
-        made = cls.from_captions(cls.Config(**self.model), captions_for_words(buckets(self.encoded)))
+        made = cls.encoder(cls.Config(**self.model), captions_for_words(buckets(self.encoded)))
         return made.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def files(self) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,9 +58,7 @@ def run(config: TrainConfig) -> Result:
     """
     settings = check(config)
     rows = manifest.read(config.rows, "caption")
-    # other base weights under the same name are another training
-    by = family(config.family).encoded_by(settings)
-    identity = {"base": str(by["base"])} if by else {}
+    identity = weights_of(config.family, settings)
     with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
         if work.finished:
             return work.finished
@@ -127,6 +126,20 @@ def check(config: TrainConfig) -> BaseModel:
     if config.encode_ahead and cls.encoded_by(settings) is None:
         raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
     return settings
+
+
+def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
+    """Fingerprints of weights that training starts from: others under the same name are another training.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    by, found = family(name).encoded_by(settings), {}
+    if by:
+        found["base"] = str(by["base"])
+    if file := getattr(settings, "start_from", None):
+        found["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
+    return found
 
 
 def example_prompts(rows: str, total: int) -> dict[str, str]:

@@ -1,0 +1,193 @@
+"""From captioned images to a finished adapter: our train stage over a plain diffusers + peft script, FLUX and SD LoRA.
+
+    python -m benchmarks.lora_over_diffusers runs/quickstart [STEPS]
+
+The same nano base, images, captions, batch, rank and steps. The plain script is written here, from public interfaces of
+diffusers, peft and torch, the way diffusers' example scripts work at their best: latents and text embeddings made once
+and kept in memory, DDP over two processes or one process with two threads, whichever is faster. It has no EMA, no
+checkpoints, no resume, no TensorBoard. Ours runs with images encoded ahead and, to say what that gives, without.
+All are processes of their own; their start and Ray's are part of the time.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline, FluxPipeline, StableDiffusionPipeline
+from diffusers.training_utils import compute_density_for_timestep_sampling
+from peft import LoraConfig, get_peft_model_state_dict
+from PIL import Image
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler, TensorDataset
+
+from dermray import manifest
+from dermray.config import load, preset
+from dermray.datasets.decode import decode
+from dermray.generators import nano
+from dermray.records import read_columns
+from dermray.training.run import TrainConfig, run
+
+SIZE, BATCH, RANK, TOKENS, RATE = 64, 16, 8, 77, 1e-3
+LAYERS = {
+    "flux": ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"],
+    "sd": ["to_q", "to_k", "to_v", "to_out.0"],
+}
+OURS = {
+    "flux": ["train/flux_lora_nano", f"model.max_sequence_length={TOKENS}", "loop.betas=[0.9,0.999]"],
+    "sd": ["train/stable_diffusion_lora_nano", "model.train_text_encoder=false", "flips=false"],
+}
+
+
+def images_and_captions(quickstart: str) -> tuple[list[Image.Image], list[str]]:
+    """The train split."""
+    rows = manifest.read(f"{quickstart}/caption", "caption").data + "/rows"
+    found = read_columns(rows, ["image", "caption"], (pc.field("status") == "ok") & (pc.field("split") == "train"))
+    return [decode(data) for data in found["image"].to_pylist()], found["caption"].to_pylist()
+
+
+def plain(rank: int, processes: int, what: str, quickstart: str, base: str, steps: int, directory: str) -> None:
+    """One process of the plain script."""
+
+    torch.set_num_threads(2 // processes)
+    distributed.init_process_group("gloo", f"file://{directory}/rendezvous", rank=rank, world_size=processes)
+    torch.manual_seed(rank)
+    pipeline = DiffusionPipeline.from_pretrained(base)
+    pipeline.vae.requires_grad_(False)
+    model = pipeline.transformer if what == "flux" else pipeline.unet
+    model.requires_grad_(False)
+    model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=LAYERS[what]))
+    images, captions = images_and_captions(quickstart)
+    latents, text = [], []
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            pixels = np.stack([np.asarray(image.resize((SIZE, SIZE))) for image in images[start : start + BATCH]])
+            scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+            latents.append(pipeline.vae.encode(scaled).latent_dist.parameters)
+            text.append(embed(what, pipeline, captions[start : start + BATCH]))
+    moments = torch.cat(latents)
+    embeddings = [torch.cat(parts) for parts in zip(*text, strict=True)]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.999), fused=True)
+    wrapped = DistributedDataParallel(model)
+    order: Any = DistributedSampler(TensorDataset(moments), processes, rank)
+    step = epoch = 0
+    while step < steps:
+        order.set_epoch(epoch)
+        for index in torch.tensor(list(order)).split(BATCH // processes)[: steps - step]:
+            loss = LOSSES[what](pipeline, wrapped, moments[index], [e[index] for e in embeddings])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+        epoch += 1
+    if rank == 0:
+        weights = get_peft_model_state_dict(model)
+        if what == "flux":
+            FluxPipeline.save_lora_weights(directory, transformer_lora_layers=weights)
+        else:
+            StableDiffusionPipeline.save_lora_weights(directory, unet_lora_layers=weights)
+    distributed.destroy_process_group()
+
+
+def embed(what: str, pipeline: Any, captions: list[str]) -> tuple[Tensor, ...]:
+    """Text embeddings of a batch."""
+    if what == "flux":
+        tokens, pooled, _ = pipeline.encode_prompt(captions, captions, max_sequence_length=TOKENS)
+        return tokens, pooled
+    ids = pipeline.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return (pipeline.text_encoder(ids)[0],)
+
+
+def draw(moments: Tensor) -> Tensor:
+    """Latents from their mean and log variance."""
+    mean, log_variance = moments.chunk(2, 1)
+    return mean + torch.randn_like(mean) * (0.5 * log_variance.clamp(-30, 20)).exp()
+
+
+def flux_loss(pipeline: FluxPipeline, model: Any, moments: Tensor, text: list[Tensor]) -> Tensor:
+    """Flow matching."""
+    vae = pipeline.vae.config
+    latents = (draw(moments) - vae.shift_factor) * vae.scaling_factor
+    b, c, h, w = latents.shape
+    sigma = compute_density_for_timestep_sampling("logit_normal", b, 0.0, 1.0)
+    noise = torch.randn_like(latents)
+    noisy = (1 - sigma.view(-1, 1, 1, 1)) * latents + sigma.view(-1, 1, 1, 1) * noise
+    out = model(
+        hidden_states=pipeline._pack_latents(noisy, b, c, h, w), timestep=sigma, guidance=torch.ones(b),
+        pooled_projections=text[1], encoder_hidden_states=text[0], txt_ids=torch.zeros(text[0].shape[1], 3),
+        img_ids=pipeline._prepare_latent_image_ids(b, h // 2, w // 2, latents.device, latents.dtype), return_dict=False,
+    )[0]  # fmt: skip
+    target = pipeline._pack_latents(noise - latents, b, c, h, w)
+    loss: Tensor = (out - target).square().mean()
+    return loss
+
+
+def sd_loss(pipeline: StableDiffusionPipeline, model: Any, moments: Tensor, text: list[Tensor]) -> Tensor:
+    """Epsilon prediction."""
+    latents = draw(moments) * pipeline.vae.config.scaling_factor
+    schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
+    noise, t = torch.randn_like(latents), torch.randint(1000, (len(latents),))
+    out = model(schedule.add_noise(latents, noise, t), t, text[0], return_dict=False)[0]
+    loss: Tensor = (out - noise).square().mean()
+    return loss
+
+
+LOSSES = {"flux": flux_loss, "sd": sd_loss}
+
+
+def ours(what: str, quickstart: str, base: str, steps: int, directory: str, ahead: bool) -> None:
+    """The train stage."""
+    name, *more = OURS[what]
+    overrides = [
+        f"output={directory}/train", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={SIZE}",
+        f"model.rank={RANK}", f"model.alpha={RANK}", f"encode_ahead={str(ahead).lower()}", "loop.workers=2",
+        f"loop.batch_size={BATCH}", f"loop.steps={steps}", "loop.checkpoint_every=100000", *more,
+    ]  # fmt: skip
+    run(load(TrainConfig, preset(name), overrides))
+
+
+def timed(*arguments: str) -> float:
+    """Seconds of one way to train, in a process of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "benchmarks.lora_over_diffusers", *arguments, directory]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        taken = time.perf_counter() - started
+        found = list(Path(directory).rglob("pytorch_lora_weights.safetensors"))
+        assert found, f"{arguments}: no adapter was left"
+        return taken
+
+
+def main(quickstart: str, steps: int) -> None:
+    """Print seconds and ratios."""
+    _, captions = images_and_captions(quickstart)
+    print(f"{len(captions)} images at {SIZE} px, batch {BATCH}, {steps} steps; seconds from images to adapter")
+    for what in ("flux", "sd"):
+        with tempfile.TemporaryDirectory() as base:
+            (nano.flux(captions, TOKENS) if what == "flux" else nano.stable_diffusion(captions)).save_pretrained(base)
+            common = (what, quickstart, base, str(steps))
+            best = min(timed(f"plain{processes}", *common) for processes in (1, 2))
+            ahead, within = timed("ahead", *common), timed("within", *common)
+        print(f"{what}: plain script {best:.0f} s, ours {ahead:.0f} s, ours without encoding ahead {within:.0f} s")
+        print(f"{what}: ratio plain / ours {best / ahead:.2f}; encoding ahead over not {within / ahead:.2f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1500)
+    else:
+        how, which, source, where, count, target = sys.argv[1:]
+        if how.startswith("plain"):
+            number = int(how.removeprefix("plain"))
+            spawn(plain, (number, which, source, where, int(count), target), nprocs=number)
+        else:
+            ours(which, source, where, int(count), target, how == "ahead")

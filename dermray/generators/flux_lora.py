@@ -132,7 +132,7 @@ class FluxLora(Generator):
     def velocity(self, latents: Tensor, sigma: Tensor, pooled: Tensor, tokens: Tensor) -> Tensor:
         """latents (B, C, h, w), sigma (B,), pooled (B, D), tokens (B, T, D) -> (B, C, h, w)."""
         b, c, h, w = latents.shape
-        dtype: torch.dtype = self.transformer.dtype  # type: ignore[assignment]  # diffusers has no types
+        dtype = frozen.DTYPES[self.config.dtype]  # asking the model for it walks over all weights
         guided = self.pipeline.transformer.config.guidance_embeds
         out = self.transformer(
             hidden_states=self.pipeline._pack_latents(latents.to(dtype), b, c, h, w),

@@ -51,13 +51,14 @@ class TrainingLog:
         storage.write_bytes(storage.join(self.directory, PROGRESS), line.encode())
         values = {"loss": mean, "gradient_norm": state.gradient_norm, "samples_per_second": state.samples_per_second,
                   "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
-        self._write({f"train/{name}": value for name, value in values.items()})
+        curves = {f"train/{name}": value for name, value in values.items()}
         for low in range(NOISE_BINS):
             found = [loss for level, loss in state.by_noise if min(int(level * NOISE_BINS), NOISE_BINS - 1) == low]
             if found:
                 name = f"loss_by_noise/{low / NOISE_BINS:.2f} to {(low + 1) / NOISE_BINS:.2f}"
-                self._write({name: sum(found) / len(found)})
+                curves[name] = sum(found) / len(found)
         state.by_noise = []
+        self._write(curves)
 
     def validation(self, loss: float) -> None:
         """The loss on what is not trained on."""
@@ -99,9 +100,11 @@ class _Mlflow:
         storage.write_bytes(note, self.run.encode())
 
     def write(self, values: dict[str, float], step: int) -> None:
-        """Metrics; MLflow's names have no brackets or commas, and ours neither."""
-        for name, value in values.items():
-            self.client.log_metric(self.run, name, value, step=step)
+        """One request."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
 
 def mlflow_client(uri: str) -> Any:

@@ -1,5 +1,6 @@
 """The loop on Ray Train: workers, checkpoints, restarts."""
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -122,7 +123,8 @@ def _worker(settings: dict[str, Any]) -> None:
 
         if isinstance(error, Hopeless):
             storage.write_bytes(note, str(error).encode())
-        train.get_all_reported_checkpoints(timeout_s=UPLOAD_SECONDS)  # the last checkpoint may be on its way still
+        with contextlib.suppress(Exception):  # the first error is the one to tell of
+            train.get_all_reported_checkpoints(timeout_s=UPLOAD_SECONDS)  # the last checkpoint may be on its way still
         raise
 
 
@@ -140,8 +142,10 @@ def _train(settings: dict[str, Any]) -> None:
     if config.parallel == "fsdp":
         wrapped = Sharded(module, workers, device)
     else:
+        # no family has buffers that steps change; views save a copy of all gradients
+        options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         unused = {"find_unused_parameters": task.unused_parameters}
-        wrapped = prepare_model(module, parallel_strategy_kwargs=unused)
+        wrapped = prepare_model(module, parallel_strategy_kwargs=options | unused)
     state = State(module, config)
     if rank == 0:
         room_for_checkpoints(state, settings["directory"])
@@ -210,15 +214,15 @@ def room_for_checkpoints(state: State, directory: str) -> None:
     """Before the first step: a full disk would be found hours later.
 
     Raises:
-        Hopeless: the local disk has no room for the checkpoints that will be kept.
+        Hopeless: a local disk has no room for the checkpoints that will be kept, or for the one being written.
     """
-    if storage.is_s3(directory):
-        return
     copies = (2 if state.ema else 1) + 2  # weights, averages, two moments of the optimiser
     size = copies * sum(weight.numel() * weight.element_size() for weight in state.trained)
-    needed, free = size * (state.config.keep_checkpoints + 1), shutil.disk_usage(directory).free
-    if needed > free:
-        raise Hopeless(
-            f"{directory}: {free / 1e9:.1f} GB free, but {state.config.keep_checkpoints} checkpoints and the one being "
-            f"written take {needed / 1e9:.1f} GB; make room, or give loop.keep_checkpoints=1 or another output"
-        )
+    kept = {} if storage.is_s3(directory) else {directory: state.config.keep_checkpoints + 1}
+    for place, count in (kept | {tempfile.gettempdir(): 1}).items():
+        free = shutil.disk_usage(place).free
+        if count * size > free:
+            raise Hopeless(
+                f"{place}: {free / 1e9:.1f} GB free, but checkpoints of {size / 1e9:.1f} GB are written here, and "
+                f"{count} lie here at a time; make room, or change loop.keep_checkpoints, the output or TMPDIR"
+            )

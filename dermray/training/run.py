@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dermray import manifest, storage
 from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.generators.base import Generator, Request, family
-from dermray.manifest import Result, Rows
+from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
 from dermray.train_loop import check as check_loop
@@ -65,27 +65,7 @@ def run(config: TrainConfig) -> Result:
         from dermray.cluster import connect
 
         connect()
-        encoded = storage.join(work.data, "encoded")
-        size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-        captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
-        found = encode(captioned, encoded, sizes)
-        images = sum(found.values())
-        if config.buckets:
-            print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
-        prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
-        task = GeneratorTask(
-            config.family, settings.model_dump(), encoded, config.loop.model_dump(), config.flips, prompts
-        )
-        if config.validation_images:
-            task.validation = storage.join(work.data, "validation")
-            most = config.validation_images
-            encode(captioned, task.validation, sizes, split="val", most=most)
-        if config.encode_ahead:
-            task.cache = config.cache or storage.join(work.data, "samples")
-            _, most = config.loop.least_and_most
-            epochs = config.loop.steps * config.loop.batch_size / images
-            encoder = Encoder(config.family, task.model, encoded)
-            task.files = precompute(encoder, task.cache, epochs, most, config.loop.gpus_per_worker)
+        task, images = _encoded(config, settings, rows, work)
         report = fit(task, config.loop, work.data)
         card = model_card(work, config.family, report, images, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
@@ -98,6 +78,29 @@ def run(config: TrainConfig) -> Result:
             training=report,
             family=config.family,
         )
+
+
+def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple["GeneratorTask", int]:
+    """What workers train on, made ready in Ray Data, and how many images that are."""
+    size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
+    captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
+    target = storage.join(work.data, "encoded")
+    found = encode(captioned, target, sizes)
+    images = sum(found.values())
+    if config.buckets:
+        print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
+    prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
+    task = GeneratorTask(config.family, settings.model_dump(), target, config.loop.model_dump(), config.flips, prompts)
+    if config.validation_images:
+        task.validation = storage.join(work.data, "validation")
+        encode(captioned, task.validation, sizes, split="val", most=config.validation_images)
+    if config.encode_ahead:
+        task.cache = config.cache or storage.join(work.data, "samples")
+        _, workers = config.loop.least_and_most
+        epochs = config.loop.steps * config.loop.batch_size / images
+        encoder = Encoder(config.family, task.model, target)
+        task.files = precompute(encoder, task.cache, epochs, workers, config.loop.gpus_per_worker)
+    return task, images
 
 
 def check(config: TrainConfig) -> BaseModel:

@@ -51,5 +51,8 @@ def test_real_photographs_from_image_to_report_in_s3(
     assert any("melanoma, dermoscopic" in r["caption"] for r in table)
     licences = read_columns(f"{manifest.read(f'{run}/generate').data}/rows", ["licence"])["licence"]
     assert set(licences.to_pylist()) == {"CC-BY-4.0 AND CC-BY-NC-4.0"}
+    trained = storage.list_files(manifest.read(f"{run}/train").data)
+    assert any("/tensorboard/events" in file for file in trained) and any("/model/" in file for file in trained)
+    assert not any("/run/" in file for file in trained), "no checkpoint is left of a finished training"
     monkeypatch.setenv("DERMRAY_CACHE", str(tmp_path))
     assert call_cli(capsys, "run", "--config", "pipeline/real_nano", *cut)[1].count("already done") == 6

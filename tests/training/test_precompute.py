@@ -45,6 +45,17 @@ def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: 
         EncodedSamples(images, cache, files[::-1])
 
 
+@pytest.mark.slow
+def test_buckets_are_encoded_each_at_its_size(local_ray: None, two_sizes: str, tmp_path: Path) -> None:
+    encoder = Encoder("latent_diffusion", MODEL, two_sizes)
+    names = precompute(encoder, str(tmp_path), 2.0, 1, 0)
+    for images, files, side in zip(buckets(two_sizes), names, (4, 8), strict=True):
+        ahead = EncodedSamples(images, str(tmp_path), files).samples(np.arange(8))
+        assert {tuple(sample["moments"].shape) for sample in ahead} == {(8, side, side)}
+        now = encoder.build().encode(images.pixels(np.arange(8)), images.captions(np.arange(8)))
+        torch.testing.assert_close(ahead, now, rtol=1e-4, atol=1e-5)
+
+
 def test_names_follow_content(tmp_path: Path) -> None:
     [names] = shards(tmp_path / "a", [[0, 1], [2, 3]]).files()
     assert len(set(names)) == 2

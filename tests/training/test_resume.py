@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dermray.generators.base import FAMILIES, Generator, family
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.checkpoint import restore, save
+from dermray.train_loop.settings import Hopeless
 from dermray.training.batches import Order
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red.",
@@ -149,3 +150,29 @@ def test_another_seed_starts_from_other_weights() -> None:
             State(FewImages(name, LoopConfig(steps=1, seed=s)).build(), LoopConfig(steps=1)) for s in (0, 1)
         )
         assert any(not torch.equal(a, b) for a, b in zip(first.trained, second.trained, strict=True)), name
+
+
+def test_a_loss_that_is_no_number_names_its_own_images() -> None:
+    class Noted(nn.Module):
+        """The third image has no loss."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            losses = self.weight * torch.tensor([1.0, 2.0, float("nan"), 3.0])
+            self.seen = torch.zeros(4), losses.detach()
+            return losses.mean()
+
+    class Task(FewImages):
+        def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+            return (torch.zeros(4),)
+
+        def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+            return ["a", "b", "c", "d"]
+
+    loop = LoopConfig(steps=1, batch_size=4)
+    state = State(Noted(), loop)
+    with pytest.raises(Hopeless, match="loss is nan at step 0 on samples c$"):
+        state.advance(Task("", loop), state.module, 0, 1)

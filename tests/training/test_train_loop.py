@@ -135,7 +135,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_step(
     count = sum(p.numel() for p in state.trained)
     for free, enough in ((count * 4 * 4 * 3, True), (count * 4 * 4 * 3 - 1, False)):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-        with nullcontext() if enough else pytest.raises(Hopeless, match="2 checkpoints and the one being written"):
+        with nullcontext() if enough else pytest.raises(Hopeless, match="0.0 GB are written here, and 3 lie here"):
             room_for_checkpoints(state, str(tmp_path))
 
 
@@ -221,18 +221,3 @@ def test_a_loss_that_is_no_number_stops_with_the_samples_and_keeps_the_checkpoin
         fit(LineTask(bad_from=12), config, str(tmp_path))
     assert storage.exists(str(tmp_path / "run"))
     assert fit(LineTask(), config, str(tmp_path))["resumed_from"] == 10
-
-
-@pytest.mark.slow
-def test_training_writes_to_s3(bucket: str) -> None:
-    """In a Ray of its own: workers read the credentials that stand in their environment when Ray starts."""
-    script = (
-        "from tests.training.test_train_loop import *\n"
-        "config = CONFIG.model_copy(update={'workers': 1, 'batch_size': 8, 'steps': 6})\n"
-        f"assert fit(LineTask(), config, '{bucket}/train')['steps'] == 6\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    weights_file, events = storage.list_files(f"{bucket}/train")
-    assert weights_file == f"{bucket}/train/model/weights.pt" and f"{bucket}/train/tensorboard/events" in events

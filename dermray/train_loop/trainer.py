@@ -223,6 +223,6 @@ def room_for_checkpoints(state: State, directory: str) -> None:
         free = shutil.disk_usage(place).free
         if count * size > free:
             raise Hopeless(
-                f"{place}: {free / 1e9:.1f} GB free, but checkpoints of {size / 1e9:.1f} GB are written here, and "
+                f"{place}: {free / 1e6:.0f} MB free, but checkpoints of {size / 1e6:.0f} MB are written here, and "
                 f"{count} lie here at a time; make room, or change loop.keep_checkpoints, the output or TMPDIR"
             )

@@ -20,8 +20,9 @@ from dermray import manifest
 from dermray.config import load, preset
 from dermray.generators.base import family
 from dermray.train_loop import LoopConfig, State
-from dermray.training.batches import buckets
-from dermray.training.run import GeneratorTask, TrainConfig, run, turn
+from dermray.training.batches import Source, buckets, turn
+from dermray.training.run import TrainConfig, run
+from dermray.training.task import GeneratorTask
 
 STEPS, SKIPPED, BATCH = 120, 20, 32
 
@@ -64,7 +65,8 @@ def in_turns(quickstart: str) -> float:
     torch.set_num_threads(1)
     result = manifest.read(f"{quickstart}/train", "train")
     settings, loop = result.manifest.config, LoopConfig(steps=1000, batch_size=BATCH)
-    task = GeneratorTask(settings["family"], settings["model"], f"{result.data}/encoded", loop.model_dump(), True)
+    source = Source(f"{result.data}/encoded")
+    task = GeneratorTask(settings["family"], settings["model"], source, loop.model_dump(), True)
     state, model = State(task.build(), loop), task.build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     spent = {"ours": 0.0, "bare": 0.0}

@@ -20,6 +20,7 @@ FAMILIES = {
 }
 
 Sample = dict[str, Tensor]  # what the frozen parts make of one image and its caption, without padding
+Texts = dict[str, Sample]  # what text encoders make of texts
 Batch = dict[str, Tensor]  # samples side by side; a ragged tensor `x` is padded and has `x_mask` (B, T) beside it
 
 
@@ -47,9 +48,27 @@ class Generator(nn.Module):
         raise TypeError(f"{cls.__name__} does not say how to build itself")
 
     @classmethod
+    def makes_words(cls, config: Any) -> bool:
+        """Whether `from_captions` makes a tokenizer, so that captions matter to it."""
+        return True
+
+    @classmethod
     def encoder(cls, config: Any, captions: list[str]) -> Self:
         """What `encode` needs, built as `from_captions` builds it."""
         return cls.from_captions(config, captions)
+
+    @classmethod
+    def without_encoders(cls, config: Any, captions: list[str], texts: Texts) -> Self:
+        """As `from_captions`; where text encoders are large without them, to train on samples that were encoded ahead.
+
+        Args:
+            texts: `encode_texts` of the empty text and of all prompts that will be drawn.
+        """
+        return cls.from_captions(config, captions)
+
+    def encode_texts(self, texts: list[str]) -> list[Sample]:
+        """For `without_encoders`; empty where text encoders stay."""
+        return [{} for _ in texts]
 
     @classmethod
     def encoded_by(cls, config: Any) -> dict[str, Any] | None:

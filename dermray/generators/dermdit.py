@@ -159,6 +159,11 @@ class DermDiT(Generator):
         return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
 
     @classmethod
+    def makes_words(cls, config: DermDiTConfig) -> bool:
+        """The nano base's tokenizer is made."""
+        return config.base == frozen.NANO
+
+    @classmethod
     def encoded_by(cls, config: DermDiTConfig) -> dict[str, Any] | None:
         """Latents and text by the frozen parts of the base."""
         return frozen.encoded_by(config, "compat")

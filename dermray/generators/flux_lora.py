@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dermray.config import Config
 from dermray.generators import adapters, flow_matching, frozen, kohya, nano
-from dermray.generators.base import Batch, Generator, Request, Sample
+from dermray.generators.base import Batch, Generator, Request, Sample, Texts
 
 # Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
 BLOCK = r"(single_)?transformer_blocks\.\d+\."
@@ -63,10 +63,10 @@ class FluxLora(Generator):
     no_pooled: Tensor  # no caption, encoded
     no_tokens: Tensor
 
-    def __init__(self, config: FluxLoraConfig, pipeline: FluxPipeline) -> None:
+    def __init__(self, config: FluxLoraConfig, pipeline: FluxPipeline, texts: Texts | None = None) -> None:
         super().__init__()
         self.config, self.image_size = config, config.image_size
-        self.pipeline = pipeline
+        self.pipeline, self.texts = pipeline, texts
         self.transformer = adapters.add_lora(pipeline.transformer, TARGETS[config.targets], config.rank, config.alpha)
         self.vae, self.clip, self.t5 = pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2
         nothing = self._text([""])
@@ -77,11 +77,28 @@ class FluxLora(Generator):
     def from_captions(cls, config: FluxLoraConfig, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
         build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
-        made = cls(config, _pipeline(config, config.base, build))
+        return cls(config, _pipeline(config, config.base, build))._started()
+
+    @classmethod
+    def without_encoders(cls, config: FluxLoraConfig, captions: list[str], texts: Texts) -> Self:
+        """T5 alone has 4.7 billion parameters. A nano base keeps its encoders: it is saved with the adapters."""
+        if config.base == frozen.NANO:
+            return cls.from_captions(config, captions)
+        without = {"text_encoder": None, "text_encoder_2": None}
+        return cls(config, _pipeline(config, config.base, without=without), texts)._started()
+
+    def _started(self) -> Self:
+        """With the adapters of `start_from`, if one is given."""
+        config = self.config
         if config.start_from is not None:
             read: adapters.ReadKohya = lambda state: {"transformer": kohya.flux_from_kohya(state)}  # noqa: E731
-            adapters.go_on_from(config.start_from, {"transformer": made.transformer}, config.alpha, read)
-        return made
+            adapters.go_on_from(config.start_from, {"transformer": self.transformer}, config.alpha, read)
+        return self
+
+    @classmethod
+    def makes_words(cls, config: FluxLoraConfig) -> bool:
+        """The nano base's tokenizer is made."""
+        return config.base == frozen.NANO
 
     @classmethod
     def encoded_by(cls, config: FluxLoraConfig) -> dict[str, Any] | None:
@@ -92,15 +109,21 @@ class FluxLora(Generator):
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
         for part in (self.vae, self.clip, self.t5):
-            part.eval()
+            if part is not None:
+                part.eval()
         return self
 
     @torch.no_grad()
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Latent moments, CLIP's pooled embedding (D,) and T5's tokens (T, D) of each image."""
         moments = frozen.latent_moments(self.vae, images)
-        pooled, tokens = self._text(captions)
-        return [{"moments": m, "pooled": p, "tokens": t} for m, p, t in zip(moments, pooled, tokens, strict=True)]
+        return [{"moments": m} | text for m, text in zip(moments, self.encode_texts(captions), strict=True)]
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> list[Sample]:
+        """CLIP's pooled embedding (D,) and T5's tokens (T, D)."""
+        pooled, tokens = self._text(texts)
+        return [{"pooled": p, "tokens": t} for p, t in zip(pooled, tokens, strict=True)]
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean squared error of the velocity."""
@@ -198,15 +221,22 @@ class FluxLora(Generator):
     @torch.no_grad()
     def _text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """CLIP's pooled embeddings (B, D) and T5's tokens (B, T, D), padded as diffusers pads them."""
-        length = self.config.max_sequence_length
-        device = next(self.t5.parameters()).device
+        device, length = next(self.transformer.parameters()).device, self.config.max_sequence_length
+        if self.texts is not None:
+            known = self.collate([self.texts[caption] for caption in captions])
+            return known["pooled"].to(device), known["tokens"].to(device)
         tokens, pooled, _ = self.pipeline.encode_prompt(captions, captions, device=device, max_sequence_length=length)
         return pooled, tokens
 
 
-def _pipeline(config: FluxLoraConfig, base: str, build_nano: Callable[[], Any] | None = None) -> Any:
+def _pipeline(
+    config: FluxLoraConfig,
+    base: str,
+    build_nano: Callable[[], Any] | None = None,
+    without: dict[str, None] | None = None,
+) -> Any:
     bits: dict[str, str] = {"transformer": config.quantization} if config.quantization else {}
-    return frozen.load_pipeline(base, config.revision, config.dtype, build_nano, bits)
+    return frozen.load_pipeline(base, config.revision, config.dtype, build_nano, bits, without)
 
 
 def _drop(given: Tensor, nothing: Tensor, share: float) -> Tensor:

@@ -23,17 +23,19 @@ def load_pipeline(
     dtype: str,
     build_nano: Callable[[], Any] | None = None,
     quantization: dict[str, str] | None = None,
+    without: dict[str, None] | None = None,
 ) -> Any:
     """The base model's pipeline, in evaluation mode and without gradients.
 
     Args:
         base: `nano`, or a directory, s3:// URI or hub id in diffusers' format. dtype: fp32, bf16 or fp16.
-        build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline.
+        build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline. without: parts of the
+            pipeline that are not loaded.
 
     Raises:
         FileNotFoundError: there is nothing of that name. ValueError: quantization without a GPU.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(without or {})
     for part, kind in (quantization or {}).items():
         from dermray.generators import quantization as bits
 

@@ -44,6 +44,11 @@ class LatentUNet(Generator):
         self.register_buffer("nothing", self._token_ids([""])[0], persistent=False)
 
     @classmethod
+    def makes_words(cls, config: LatentUNetConfig) -> bool:
+        """The nano base's tokenizer is made."""
+        return config.base == frozen.NANO
+
+    @classmethod
     def encoded_by(cls, config: LatentUNetConfig) -> dict[str, Any] | None:
         """Latents and text by the frozen parts of the base."""
         return frozen.encoded_by(config)

@@ -6,25 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_state_dict,
-    set_state_dict,
-)
 
 from dermray.train_loop.state import State, Task
-
-TRAINED = StateDictOptions(ignore_frozen_params=True, strict=False)
-WHOLE = StateDictOptions(ignore_frozen_params=True, full_state_dict=True, cpu_offload=True)
 
 
 def save(state: State, directory: Path, rank: int) -> None:
     """This worker's files: those of all workers, side by side, are the checkpoint. Without shards it is rank 0's."""
     if state.sharded:
-        state_dict_saver.save(_shards(state), storage_writer=FileSystemWriter(directory))
+        from dermray.train_loop import sharding
+
+        sharding.save(state, directory)
     elif rank == 0:
         module = {name: value for name, value in state.module.state_dict().items() if name in state.kept}
         saved = {"step": state.step, "module": module, "ema": state.ema, "optimizer": state.optimizer.state_dict()}
@@ -38,12 +29,9 @@ def restore(state: State, directory: Path) -> None:
     history: dict[str, Any] = json.loads((directory / "history.json").read_text())
     state.go_on(history)
     if state.sharded:
-        saved = _shards(state)
-        state_dict_loader.load(saved, storage_reader=FileSystemReader(directory))
-        set_state_dict(
-            state.module, state.optimizer, model_state_dict=saved["module"], optim_state_dict=saved["optimizer"],
-            options=TRAINED,
-        )  # fmt: skip
+        from dermray.train_loop import sharding
+
+        sharding.restore(state, directory)
         return
     found = torch.load(directory / "state.pt", map_location=state.trained[0].device, weights_only=True)
     missing, unexpected = state.module.load_state_dict(found["module"], strict=False)
@@ -61,16 +49,12 @@ def save_model(state: State, task: Task, directory: Path, rank: int) -> None:
             if rank == 0:
                 task.save(module, directory)
             return
-        trained = get_model_state_dict(module, options=WHOLE)
+        from dermray.train_loop import sharding
+
+        trained = sharding.trained_weights(module)
     if rank == 0:
         torch.manual_seed(state.config.seed)  # as it was when the workers built theirs
         whole = task.build()
         _, unexpected = whole.load_state_dict(trained, strict=False)
         assert not unexpected, unexpected
         task.save(whole, directory)
-
-
-def _shards(state: State) -> dict[str, Any]:
-    """Tensors that know which part of the whole they are; loading writes into them."""
-    module, optimizer = get_state_dict(state.module, state.optimizer, options=TRAINED)
-    return {"module": module, "optimizer": optimizer, "ema": {str(i): average for i, average in enumerate(state.ema)}}

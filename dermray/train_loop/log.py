@@ -100,11 +100,19 @@ class _Mlflow:
         storage.write_bytes(note, self.run.encode())
 
     def write(self, values: dict[str, float], step: int) -> None:
-        """One request."""
+        """In one request."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         self.client.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+
+
+def end_mlflow_run(uri: str, directory: str) -> None:
+    """MLflow shows the training as finished; its note is not needed any more."""
+    note = storage.join(directory, MLFLOW_RUN)
+    if storage.exists(note):
+        mlflow_client(uri).set_terminated(storage.read_bytes(note).decode())
+        storage.delete_file(note)
 
 
 def mlflow_client(uri: str) -> Any:

@@ -2,19 +2,33 @@
 
 What has trained weights is sharded, block by block: a block's weights are put together when it is computed and dropped
 afterwards. Frozen encoders beside it stay whole, as they are called outside of the loss too.
+
+Imported only where weights are sharded: it takes a second.
 """
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 
 from dermray.train_loop.settings import Hopeless
+from dermray.train_loop.state import State
+
+TRAINED = StateDictOptions(ignore_frozen_params=True, strict=False)
+WHOLE = StateDictOptions(ignore_frozen_params=True, full_state_dict=True, cpu_offload=True)
 
 
 class Sharded:
@@ -67,11 +81,27 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from _blocks(child)
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This worker's part of a tensor, or the whole of one that is not sharded."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def save(state: State, directory: Path) -> None:
+    """This worker's shards. Every worker has to call it."""
+    state_dict_saver.save(_shards(state), storage_writer=FileSystemWriter(directory))
 
 
-def gathered(tensor: Tensor) -> Tensor:
-    """All of a tensor. Every worker has to ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def restore(state: State, directory: Path) -> None:
+    """What `save` wrote, on any number of workers."""
+    saved = _shards(state)
+    state_dict_loader.load(saved, storage_reader=FileSystemReader(directory))
+    set_state_dict(
+        state.module, state.optimizer, model_state_dict=saved["module"], optim_state_dict=saved["optimizer"],
+        options=TRAINED,
+    )  # fmt: skip
+
+
+def trained_weights(module: nn.Module) -> dict[str, Any]:
+    """All that is trained, put together on rank 0. Every worker has to call it."""
+    return get_model_state_dict(module, options=WHOLE)
+
+
+def _shards(state: State) -> dict[str, Any]:
+    """Tensors that know which part of the whole they are; loading writes into them."""
+    module, optimizer = get_state_dict(state.module, state.optimizer, options=TRAINED)
+    return {"module": module, "optimizer": optimizer, "ema": {str(i): average for i, average in enumerate(state.ema)}}

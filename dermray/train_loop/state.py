@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dermray.train_loop.settings import Hopeless, LoopConfig, learning_rate
-from dermray.train_loop.sharding import gathered, local
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_NOTED = 4096  # images whose losses are kept for the log's bins
@@ -108,7 +107,7 @@ class State:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         self.scaler.unscale_(self.optimizer)
-        self.gradient_norm = float(gathered(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)))
+        self.gradient_norm = float(whole(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -147,6 +146,18 @@ class State:
         finally:
             for weight, before in zip(weights, kept, strict=True):
                 weight.copy_(before)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This worker's part of a tensor that FSDP has sharded (a DTensor; its module is slow to import), or all of it."""
+    mine: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return mine
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, sharded or not. Every worker has to ask."""
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered
 
 
 @torch.no_grad()

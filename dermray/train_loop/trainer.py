@@ -12,9 +12,8 @@ import torch
 from dermray import storage
 from dermray.progress import text_at, watched
 from dermray.train_loop.checkpoint import restore, save, save_model
-from dermray.train_loop.log import PROGRESS, TrainingLog, mlflow_client
+from dermray.train_loop.log import PROGRESS, TrainingLog, end_mlflow_run, mlflow_client
 from dermray.train_loop.settings import Hopeless, LoopConfig, check
-from dermray.train_loop.sharding import Sharded
 from dermray.train_loop.state import State, Task
 
 HOPELESS = "hopeless.txt"
@@ -84,6 +83,8 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
         storage.copy_directory(str(Path(best) / "model"), storage.join(directory, "model"))
     storage.delete_tree(storage.join(directory, "run"))
     storage.delete_file(progress)
+    if config.mlflow:
+        end_mlflow_run(config.mlflow, directory)
     return _report(history, config) | {"model_of_step": metrics["step"]}
 
 
@@ -140,6 +141,8 @@ def _train(settings: dict[str, Any]) -> None:
     module = task.build()
     wrapped: Any
     if config.parallel == "fsdp":
+        from dermray.train_loop.sharding import Sharded
+
         wrapped = Sharded(module, workers, device)
     else:
         # no family has buffers that steps change; views save a copy of all gradients

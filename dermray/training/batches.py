@@ -1,77 +1,137 @@
-"""Random access to encoded images, and the order in which training sees them.
+"""Random access to images, encoded ahead or when asked for, and the order in which training sees them.
 
 A batch holds images of one size, one bucket. The order is a function of (seed, epoch) over images sorted by id: it
 depends neither on how many shards there are, nor on how many workers share a batch, nor on where a run was interrupted.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 import torch
+from safetensors.torch import load
 from torch import Tensor
 
 from dermray import storage
-from dermray.training.encode import INDEX
+from dermray.generators.base import Generator, Sample
+from dermray.training.encode import INDEX, read_index
 
 CAPTIONS_FOR_WORDS = 100_000
 
 
-class EncodedImages:
-    """A bucket of training.encode, mapped into memory. Images are numbered in the order of their ids."""
+class Rows:
+    """Arrow files of rows with a `sample_id`, mapped into memory. Rows are numbered in the order of their ids."""
 
-    def __init__(self, directory: str) -> None:
-        self._local: Path = storage.local_copy(directory, storage.cache())
-        about = json.loads((self._local / INDEX).read_text())
-        self.image_size: int = about["image_size"]
-        self.shards: list[str] = about["shards"]
-        self.table = pa.concat_tables([self.shard(name) for name in self.shards])
-        ids = self.table["sample_id"].combine_chunks()
-        self._order = np.asarray(pc.sort_indices(ids))
+    def __init__(self, files: list[Path]) -> None:
+        self.table = pa.concat_tables([feather.read_table(file, memory_map=True) for file in files])
+        self._order = np.asarray(pc.sort_indices(self.table["sample_id"].combine_chunks()))
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def shard(self, name: str) -> pa.Table:
-        """One of `shards`."""
-        return feather.read_table(self._local / name, memory_map=True)
+    def sample_ids(self, index: np.ndarray) -> list[str]:
+        """The ids of rows `index`."""
+        return [str(i) for i in self._take("sample_id", index)]
 
-    def rows(self, index: np.ndarray) -> np.ndarray:
-        """Where images `index` stand in the shards, one after another."""
-        return np.asarray(self._order[index])
+    def _take(self, column: str, index: np.ndarray) -> list[Any]:
+        return list(self.table[column].take(pa.array(self._order[index])).to_pylist())
+
+
+class EncodedImages(Rows):
+    """A bucket of training.encode."""
+
+    def __init__(self, directory: str) -> None:
+        local: Path = storage.local_copy(directory, storage.cache())
+        about = read_index(directory)
+        self.image_size: int = about["image_size"]
+        super().__init__([local / name for name in about["shards"]])
 
     def pixels(self, index: np.ndarray) -> Tensor:
         """(B, 3, S, S) uint8."""
-        return pixels_of(self.table["pixels"].take(pa.array(self.rows(index))), self.image_size)
+        return pixels_of(self._take("pixels", index), self.image_size)
 
     def captions(self, index: np.ndarray) -> list[str]:
         """The captions of images `index`."""
-        return [str(c) for c in self.table["caption"].take(pa.array(self._order[index])).to_pylist()]
+        return [str(c) for c in self._take("caption", index)]
 
-    def sample_ids(self, index: np.ndarray) -> list[str]:
-        """The ids of images `index`."""
-        return [str(i) for i in self.table["sample_id"].take(pa.array(self._order[index])).to_pylist()]
+    def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
+        """Images `index` as the generator's frozen parts encode them now."""
+        pixels = self.pixels(index)
+        device = next(generator.parameters()).device
+        return generator.encode((turn(pixels) if turned else pixels).to(device), self.captions(index))
 
 
-def pixels_of(column: pa.ChunkedArray, size: int) -> Tensor:
+class EncodedSamples(Rows):
+    """A bucket of training.precompute.
+
+    Args:
+        cache: the directory or s3:// prefix of its files.
+    """
+
+    def __init__(self, cache: str, names: list[str]) -> None:
+        super().__init__([storage.local_file(storage.join(cache, name), storage.cache()) for name in names])
+
+    def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
+        """Images `index` as they were encoded, on the generator's device."""
+        assert not turned, "what was encoded ahead has one orientation"
+        device = next(generator.parameters()).device
+        found = [load(data) for data in self._take("encoded", index)]
+        return [{name: value.to(device) for name, value in sample.items()} for sample in found]
+
+
+@dataclass
+class Source:
+    """Where buckets lie. It travels to Ray workers.
+
+    Args:
+        encoded: target of training.encode. cache, files: of training.precompute, by bucket, if it ran.
+    """
+
+    encoded: str
+    cache: str = ""
+    files: list[list[str]] = field(default_factory=list)
+
+    def open(self) -> Sequence[EncodedImages | EncodedSamples]:
+        """The buckets, small images first."""
+        if self.files:
+            return [EncodedSamples(self.cache, names) for names in self.files]
+        return buckets(self.encoded)
+
+
+def pixels_of(data: list[bytes], size: int) -> Tensor:
     """(B, 3, S, S) uint8 of a shard's pixels."""
-    data = column.to_pylist()
     return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), 3, size, size).copy())
+
+
+def turn(images: Tensor) -> Tensor:
+    """A batch in one random of the eight orientations of a square."""
+    turned = torch.rot90(images, int(torch.randint(4, ())), (2, 3))
+    return turned.flip(3) if int(torch.randint(2, ())) else turned
+
+
+def directories(encoded: str) -> list[str]:
+    """Of the buckets that training.encode wrote, small images first."""
+    sizes = json.loads(storage.read_bytes(storage.join(encoded, INDEX)))
+    return [storage.join(encoded, size) for size in sorted(sizes, key=int)]
 
 
 def buckets(encoded: str) -> list[EncodedImages]:
     """What training.encode wrote, small images first."""
-    sizes = json.loads(storage.read_bytes(storage.join(encoded, INDEX)))
-    return [EncodedImages(storage.join(encoded, size)) for size in sorted(sizes, key=int)]
+    return [EncodedImages(directory) for directory in directories(encoded)]
 
 
-def captions_for_words(found: list[EncodedImages]) -> list[str]:
-    """The captions that a new tokenizer's words are taken from."""
-    return [c for images in found for c in images.captions(np.arange(min(len(images), CAPTIONS_FOR_WORDS)))]
+def captions_for_words(kind: type[Generator], config: Any, encoded: str) -> list[str]:
+    """The captions that a new tokenizer's words are taken from; none where the base model brings its own."""
+    if not kind.makes_words(config):
+        return []
+    return [c for images in buckets(encoded) for c in images.captions(np.arange(min(len(images), CAPTIONS_FOR_WORDS)))]
 
 
 @lru_cache(maxsize=8)

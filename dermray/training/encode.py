@@ -1,8 +1,8 @@
 """Decode and resize every training image once, in Ray Data, into shards that workers map into memory.
 
-A shard is an uncompressed Arrow file of (sample_id, pixels, caption): a picture never parts from its caption. Images
-of one size lie in one directory, a bucket, whose `index.json` lists its shards; the `index.json` above them is written
-last and lists the buckets.
+A shard is an uncompressed Arrow file of (sample_id, pixels, caption), so a picture never parts from its caption; its
+name is a hash of what it holds. Images of one size lie in one directory, a bucket, whose `index.json` lists its shards;
+the `index.json` above them is written last and lists the buckets.
 """
 
 import hashlib
@@ -80,6 +80,12 @@ def write_index(bucket: str, size: int, shards: list[str]) -> None:
     storage.write_bytes(storage.join(bucket, INDEX), json.dumps({"image_size": size, "shards": shards}).encode())
 
 
+def read_index(bucket: str) -> dict[str, Any]:
+    """What `write_index` wrote: image_size, shards."""
+    about: dict[str, Any] = json.loads(storage.read_bytes(storage.join(bucket, INDEX)))
+    return about
+
+
 class _Shards:
     """A block of rows to one shard in each bucket that it has images for."""
 
@@ -102,7 +108,8 @@ class _Shards:
     def _write(self, size: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
         text, pixels = pa.string(), pa.binary(3 * size**2)
         schema = pa.schema([("sample_id", text), ("pixels", pixels), ("caption", text)])
-        name = hashlib.sha256("".join(row["sample_id"] for row in rows).encode()).hexdigest()[:16] + ".arrow"
+        content = json.dumps([size, *((row["sample_id"], row["caption"]) for row in rows)])
+        name = hashlib.sha256(content.encode()).hexdigest()[:20] + ".arrow"
         sink = pa.BufferOutputStream()
         shard = pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema)
         feather.write_feather(shard, sink, compression="uncompressed")

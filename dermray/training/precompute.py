@@ -1,15 +1,15 @@
 """Encode once: what a family's frozen parts make of every image and caption, in Ray Data, before training.
 
 One Arrow file per shard of training.encode: (sample_id, encoded), where `encoded` is a Sample as safetensors, so that
-latents and text of an image are one value that no shuffle can part. A file's name is a hash of the shard, its captions
-and size, the family and what it encodes with: a file that is there is right, whoever wrote it, and is not made again.
+latents and text of an image are one value that no shuffle can part. A file's name is a hash of the shard's name (which
+is one of its content), the family and what it encodes with: a file that is there is right, whoever wrote it, and is not
+made again. The few texts that training needs beside its samples are encoded too, so that it can do without encoders.
 """
 
 import hashlib
 import json
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ import torch
 from safetensors.torch import load, save
 
 from dermray import storage
-from dermray.generators.base import Generator, Sample, family
-from dermray.training.batches import EncodedImages, buckets, captions_for_words, pixels_of
+from dermray.generators.base import Generator, Sample, Texts, family
+from dermray.training.batches import buckets, captions_for_words, directories, pixels_of
+from dermray.training.encode import read_index
 
 PROBED = 4  # images that the estimate is made from
 BATCH = 16  # images encoded at a time
@@ -28,61 +29,65 @@ BATCH = 16  # images encoded at a time
 
 @dataclass(frozen=True)
 class Encoder:
-    """Which generator encodes, and which images. It travels to Ray workers."""
+    """Which generator encodes, and what. It travels to Ray workers."""
 
     family: str
     model: dict[str, Any]
-    encoded: str  # target of training.encode
+    encoded: list[str]  # targets of training.encode; a new tokenizer has the words of the first
+    texts: list[str] = field(default_factory=list)
 
     def build(self) -> Generator:
         """The generator's frozen parts as training builds them, on a GPU where there is one."""
         cls = family(self.family)
-        made = cls.encoder(cls.Config(**self.model), captions_for_words(buckets(self.encoded)))
+        made = cls.encoder(cls.Config(**self.model), self._words())
         return made.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
-    def files(self) -> list[list[str]]:
-        """Names of the files that hold the shards of each bucket, encoded."""
-        cls, found = family(self.family), buckets(self.encoded)
-        by = cls.encoded_by(cls.Config(**self.model)) or {}
-        words = captions_for_words(found) if by.get("base") == "nano" else None  # its tokenizer is made from them
-        return [
-            _names(images, json.dumps([self.family, by, images.image_size, words], sort_keys=True)) for images in found
-        ]
+    def directories(self) -> list[str]:
+        """Of all buckets."""
+        return [directory for encoded in self.encoded for directory in directories(encoded)]
+
+    def files(self) -> tuple[list[list[str]], str]:
+        """Names of the files that hold the shards of each bucket, encoded, and of that of the texts."""
+        cls = family(self.family)
+        shared = json.dumps([self.family, cls.encoded_by(cls.Config(**self.model)), self._words()], sort_keys=True)
+        name = lambda content: hashlib.sha256((shared + content).encode()).hexdigest()[:20] + ".arrow"  # noqa: E731
+        shards = [read_index(directory)["shards"] for directory in self.directories()]
+        return [[name(shard) for shard in bucket] for bucket in shards], name(json.dumps(self.texts))
+
+    def _words(self) -> list[str]:
+        cls = family(self.family)
+        return captions_for_words(cls, cls.Config(**self.model), self.encoded[0])
 
 
-def _names(images: EncodedImages, shared: str) -> list[str]:
-    names, start = [], 0
-    for chunk in images.table["caption"].chunks:
-        rows = images.table.slice(start, len(chunk)).select(["sample_id", "caption"]).to_pylist()
-        start += len(chunk)
-        names.append(hashlib.sha256((shared + json.dumps(rows)).encode()).hexdigest()[:20] + ".arrow")
-    return names
-
-
-def precompute(encoder: Encoder, cache: str, epochs: float, workers: int, gpus: float) -> list[list[str]]:
-    """Encode all shards into `cache`, and name the files of each bucket in the order of its index.
+def precompute(encoder: Encoder, cache: str, epochs: float, workers: int, gpus: float) -> tuple[list[list[str]], str]:
+    """Encode all shards into `cache`.
 
     Args:
         epochs: how often training will see each image: printed beside the cost of encoding once.
+
+    Returns:
+        Names of the files of each bucket in the order of its index, and the path of the texts'.
     """
     import ray
     import ray.data
 
-    names, shards = ray.get(ray.remote(_named).remote(encoder))
+    files, texts = encoder.files()
+    texts = storage.join(cache, texts)
     missing = [
-        {"bucket": bucket, "shard": shard, "file": name}
-        for bucket in range(len(names))
-        for shard, name in zip(shards[bucket], names[bucket], strict=True)
+        {"directory": directory, "shard": shard, "file": name}
+        for directory, names in zip(encoder.directories(), files, strict=True)
+        for shard, name in zip(read_index(directory)["shards"], names, strict=True)
         if not storage.exists(storage.join(cache, name))
     ]
-    if missing:
-        probed = ray.get(ray.remote(_probe).options(num_gpus=gpus).remote(encoder))
-        print(estimate(probed, epochs), flush=True)
+    if missing or not storage.exists(texts):
         storage.make_directory(cache)
+        probed = ray.get(ray.remote(_first).options(num_gpus=gpus).remote(encoder, texts))
+    if missing:
+        print(estimate(probed, epochs), flush=True)
         pool = ray.data.ActorPoolStrategy(size=min(workers, len(missing)))
         todo = ray.data.from_items(missing, override_num_blocks=len(missing))
         todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, num_gpus=gpus).materialize()
-    return [list(bucket) for bucket in names]
+    return files, texts
 
 
 def estimate(probed: list[tuple[int, float, float]], epochs: float) -> str:
@@ -101,40 +106,21 @@ def estimate(probed: list[tuple[int, float, float]], epochs: float) -> str:
     )
 
 
-class EncodedSamples:
-    """The files of `precompute`, mapped into memory, by the numbers of EncodedImages.
-
-    Raises:
-        ValueError: a file holds other images than its shard, or in another order.
-    """
-
-    def __init__(self, images: EncodedImages, cache: str, names: list[str]) -> None:
-        local: list[Path] = [storage.local_file(storage.join(cache, name), storage.cache()) for name in names]
-        table = pa.concat_tables([feather.read_table(file, memory_map=True) for file in local])
-        if not table["sample_id"].equals(images.table["sample_id"]):
-            raise ValueError(
-                f"{cache}: encoded images are not those of the shards; remove this directory, it is a cache"
-            )
-        self._encoded, self._images = table["encoded"], images
-
-    def samples(self, index: np.ndarray) -> list[Sample]:
-        """Images `index`, encoded."""
-        return [load(data) for data in self._encoded.take(pa.array(self._images.rows(index))).to_pylist()]
+def read_texts(file: str) -> Texts:
+    """What `precompute` wrote of the texts."""
+    table = feather.read_table(storage.local_file(file, storage.cache()), memory_map=True)
+    return {text: load(data) for text, data in zip(*(column.to_pylist() for column in table), strict=True)}
 
 
-def _named(encoder: Encoder) -> tuple[list[list[str]], list[list[str]]]:
-    return encoder.files(), [images.shards for images in buckets(encoder.encoded)]
-
-
-def _probe(encoder: Encoder) -> list[tuple[int, float, float]]:
-    """Images, and bytes and seconds an image over a few of them, of each bucket."""
+def _first(encoder: Encoder, texts: str) -> list[tuple[int, float, float]]:
+    """Encode the texts; then of each bucket its images, and bytes and seconds an image over a few of them."""
     generator, probed = encoder.build(), []
-    for images in buckets(encoder.encoded):
+    _write(texts, pa.table({"text": encoder.texts}), generator.encode_texts(encoder.texts))
+    for images in (images for encoded in encoder.encoded for images in buckets(encoded)):
         few = np.arange(min(PROBED, len(images)))
-        pixels, captions = images.pixels(few).to(next(generator.parameters()).device), images.captions(few)
-        generator.encode(pixels, captions)  # the first call warms up
+        images.samples(generator, few, False)  # the first call warms up
         started = time.perf_counter()
-        samples = generator.encode(pixels, captions)
+        samples = images.samples(generator, few, False)
         seconds = (time.perf_counter() - started) / len(few)
         probed.append((len(images), sum(len(_bytes(sample)) for sample in samples) / len(few), seconds))
     return probed
@@ -144,23 +130,28 @@ class _Encode:
     """An actor that holds the frozen parts."""
 
     def __init__(self, encoder: Encoder, cache: str) -> None:
-        self.encoder, self.cache = encoder, cache
-        self.generator, self.buckets = encoder.build(), buckets(encoder.encoded)
+        self.cache, self.generator = cache, encoder.build()
         self.device = next(self.generator.parameters()).device
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
         """Encode one shard, in the order of its rows."""
-        images = self.buckets[row["bucket"]]
-        table, encoded = images.shard(row["shard"]), list[bytes]()
+        file = storage.local_file(storage.join(row["directory"], row["shard"]), storage.cache())
+        table, samples = feather.read_table(file, memory_map=True), list[Sample]()
+        size = read_index(row["directory"])["image_size"]
         for start in range(0, len(table), BATCH):
             part = table.slice(start, BATCH)
-            pixels = pixels_of(part["pixels"], images.image_size).to(self.device)
-            encoded += [_bytes(sample) for sample in self.generator.encode(pixels, part["caption"].to_pylist())]
-        sink = pa.BufferOutputStream()
-        made = pa.table({"sample_id": table["sample_id"], "encoded": pa.array(encoded, pa.large_binary())})
-        feather.write_feather(made, sink, compression="uncompressed")
-        storage.write_bytes(storage.join(self.cache, row["file"]), sink.getvalue().to_pybytes())
+            pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
+            samples += self.generator.encode(pixels, part["caption"].to_pylist())
+        _write(storage.join(self.cache, row["file"]), table.select(["sample_id"]), samples)
         return {"rows": len(table)}
+
+
+def _write(file: str, keys: pa.Table, samples: list[Sample]) -> None:
+    """The keys' column and `encoded`."""
+    sink = pa.BufferOutputStream()
+    made = keys.append_column("encoded", pa.array(map(_bytes, samples), pa.large_binary()))
+    feather.write_feather(made, sink, compression="uncompressed")
+    storage.write_bytes(file, sink.getvalue().to_pybytes())
 
 
 def _bytes(sample: Sample) -> bytes:

@@ -1,31 +1,24 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 import hashlib
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
-import torch
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
 
 from dermray import manifest, storage
 from dermray.config import Config, ConfigError, HowFast, validate
-from dermray.generators.base import Generator, Request, family
+from dermray.generators.base import Generator, family
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
 from dermray.train_loop import check as check_loop
-from dermray.training.batches import EncodedImages, Order, buckets, captions_for_words
+from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import encode
-from dermray.training.precompute import EncodedSamples, Encoder, precompute
-
-VALIDATION_BATCH = 16
-PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
+from dermray.training.precompute import Encoder, precompute
+from dermray.training.task import GeneratorTask
 
 
 class TrainConfig(Config):
@@ -80,26 +73,29 @@ def run(config: TrainConfig) -> Result:
         )
 
 
-def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple["GeneratorTask", int]:
+def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int]:
     """What workers train on, made ready in Ray Data, and how many images that are."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
     captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
-    target = storage.join(work.data, "encoded")
-    found = encode(captioned, target, sizes)
+    source = Source(storage.join(work.data, "encoded"))
+    found = encode(captioned, source.encoded, sizes)
     images = sum(found.values())
     if config.buckets:
         print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
     prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
-    task = GeneratorTask(config.family, settings.model_dump(), target, config.loop.model_dump(), config.flips, prompts)
+    task = GeneratorTask(config.family, settings.model_dump(), source, config.loop.model_dump(), config.flips, prompts)
     if config.validation_images:
-        task.validation = storage.join(work.data, "validation")
-        encode(captioned, task.validation, sizes, split="val", most=config.validation_images)
+        task.validation = Source(storage.join(work.data, "validation"))
+        encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
     if config.encode_ahead:
-        task.cache = config.cache or storage.join(work.data, "samples")
+        cache = config.cache or storage.join(work.data, "samples")
         _, workers = config.loop.least_and_most
         epochs = config.loop.steps * config.loop.batch_size / images
-        encoder = Encoder(config.family, task.model, target)
-        task.files = precompute(encoder, task.cache, epochs, workers, config.loop.gpus_per_worker)
+        sources = [source, task.validation] if task.validation else [source]
+        encoder = Encoder(config.family, task.model, [s.encoded for s in sources], ["", *prompts.values()])
+        files, task.texts = precompute(encoder, cache, epochs, workers, config.loop.gpus_per_worker)
+        for where in sources:
+            where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]
     return task, images
 
 
@@ -173,99 +169,3 @@ def image_size(result: Result) -> int:
     settings = validate(family(config["family"]).Config, config["model"])
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
     return size
-
-
-@dataclass
-class GeneratorTask:
-    """A generator and the shards that it learns from."""
-
-    family: str
-    model: dict[str, Any]
-    encoded: str
-    loop: dict[str, Any]
-    flips: bool
-    prompts: dict[str, str] = field(default_factory=dict)  # drawn at every checkpoint, by name
-    cache: str = ""  # where `files` are, if images were encoded ahead
-    files: list[list[str]] = field(default_factory=list)  # of each bucket
-    validation: str = ""  # encoded images that are not trained on
-    unused_parameters: bool = False
-
-    @cached_property
-    def images(self) -> list[EncodedImages]:
-        """The buckets, opened where the task runs."""
-        return buckets(self.encoded)
-
-    @cached_property
-    def _ahead(self) -> list[EncodedSamples]:
-        pairs = zip(self.images, self.files, strict=True)
-        return [EncodedSamples(images, self.cache, files) for images, files in pairs]
-
-    @cached_property
-    def _order(self) -> Order:
-        return Order([len(images) for images in self.images], self.loop["batch_size"], self.loop["seed"])
-
-    def build(self) -> nn.Module:
-        """A new generator; its words are those of the training captions."""
-        cls = family(self.family)
-        return cls.from_captions(cls.Config(**self.model), captions_for_words(self.images))
-
-    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
-        """A part of this worker's encoded share of the batch."""
-        assert isinstance(module, Generator)
-        bucket, share = self._order.share(step, rank, workers)
-        index, images = share[part :: self.loop["accumulate"]], self.images[bucket]
-        device = next(module.parameters()).device
-        if self.files:
-            batch = module.collate(self._ahead[bucket].samples(index))
-            return ({name: value.to(device) for name, value in batch.items()},)
-        pixels = images.pixels(index)
-        if self.flips:
-            pixels = turn(pixels)
-        return (module.collate(module.encode(pixels.to(device), images.captions(index))),)
-
-    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
-        """Sample ids."""
-        bucket, share = self._order.share(step, rank, workers)
-        return self.images[bucket].sample_ids(share[part :: self.loop["accumulate"]])
-
-    @torch.no_grad()
-    def validation_loss(self, module: nn.Module) -> float | None:
-        """Mean over the images in `validation`, batch by batch; a batch's noise has its own seed."""
-        if not self.validation:
-            return None
-        assert isinstance(module, Generator)
-        device, total, count = next(module.parameters()).device, 0.0, 0
-        seen, before = module.seen, module.training
-        module.eval()
-        with torch.random.fork_rng():
-            for images in buckets(self.validation):
-                for number, index in enumerate(
-                    np.array_split(np.arange(len(images)), -(-len(images) // VALIDATION_BATCH))
-                ):
-                    torch.manual_seed(number)
-                    batch = module.collate(module.encode(images.pixels(index).to(device), images.captions(index)))
-                    total += float(module(batch)) * len(index)
-                    count += len(index)
-        module.train(before)
-        module.seen = seen
-        return total / count
-
-    def pictures(self, module: nn.Module) -> dict[str, Tensor]:
-        """Each prompt from the same noise every time."""
-        assert isinstance(module, Generator)
-        if not self.prompts:
-            return {}
-        requests = [Request(prompt, PICTURE_SEED) for prompt in self.prompts.values()]
-        images = module.sample(requests, PICTURE_GUIDANCE, PICTURE_STEPS)
-        return {f"samples/{name}": image for name, image in zip(self.prompts, images, strict=True)}
-
-    def save(self, module: nn.Module, directory: Path) -> None:
-        """In the family's own format."""
-        assert isinstance(module, Generator)
-        module.save(directory)
-
-
-def turn(images: Tensor) -> Tensor:
-    """A batch in one random of the eight orientations of a square."""
-    turned = torch.rot90(images, int(torch.randint(4, ())), (2, 3))
-    return turned.flip(3) if int(torch.randint(2, ())) else turned

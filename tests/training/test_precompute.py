@@ -11,8 +11,8 @@ from huggingface_hub import ModelCard
 from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
-from dermray.training.batches import EncodedImages, buckets
-from dermray.training.precompute import EncodedSamples, Encoder, estimate, precompute
+from dermray.training.batches import EncodedImages, EncodedSamples, buckets
+from dermray.training.precompute import Encoder, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
 from tests.training.test_batches import write_shards
@@ -23,48 +23,53 @@ MODEL = {"image_size": 32}
 def shards(directory: Path, blocks: list[list[int]]) -> Encoder:
     directory.mkdir()
     write_shards(directory, blocks, 32)
-    return Encoder("dermdit", MODEL, str(directory))
+    return Encoder("dermdit", MODEL, [str(directory)])
 
 
 @pytest.mark.slow
 def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: Path) -> None:
     encoder, cache = shards(tmp_path / "shards", [[3, 0, 7, 1], [2, 6], [5, 4]]), str(tmp_path / "cache")
-    names = precompute(encoder, cache, 2.0, 2, 0)
-    [images], [files], generator = buckets(encoder.encoded), names, encoder.build()
-    ahead = EncodedSamples(images, cache, files)
+    made = precompute(encoder, cache, 2.0, 2, 0)
+    [images], [files], generator = buckets(encoder.encoded[0]), made[0], encoder.build()
+    ahead = EncodedSamples(cache, files)
     for seed in range(4):
         index = np.random.default_rng(seed).permutation(8)[:5]
-        now = generator.encode(images.pixels(index), images.captions(index))
-        for a, b in zip(ahead.samples(index), now, strict=True):
+        now = images.samples(generator, index, False)
+        assert ahead.sample_ids(index) == images.sample_ids(index)
+        for a, b in zip(ahead.samples(generator, index, False), now, strict=True):
             assert a.keys() == b.keys() == {"moments", "text"}
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     times = {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()}
-    assert precompute(encoder, cache, 2.0, 2, 0) == names
+    assert precompute(encoder, cache, 2.0, 2, 0) == made
     assert {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()} == times, "what is there is not made again"
-    with pytest.raises(ValueError, match="not those of the shards"):
-        EncodedSamples(images, cache, files[::-1])
 
 
 @pytest.mark.slow
 def test_buckets_are_encoded_each_at_its_size(local_ray: None, two_sizes: str, tmp_path: Path) -> None:
-    encoder = Encoder("latent_diffusion", MODEL, two_sizes)
-    names = precompute(encoder, str(tmp_path), 2.0, 1, 0)
+    encoder = Encoder("latent_diffusion", MODEL, [two_sizes])
+    names, _ = precompute(encoder, str(tmp_path), 2.0, 1, 0)
+    generator = encoder.build()
     for images, files, side in zip(buckets(two_sizes), names, (4, 8), strict=True):
-        ahead = EncodedSamples(images, str(tmp_path), files).samples(np.arange(8))
+        ahead = EncodedSamples(str(tmp_path), files).samples(generator, np.arange(8), False)
         assert {tuple(sample["moments"].shape) for sample in ahead} == {(8, side, side)}
-        now = encoder.build().encode(images.pixels(np.arange(8)), images.captions(np.arange(8)))
+        now = images.samples(generator, np.arange(8), False)
         torch.testing.assert_close(ahead, now, rtol=1e-4, atol=1e-5)
 
 
 def test_names_follow_content(tmp_path: Path) -> None:
-    [names] = shards(tmp_path / "a", [[0, 1], [2, 3]]).files()
-    assert len(set(names)) == 2
-    assert shards(tmp_path / "b", [[0, 1], [2, 3]]).files() == [names], "wherever they lie"
-    assert set(shards(tmp_path / "c", [[0, 1], [2, 4]]).files()[0]).isdisjoint(names), "other words, another tokenizer"
-    other = Encoder("dermdit", MODEL | {"compat": "paper"}, str(tmp_path / "a"))
-    assert set(other.files()[0]).isdisjoint(names)
-    wider = Encoder("dermdit", MODEL | {"blocks": 7}, str(tmp_path / "a"))
-    assert wider.files() == [names], "what is trained does not matter"
+    names = names_of(shards(tmp_path / "a", [[0, 1], [2, 3]]))
+    assert len(names) == 3, "two shards and the texts"
+    assert names_of(shards(tmp_path / "b", [[0, 1], [2, 3]])) == names, "wherever they lie"
+    assert names_of(shards(tmp_path / "c", [[0, 1], [2, 4]])).isdisjoint(names), "other words, another tokenizer"
+    a = [str(tmp_path / "a")]
+    assert names_of(Encoder("dermdit", MODEL | {"compat": "paper"}, a)).isdisjoint(names)
+    assert names_of(Encoder("dermdit", MODEL | {"blocks": 7}, a)) == names, "what is trained does not matter"
+    assert len(names_of(Encoder("dermdit", MODEL, a, ["benign"])) & names) == 2, "other texts, the same shards"
+
+
+def names_of(encoder: Encoder) -> set[str]:
+    [files], texts = encoder.files()
+    return {*files, texts}
 
 
 @pytest.mark.parametrize(("epochs", "cheaper"), [(5.0, "encoding once is cheaper"), (0.5, "encode_ahead=false")])

@@ -1,11 +1,19 @@
 """A generator learning from buckets, without Ray."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
+from dermray.generators import nano
 from dermray.generators.base import Generator
+from dermray.generators.flux_lora import FluxLora
 from dermray.train_loop import LoopConfig, State
-from dermray.training.run import GeneratorTask
+from dermray.training.batches import Source
+from dermray.training.encode import read_index
+from dermray.training.precompute import Encoder, _Encode, _first
+from dermray.training.task import GeneratorTask
 
 MODELS = {
     "flux_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
@@ -17,7 +25,7 @@ MODELS = {
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_family_of_any_size_learns_from_both(two_sizes: str, name: str) -> None:
     loop = LoopConfig(steps=4, batch_size=4)
-    task = GeneratorTask(name, MODELS[name], two_sizes, loop.model_dump(), True)
+    task = GeneratorTask(name, MODELS[name], Source(two_sizes), loop.model_dump(), True)
     state = State(task.build(), loop)
     assert isinstance(state.module, Generator)
     shown = []
@@ -30,10 +38,38 @@ def test_a_family_of_any_size_learns_from_both(two_sizes: str, name: str) -> Non
 
 def test_flux_draws_more_noise_for_larger_images(two_sizes: str) -> None:
     """Its sampler's steps are shifted by the number of tokens; the noise levels of training are as well."""
-    task = GeneratorTask("flux_lora", MODELS["flux_lora"], two_sizes, LoopConfig(steps=1).model_dump(), True)
+    loop = LoopConfig(steps=1).model_dump()
+    task = GeneratorTask("flux_lora", MODELS["flux_lora"], Source(two_sizes), loop, True)
     module = task.build()
     levels = []
     for side in (4, 128):
         torch.manual_seed(0)
         levels.append(module.draw_sigmas(torch.zeros(512, 4, side, side)))  # type: ignore[operator]
     assert (levels[1] > levels[0]).all()
+
+
+def test_flux_learns_and_draws_the_same_without_its_text_encoders(two_sizes: str, tmp_path: Path) -> None:
+    """Workers that train on what was encoded ahead do not load T5 and CLIP."""
+    nano.flux([f"caption {i}" for i in range(16)], 16).save_pretrained(tmp_path / "base")
+    model = MODELS["flux_lora"] | {"base": str(tmp_path / "base")}
+    loop = LoopConfig(steps=4, batch_size=4, learning_rate=1e-2, warmup_steps=0)
+    encoder = Encoder("flux_lora", model, [two_sizes], ["", "caption 3"])
+    files, texts = encoder.files()
+    _first(encoder, f"{tmp_path}/{texts}")
+    encode = _Encode(encoder, str(tmp_path))
+    for directory, names in zip(encoder.directories(), files, strict=True):
+        for shard, name in zip(read_index(directory)["shards"], names, strict=True):
+            encode({"directory": directory, "shard": shard, "file": name})
+    within = GeneratorTask("flux_lora", model, Source(two_sizes), loop.model_dump(), False, {"a": "caption 3"})
+    ahead = replace(within, training=Source(two_sizes, str(tmp_path), files), texts=f"{tmp_path}/{texts}")
+    a, b = (State(task.build(), loop) for task in (within, ahead))
+    assert isinstance(a.module, FluxLora) and isinstance(b.module, FluxLora)
+    assert b.module.t5 is None and b.module.clip is None
+    b.module.transformer.load_state_dict(a.module.transformer.state_dict())
+    for _ in range(loop.steps):
+        a.advance(within, a.module, 0, 1)
+        b.advance(ahead, b.module, 0, 1)
+    for mine, other in zip(a.trained, b.trained, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+    difference = within.pictures(a.module)["samples/a"].int() - ahead.pictures(b.module)["samples/a"].int()
+    assert difference.abs().max() <= 1

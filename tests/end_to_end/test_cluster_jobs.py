@@ -58,7 +58,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_ADDRESS": f"127.0.0.1:{gcs}",
     }  # fmt: skip
     head = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            "--num-cpus=24", f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
+            "--num-cpus=16", f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
             "--object-store-memory=1000000000", "--disable-usage-stats"]  # fmt: skip
     starting = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     log = (home / "head.log").open("w")
@@ -94,10 +94,10 @@ def test_the_jobs_api_asks_for_the_token(cluster: Cluster) -> None:
 
 
 def test_all_stages_as_submitted_jobs(
-    cluster: Cluster, small_run: Path, nano_captioner: str, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, quickstart: Quickstart, nano_captioner: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """In two lanes side by side: images to captions, and captions to classifiers."""
-    run, rows = tmp_path_factory.mktemp("jobs"), f"rows={small_run}/caption"
+    run, rows = tmp_path_factory.mktemp("jobs"), f"rows={quickstart.directory}/caption"
     first = [
         ("ingest", "ingest/phantom", ["sources=[{source: phantom, count: 200, size: 64, seed: 4}]"]),
         ("caption", "caption/nano", [f"rows={run}/ingest", f"captioner={nano_captioner}"]),

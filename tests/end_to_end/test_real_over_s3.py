@@ -1,4 +1,4 @@
-"""A cut of the real preset, a few steps a stage, with everything it writes in S3."""
+"""A cut of the real preset, a few steps a stage, captioned by vLLM's server, with everything it writes in S3."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from dermray import manifest, storage
 from dermray.records import read_columns
 from tests.conftest import call_cli, run_cli
-from tests.quickstart import Quickstart
+from tests.quickstart import SERVED_KEY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -18,25 +18,25 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 def test_real_photographs_from_image_to_report_in_s3(
     shared: Path,
     bucket: str,
-    quickstart: Quickstart,
+    vllm_server: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run, cache = f"{bucket}/real", {"DERMRAY_CACHE": str(tmp_path)}
+    run, environment = f"{bucket}/real", {"DERMRAY_CACHE": str(tmp_path), "OPENAI_API_KEY": SERVED_KEY}
     cut = [
         f"output={run}",
         f"ingest.sources=[{{source: ham10000, path: {shared}/ham10000_nc_subset}},"
         f"{{source: pad_ufes_20, path: {shared}/pad_ufes_20_subset, extension: .jpg}}]",
         "captioner=null",
-        f"caption.captioner={quickstart.directory}/captioner",
+        f"caption.remote={{base_url: '{vllm_server}', model: nano}}",
         "train.loop.steps=10",
         "train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
         "generate={count: 40, sampling_steps: 2, gate_quantile: 0.0}",
         "evaluate={judge_steps: 10, pairs: 10}",
         "sweep={real_images: 16, seeds: 2, steps: 10, backbones: [{name: test_resnet, learning_rate: 6.0e-3}]}",
     ]
-    done = run_cli("run", "--config", "pipeline/real_nano", *cut, timeout=900, environment=cache)
+    done = run_cli("run", "--config", "pipeline/real_nano", *cut, timeout=900, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     summary: dict[str, Any] = json.loads(storage.read_bytes(f"{run}/summary.json"))
     assert summary["stages"]["ingest"]["rows_in"] == 501
@@ -54,5 +54,6 @@ def test_real_photographs_from_image_to_report_in_s3(
     trained = storage.list_files(manifest.read(f"{run}/train").data)
     assert any("/tensorboard/events" in file for file in trained) and any("/model/" in file for file in trained)
     assert not any("/run/" in file for file in trained), "no checkpoint is left of a finished training"
-    monkeypatch.setenv("DERMRAY_CACHE", str(tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     assert call_cli(capsys, "run", "--config", "pipeline/real_nano", *cut)[1].count("already done") == 6

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready-$(EXTRA)
 # Where it is set, every process of a Ray cluster compiles torch, Ray and vLLM anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Two test processes: what needs the quickstart's models, and everything else (tests/conftest.py).
+# Two test processes; tests that share something expensive stay together (tests/conftest.py).
 LANES := -n 2 --dist loadgroup
 
 .PHONY: quickstart test test-fast lint environment

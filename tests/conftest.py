@@ -35,10 +35,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two lanes for `-n 2 --dist loadgroup`: what needs the quickstart, and what starts Ray otherwise. Fixtures of the
-    session are made once in each; quick tests go to whichever has time."""
+    """Groups for `-n 2 --dist loadgroup`, each run by one process, so that what its tests share is made once: what
+    needs the quickstart, a running cluster, or Ray otherwise. All other tests go to whichever process has time."""
     for item in items:
-        if "quickstart" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "cluster" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+        elif "quickstart" in fixtures:
             item.add_marker(pytest.mark.xdist_group("quickstart"))
         elif item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group("ray"))

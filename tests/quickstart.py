@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from filelock import FileLock
 
 from tests.conftest import free_port
 
@@ -33,13 +34,25 @@ class Quickstart:
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
-    """`dermray quickstart`, killed with SIGKILL while the generator trains, then started again.
+    """`dermray quickstart`, killed with SIGKILL while the generator trains, then started again. Test processes side by
+    side share it: the first that needs it makes it, others wait.
 
     While working on other tests, DERMRAY_TEST_RUN may name a finished run instead.
     """
     if os.environ.get("DERMRAY_TEST_RUN"):
         return Quickstart(Path(os.environ["DERMRAY_TEST_RUN"]).resolve(), None)
-    directory = tmp_path_factory.mktemp("run") / "quickstart"
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory, said = shared / "run" / "quickstart", shared / "run" / "second.log"
+    with FileLock(shared / "quickstart.lock"):
+        if not said.exists():
+            directory.parent.mkdir(exist_ok=True)
+            said.write_text(_killed_and_finished(directory))
+    return Quickstart(directory, said.read_text())
+
+
+def _killed_and_finished(directory: Path) -> str:
+    """What the second start printed."""
     command = [sys.executable, "-m", "dermray.cli", "quickstart", f"output={directory}"]
     log = directory.parent / "first.log"
     with log.open("w") as file:
@@ -51,7 +64,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
     assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
     print(second.stdout)
-    return Quickstart(directory, second.stdout)
+    return second.stdout
 
 
 @pytest.fixture(scope="session")

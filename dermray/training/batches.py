@@ -26,7 +26,7 @@ from dermray.training.encode import INDEX, read_index
 CAPTIONS_FOR_WORDS = 100_000
 
 
-class Rows:
+class MappedRows:
     """Arrow files of rows with a `sample_id`, mapped into memory. Rows are numbered in the order of their ids."""
 
     def __init__(self, files: list[Path]) -> None:
@@ -44,7 +44,7 @@ class Rows:
         return list(self.table[column].take(pa.array(self._order[index])).to_pylist())
 
 
-class EncodedImages(Rows):
+class EncodedImages(MappedRows):
     """A bucket of training.encode."""
 
     def __init__(self, directory: str) -> None:
@@ -68,7 +68,7 @@ class EncodedImages(Rows):
         return generator.encode((turn(pixels) if turned else pixels).to(device), self.captions(index))
 
 
-class EncodedSamples(Rows):
+class EncodedSamples(MappedRows):
     """A bucket of training.precompute.
 
     Args:
@@ -86,6 +86,9 @@ class EncodedSamples(Rows):
         return [{name: value.to(device) for name, value in sample.items()} for sample in found]
 
 
+Bucket = EncodedImages | EncodedSamples
+
+
 @dataclass
 class Source:
     """Where buckets lie. It travels to Ray workers.
@@ -98,7 +101,7 @@ class Source:
     cache: str = ""
     files: list[list[str]] = field(default_factory=list)
 
-    def open(self) -> Sequence[EncodedImages | EncodedSamples]:
+    def open(self) -> Sequence[Bucket]:
         """The buckets, small images first."""
         if self.files:
             return [EncodedSamples(self.cache, names) for names in self.files]

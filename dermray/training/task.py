@@ -1,5 +1,6 @@
 """A generator in training, as the loop sees it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators.base import Generator, Request, family
-from dermray.training.batches import Order, Source, captions_for_words
+from dermray.training.batches import Bucket, Order, Source, captions_for_words
 from dermray.training.precompute import read_texts
 
 VALIDATION_BATCH = 16
@@ -32,12 +33,12 @@ class GeneratorTask:
     unused_parameters: bool = False
 
     @cached_property
-    def images(self) -> Any:
+    def images(self) -> Sequence[Bucket]:
         """The buckets, opened where the task runs."""
         return self.training.open()
 
     @cached_property
-    def _held_out(self) -> Any:
+    def _held_out(self) -> Sequence[Bucket]:
         return self.validation.open() if self.validation else []
 
     @cached_property
@@ -62,8 +63,7 @@ class GeneratorTask:
     def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
         """Sample ids."""
         bucket, index = self._part(step, rank, workers, part)
-        found: list[str] = self.images[bucket].sample_ids(index)
-        return found
+        return self.images[bucket].sample_ids(index)
 
     def _part(self, step: int, rank: int, workers: int, part: int) -> tuple[int, np.ndarray]:
         """A bucket, and numbers of images in it."""
@@ -86,7 +86,7 @@ class GeneratorTask:
         module.seen = seen
         return total / sum(map(len, self._held_out))
 
-    def _validation_batches(self) -> list[tuple[Any, np.ndarray]]:
+    def _validation_batches(self) -> list[tuple[Bucket, np.ndarray]]:
         """Buckets, and numbers of images in them."""
         return [
             (images, index)

@@ -7,23 +7,24 @@ READY := $(VENV)/.ready-$(EXTRA)
 # Where it is set, every process of a Ray cluster compiles torch, Ray and vLLM anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Two test processes; tests that share something expensive stay together (tests/conftest.py).
-LANES := -n 2 --dist loadgroup
+# Two test processes; tests that share something expensive stay together (tests/conftest.py). With a thread each: threads
+# of two processes that wait for one another on two cores take three times as long.
+PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadgroup
 
 .PHONY: quickstart test test-fast lint environment
 quickstart: $(READY)
 	$(RUN)/dermray quickstart
 
 test: $(READY)
-	$(RUN)/pytest $(LANES)
+	$(PYTEST)
 
 test-fast: $(READY)
-	$(RUN)/pytest $(LANES) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	$(RUN)/mypy
+	$(RUN)/mypy --num-workers 2
 
 environment: $(READY)
 

@@ -86,11 +86,3 @@ def _quieten() -> None:
     context.enable_progress_bars = sys.stderr.isatty()
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
-
-
-def torch_threads() -> int:
-    """Threads for one worker's torch: its share of CPUs where Ray gives one, never more than the machine has."""
-    import ray
-
-    share = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-    return max(1, min(int(share), os.cpu_count() or 1))

@@ -22,6 +22,7 @@ def pytest_configure() -> None:
     """Ray notes its newest cluster in its temporary directory, and a job submitted to one cluster then runs on another:
     the tests have a directory of their own, with a short name, because sockets lie below it."""
     prepare_environment()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # tests tell nobody; each Ray would have two processes more for it
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = (
         "true"  # a server would need all of MLflow; read by workers, so set before Ray
     )

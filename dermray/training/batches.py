@@ -45,13 +45,19 @@ class MappedRows:
 
 
 class EncodedImages(MappedRows):
-    """A bucket of training.encode."""
+    """A bucket of training.encode.
 
-    def __init__(self, directory: str) -> None:
-        local: Path = storage.local_copy(directory, storage.cache())
-        about = read_index(directory)
+    Args:
+        shards: of it the first so many only, if not all.
+    """
+
+    def __init__(self, directory: str, shards: int | None = None) -> None:
+        about, cache = read_index(directory), storage.cache()
         self.image_size: int = about["image_size"]
-        super().__init__([local / name for name in about["shards"]])
+        if shards is None:
+            storage.local_copy(directory, cache)  # many at a time
+        names = about["shards"][:shards]
+        super().__init__([storage.local_file(storage.join(directory, name), cache) for name in names])
 
     def pixels(self, index: np.ndarray) -> Tensor:
         """(B, 3, S, S) uint8."""
@@ -119,10 +125,10 @@ def turn(images: Tensor) -> Tensor:
     return turned.flip(3) if int(torch.randint(2, ())) else turned
 
 
-def directories(encoded: str) -> list[str]:
-    """Of the buckets that training.encode wrote, small images first."""
+def directories(encoded: str) -> dict[str, int]:
+    """Of the buckets that training.encode wrote, small images first, and how many images each has."""
     sizes = json.loads(storage.read_bytes(storage.join(encoded, INDEX)))
-    return [storage.join(encoded, size) for size in sorted(sizes, key=int)]
+    return {storage.join(encoded, size): sizes[size] for size in sorted(sizes, key=int)}
 
 
 def buckets(encoded: str) -> list[EncodedImages]:

@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from dermray import storage
 from dermray.generators.base import Generator, Sample, Texts, family
-from dermray.training.batches import buckets, captions_for_words, directories, pixels_of
+from dermray.training.batches import EncodedImages, captions_for_words, directories, pixels_of
 from dermray.training.encode import read_index
 
 PROBED = 4  # images that the estimate is made from
@@ -116,13 +116,14 @@ def _first(encoder: Encoder, texts: str) -> list[tuple[int, float, float]]:
     """Encode the texts; then of each bucket its images, and bytes and seconds an image over a few of them."""
     generator, probed = encoder.build(), []
     _write(texts, pa.table({"text": encoder.texts}), generator.encode_texts(encoder.texts))
-    for images in (images for encoded in encoder.encoded for images in buckets(encoded)):
+    for directory, rows in (bucket for encoded in encoder.encoded for bucket in directories(encoded).items()):
+        images = EncodedImages(directory, shards=1)
         few = np.arange(min(PROBED, len(images)))
         images.samples(generator, few, False)  # the first call warms up
         started = time.perf_counter()
         samples = images.samples(generator, few, False)
         seconds = (time.perf_counter() - started) / len(few)
-        probed.append((len(images), sum(len(_bytes(sample)) for sample in samples) / len(few), seconds))
+        probed.append((rows, sum(len(_bytes(sample)) for sample in samples) / len(few), seconds))
     return probed
 
 

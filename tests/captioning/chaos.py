@@ -43,8 +43,8 @@ def main(directory: str, kills: int) -> None:
     prepare_environment()
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 8, "object_store_memory": 200_000_000, "_system_config": NOTICED_SOON}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    head = {"num_cpus": 4, "object_store_memory": 200_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": NOTICED_SOON})
     nodes = [_add(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()

@@ -35,8 +35,9 @@ def test_twenty_random_kills(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) == ROWS == result.manifest.rows.ok
     told = result.manifest.metrics["captioning"]
     asked = sum(len(file.read_text().splitlines()) for file in (tmp_path / "record").iterdir())
-    assert told["rows_asked_again"] == asked - ROWS, "the job's own account of work done twice"
-    assert 0 < asked - ROWS < KILLS * REPLICAS * BLOCK, "less than one block per replica and kill"
+    again = told["rows_asked_again"]  # noted before the engine is asked: a kill in between leaves a block too many
+    assert asked - ROWS <= again <= asked - ROWS + 2 * BLOCK, "the job's own account of work done twice"
+    assert 0 < again < KILLS * REPLICAS * BLOCK, "less than one block per replica and kill"
     assert told["starts"] == 1 + kills.count("driver")
 
 

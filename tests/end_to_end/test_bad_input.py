@@ -158,6 +158,7 @@ def test_disk_full_in_synthesis(small_run: Path, full_disk: Path) -> None:
         "generator": f"{small_run}/train",
         "count": 60,
         "sampling_steps": 2,
+        "actors": 1,
     }
     text = message_of(lambda: synthesis.run(validate(synthesis.SynthesisConfig, config)))
     assert "No space left on device" in text

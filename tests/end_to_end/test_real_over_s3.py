@@ -31,10 +31,12 @@ def test_real_photographs_from_image_to_report_in_s3(
         "captioner=null",
         f"caption.remote={{base_url: '{vllm_server}', model: nano}}",
         "train.loop.steps=10",
+        "train.loop.workers=1",
         "train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
-        "generate={count: 40, sampling_steps: 2, gate_quantile: 0.0}",
+        "generate={count: 40, sampling_steps: 2, gate_quantile: 0.0, actors: 1}",
         "evaluate={judge_steps: 10, pairs: 10}",
         "sweep={real_images: 16, seeds: 2, steps: 10, backbones: [{name: test_resnet, learning_rate: 6.0e-3}]}",
+        "sweep.resamples=20",
     ]
     done = run_cli("run", "--config", "pipeline/real_nano", *cut, timeout=900, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr

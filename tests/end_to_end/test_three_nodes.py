@@ -17,7 +17,8 @@ import os, sys
 from dermray.cluster import prepare_environment
 prepare_environment()
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "object_store_memory": 300_000_000})
+head = {"num_cpus": 4, "object_store_memory": 300_000_000, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 for _ in range(2):
     cluster.add_node(num_cpus=4, object_store_memory=300_000_000)
 os.environ["RAY_ADDRESS"] = cluster.address

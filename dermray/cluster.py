@@ -20,7 +20,7 @@ WORKER_ENVIRONMENT = {
 }
 
 # A cluster of this machine alone has no spot nodes to watch and no dashboard to tell, and a training of minutes should
-# not wait seconds to be looked after: each of these is a process or a pause in every training.
+# not wait seconds to be looked after: each of the first four is a process or a pause in every training.
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",

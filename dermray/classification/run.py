@@ -1,28 +1,21 @@
 """The sweep: Ray Tune over arm x backbone x seed, then a verdict over pairs."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from dermray import manifest, storage
 from dermray.classification import plots
 from dermray.classification.arms import ARMS, POSITIVE, arm, choose
 from dermray.classification.backbones import Backbone, build
-from dermray.classification.metrics import bootstrap_auc, point_metrics
-from dermray.classification.training import scores, train
+from dermray.classification.images import load
+from dermray.classification.metrics import bootstrap_auc
+from dermray.classification.trial import TrialSettings, trial
 from dermray.classification.verdict import compare
 from dermray.config import Config
-from dermray.datasets.decode import decode, square
-from dermray.datasets.splits import check_leaks
 from dermray.manifest import Result, Rows
-from dermray.records import read_columns
-
-COLUMNS = ["sample_id", "image", "malignant", "skin_tone", "leak_group", "split"]
 
 
 class SweepConfig(Config):
@@ -68,7 +61,7 @@ def run(config: SweepConfig) -> Result:
         from dermray.cluster import connect
 
         connect()
-        images = ray.get(ray.remote(_load).remote(rows, synthetic, config))
+        images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
         for one in ARMS:  # before any trial starts
             choose(one, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
         trials = _tune(images, work.data, config)
@@ -81,48 +74,19 @@ def run(config: SweepConfig) -> Result:
         return work.commit(counts, cpus=config.concurrent * config.cpus_per_trial, **about)
 
 
-def _load(rows: Result, synthetic: Result, config: SweepConfig) -> dict[str, Any]:
-    """Pixels and labels of the real train split, the synthetic images and the real test split."""
-    real = (pc.field("status") == "ok") & pc.field("malignant").is_valid() & (pc.field("origin") == "real")
-    source = storage.join(rows.data, "rows")
-    train_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "train")).sort_by("sample_id")
-    test_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "test")).sort_by("sample_id")
-    test_rows = test_rows.slice(0, config.max_test_images)
-    both = pa.concat_tables([train_rows, test_rows])
-    check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
-    drawn = read_columns(storage.join(synthetic.data, "rows"), COLUMNS, pc.field("status") == "ok").sort_by("sample_id")
-    for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
-        if len(set(table["malignant"].to_pylist())) < 2:
-            raise ValueError(f"{name} rows hold {len(table)} images of one class or none: the sweep needs both classes")
-    size = decode(drawn["image"][0].as_py()).width
-    return {
-        "real": _pixels(train_rows, size),
-        "real_labels": _labels(train_rows),
-        "synthetic": _pixels(drawn, size),
-        "synthetic_labels": _labels(drawn),
-        "test": _pixels(test_rows, size),
-        "test_labels": _labels(test_rows),
-        "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
-        "test_groups": test_rows["leak_group"].to_pylist(),
-    }
-
-
-def _pixels(table: pa.Table, size: int) -> np.ndarray:
-    return np.stack([square(decode(image), size) for image in table["image"].to_pylist()])
-
-
-def _labels(table: pa.Table) -> np.ndarray:
-    return np.array(table["malignant"].to_pylist(), bool)
-
-
 def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[dict[str, Any]]:
     """One dict per trial, with its test scores."""
     from ray import tune
 
     resources = {"cpu": config.cpus_per_trial} | ({"gpu": config.gpus_per_trial} if config.gpus_per_trial else {})
-    trainable = tune.with_resources(
-        tune.with_parameters(_trial, images=images, settings=config.model_dump(mode="json")), resources
+    settings = TrialSettings(
+        {backbone.name: backbone for backbone in config.backbones},
+        config.real_images,
+        config.steps,
+        config.batch_size,
+        config.seed * 1000,
     )
+    trainable = tune.with_resources(tune.with_parameters(trial, images=images, settings=settings), resources)
     system, path = storage.filesystem(directory)
     space = {
         "arm": tune.grid_search([one.name for one in ARMS]),
@@ -141,43 +105,6 @@ def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[d
     if errors := results.errors:
         raise ValueError(f"{len(errors)} of {len(results)} trials failed, the first with: {errors[0]}")
     return [_trial_of(result) for result in results]
-
-
-def _trial(config: dict[str, Any], images: dict[str, Any], settings: dict[str, Any]) -> None:
-    """One classifier, in a Tune worker."""
-    from ray import tune
-
-    sweep = SweepConfig(**settings)
-    backbone = next(b for b in sweep.backbones if b.name == config["backbone"])
-    seed = sweep.seed * 1000 + config["seed"]
-    real, synthetic, labels = choose(
-        arm(config["arm"]), images["real_labels"], images["synthetic_labels"], sweep.real_images, seed
-    )
-    pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
-    model = train(pixels, labels, backbone, sweep.steps, sweep.batch_size, seed)
-    found = scores(model, images["test"])
-    metrics = point_metrics(images["test_labels"], found, images["test_tones"])
-    _report(
-        tune,
-        model,
-        backbone,
-        images["test"].shape[-1],
-        metrics | {"scores": found.tolist(), "training_images": len(labels)},
-    )
-
-
-def _report(tune: Any, model: Any, backbone: Backbone, size: int, metrics: dict[str, Any]) -> None:
-    """Metrics to Tune and TensorBoard, weights as the trial's checkpoint."""
-    import tempfile
-
-    from safetensors.torch import save_model
-
-    with tempfile.TemporaryDirectory() as directory:
-        save_model(model, str(Path(directory) / "model.safetensors"))
-        about = {"backbone": backbone.model_dump(), "image_size": size, "label": "malignant"}
-        (Path(directory) / "config.json").write_text(json.dumps(about))
-        flat = {"auc": metrics["overall"]["auc"], "balanced_accuracy": metrics["overall"]["balanced_accuracy"]}
-        tune.report(flat | {"details": json.dumps(metrics)}, checkpoint=tune.Checkpoint.from_directory(directory))
 
 
 def _trial_of(result: Any) -> dict[str, Any]:

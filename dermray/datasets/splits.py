@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dermray.config import Config
 from dermray.records import SPLITS
@@ -47,6 +46,8 @@ def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
     _require_groups(strata, groups, sum(share > 0 for share in shares))
     folds = np.empty(len(strata), np.int64)
     folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])
+    from sklearn.model_selection import StratifiedGroupKFold  # seconds to import; who looks for leaks does not split
+
     splitter = StratifiedGroupKFold(n_splits=min(FOLDS, folds_possible), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # judged by _require_groups

@@ -2,37 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from dermray import manifest, storage
 from dermray.config import Config
-from dermray.datasets.decode import decode, square
-from dermray.evaluation import plots
-from dermray.evaluation.distribution import compare
-from dermray.evaluation.diversity import ms_ssim
-from dermray.evaluation.extractor import (
-    MISSING,
-    PHANTOM_HEADS,
-    Extractor,
-    Labelled,
-    attribute_accuracy,
-    draw_labelled,
-    features,
-    fit,
-    predict,
-)
 from dermray.manifest import Result, Rows
-from dermray.records import COLOURS, SKIN_TONES, read_columns
-
-LABEL_HEADS = {"malignant": 2}
-IMAGE_COLUMNS = ["sample_id", "image", "malignant", "skin_tone"]
-TRUTH_COLUMNS = ["true_asymmetry", "true_border_irregular", "true_colours"]
-SAID_COLUMNS = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
 
 
 class EvaluationConfig(Config):
@@ -64,7 +38,7 @@ def run(config: EvaluationConfig) -> Result:
         from dermray.cluster import connect
 
         connect()
-        task = ray.remote(_evaluate).options(num_cpus=config.cpus)
+        task = ray.remote(_measured).options(num_cpus=config.cpus)
         metrics, pictures = ray.get(task.remote(rows, synthetic, config))
         for name, picture in pictures.items():
             storage.write_bytes(storage.join(work.data, name), picture)
@@ -72,115 +46,8 @@ def run(config: EvaluationConfig) -> Result:
         return work.commit(Rows(rows_in=judged, ok=judged, rejected=0, failed=0), cpus=config.cpus, **metrics)
 
 
-def _evaluate(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Runs in a Ray task: numbers, and pictures by file name."""
-    torch.set_num_threads(max(1, int(config.cpus)))
-    drawn = _read(storage.join(synthetic.data, "rows"), pc.field("status") == "ok", SAID_COLUMNS, config)
-    size = decode(drawn["image"][0].as_py()).width
-    fake = _images(drawn, size)
-    usable = (pc.field("status") == "ok") & (pc.field("origin") == "real")
-    source = storage.join(rows.data, "rows")
-    held_out = _read(source, usable & (pc.field("split") != "train"), TRUTH_COLUMNS, config)
-    real = _images(held_out, size)
+def _measured(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Runs in a Ray task; what it needs takes seconds to import, and the driver does without."""
+    from dermray.evaluation.measure import measure
 
-    phantoms = held_out["true_asymmetry"].null_count == 0
-    metrics: dict[str, Any] = {"images": {"real": len(real), "synthetic": len(fake)}, "image_size": size}
-    if phantoms:
-        judge = fit(
-            draw_labelled(2_000_003 + config.seed, config.judge_phantoms, size),
-            PHANTOM_HEADS,
-            config.judge_steps,
-            config.seed,
-        )
-        metrics |= _attributes(judge, real, held_out, fake, drawn)
-    else:
-        training = _read(source, usable & (pc.field("split") == "train"), [], config)
-        judge = fit(
-            Labelled(_images(training, size), _label_targets(training)), LABEL_HEADS, config.judge_steps, config.seed
-        )
-        metrics |= _labels(judge, real, held_out, fake, drawn)
-    seen_real, seen_fake = features(judge, real), features(judge, fake)
-    metrics["distances"] = compare(seen_real, seen_fake, config.seed).as_dict()
-    metrics["diversity"] = {
-        "real": ms_ssim(real, _classes(held_out), config.pairs, config.seed),
-        "synthetic": ms_ssim(fake, _classes(drawn), config.pairs, config.seed),
-    }
-    return metrics, {
-        "samples.png": _sample_grid(real, held_out, fake, drawn),
-        "pca.png": plots.pca(seen_real, seen_fake),
-    }
-
-
-def _read(source: str, where: Any, columns: list[str], config: EvaluationConfig) -> pa.Table:
-    table = read_columns(source, IMAGE_COLUMNS + columns, where)
-    if len(table) == 0:
-        raise ValueError(f"{source}: no usable row to evaluate; look at the reasons in its manifest")
-    return table.sort_by("sample_id").slice(0, config.max_images)
-
-
-def _images(table: pa.Table, size: int) -> Tensor:
-    return torch.from_numpy(np.stack([square(decode(image), size) for image in table["image"].to_pylist()]))
-
-
-def _attributes(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:
-    """What was asked for, read back; and how well the judge reads real phantoms, whose truth is known."""
-    truth = _targets(held_out, "true")
-    majority = torch.stack([truth[:, i].mode().values for i in range(truth.shape[1])]).expand_as(truth)
-    return {
-        "judge": "attributes of fresh phantoms",
-        "judge_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, real), truth),
-        "majority_guess": attribute_accuracy(PHANTOM_HEADS, majority, truth),
-        "attribute_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, fake), _targets(drawn, "said")),
-    }
-
-
-def _targets(table: pa.Table, source: str) -> Tensor:
-    """(N, heads) in the order of PHANTOM_HEADS, from the columns `true_*` or `said_*`."""
-    names = (f"{source}_asymmetry", f"{source}_border_irregular", f"{source}_colours", "skin_tone")
-    columns = [table[name].to_pylist() for name in names]
-    return torch.tensor(
-        [
-            [
-                MISSING if a is None else int(a),
-                MISSING if b is None else int(b),
-                MISSING if t is None else SKIN_TONES.index(t),
-                *(MISSING if not c else int(name in c) for name in COLOURS),
-            ]
-            for a, b, c, t in zip(*columns, strict=True)
-        ]
-    )
-
-
-def _label_targets(table: pa.Table) -> Tensor:
-    return torch.tensor([[MISSING if label is None else int(label)] for label in table["malignant"].to_pylist()])
-
-
-def _labels(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:
-    """Photographs have no drawn truth: the label alone is read back."""
-    return {
-        "judge": "malignant or benign, learned from the real train split",
-        "judge_accuracy": attribute_accuracy(LABEL_HEADS, predict(judge, real), _label_targets(held_out)),
-        "attribute_accuracy": attribute_accuracy(LABEL_HEADS, predict(judge, fake), _label_targets(drawn)),
-    }
-
-
-def _classes(table: pa.Table) -> list[str]:
-    return [str(label) for label in table["malignant"].to_pylist()]
-
-
-def _sample_grid(real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> bytes:
-    """Two rows for each cell that was drawn: real above synthetic."""
-    rows = []
-    real_cells, fake_cells = _cells(held_out), _cells(drawn)
-    for cell in sorted(set(fake_cells)):
-        for name, images, cells in (("real", real, real_cells), ("synthetic", fake, fake_cells)):
-            chosen = [i for i, c in enumerate(cells) if c == cell]
-            if chosen:
-                rows.append((f"{cell}\n{name}", images[chosen]))
-    return plots.grid(rows)
-
-
-def _cells(table: pa.Table) -> list[str]:
-    labels = {True: "malignant", False: "benign", None: "unknown"}
-    pairs = zip(table["malignant"].to_pylist(), table["skin_tone"].to_pylist(), strict=True)
-    return [f"{labels[label]}, {'tone ' + tone if tone else 'tone unknown'}" for label, tone in pairs]
+    return measure(rows, synthetic, config)

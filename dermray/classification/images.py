@@ -1,0 +1,57 @@
+"""Pixels and labels for a sweep. A module of its own: the task that reads them imports no classifier."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dermray import storage
+from dermray.datasets.decode import decode, square
+from dermray.datasets.splits import check_leaks
+from dermray.manifest import Result
+from dermray.records import read_columns
+
+COLUMNS = ["sample_id", "image", "malignant", "skin_tone", "leak_group", "split"]
+
+
+def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any]:
+    """Of the real train split, of the synthetic images, and of the first `max_test_images` of the real test split.
+
+    Returns:
+        real, synthetic, test: (N, 3, S, S) uint8. real_labels, synthetic_labels, test_labels: (N,) bool, malignant.
+        test_tones, test_groups: N names.
+
+    Raises:
+        ValueError: rows of one class only, or leaking ones.
+    """
+    real = (pc.field("status") == "ok") & pc.field("malignant").is_valid() & (pc.field("origin") == "real")
+    source = storage.join(rows.data, "rows")
+    train_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "train")).sort_by("sample_id")
+    test_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "test")).sort_by("sample_id")
+    test_rows = test_rows.slice(0, max_test_images)
+    both = pa.concat_tables([train_rows, test_rows])
+    check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
+    drawn = read_columns(storage.join(synthetic.data, "rows"), COLUMNS, pc.field("status") == "ok").sort_by("sample_id")
+    for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
+        if len(set(table["malignant"].to_pylist())) < 2:
+            raise ValueError(f"{name} rows hold {len(table)} images of one class or none: the sweep needs both classes")
+    size = decode(drawn["image"][0].as_py()).width
+    return {
+        "real": _pixels(train_rows, size),
+        "real_labels": _labels(train_rows),
+        "synthetic": _pixels(drawn, size),
+        "synthetic_labels": _labels(drawn),
+        "test": _pixels(test_rows, size),
+        "test_labels": _labels(test_rows),
+        "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
+        "test_groups": test_rows["leak_group"].to_pylist(),
+    }
+
+
+def _pixels(table: pa.Table, size: int) -> np.ndarray:
+    return np.stack([square(decode(image), size) for image in table["image"].to_pylist()])
+
+
+def _labels(table: pa.Table) -> np.ndarray:
+    return np.array(table["malignant"].to_pylist(), bool)

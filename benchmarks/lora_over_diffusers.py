@@ -1,6 +1,6 @@
 """From captioned images to a finished adapter: our train stage over a plain diffusers + peft script, FLUX and SD LoRA.
 
-    python -m benchmarks.lora_over_diffusers runs/quickstart [STEPS]
+    python -m benchmarks.lora_over_diffusers runs/quickstart [PIXELS [STEPS [flux] [sd]]]
 
 The same nano base, images, captions, batch, rank and steps. The plain script is written here, from public interfaces of
 diffusers, peft and torch, the way diffusers' example scripts work at their best: latents and text embeddings made once
@@ -35,7 +35,12 @@ from dermray.generators import nano
 from dermray.records import read_columns
 from dermray.training.run import TrainConfig, run
 
-SIZE, BATCH, RANK, TOKENS, RATE = 64, 16, 8, 77, 1e-3
+BATCH, RANK, TOKENS, RATE = 16, 8, 77, 1e-3
+SHORT = 40  # steps of the trainings that are start and end and little else
+NAMES = {
+    "plain1": "plain script, one process", "plain2": "plain script, two processes",
+    "ahead": "ours, encoded ahead", "within": "ours, encoded in training",
+}  # fmt: skip
 LAYERS = {
     "flux": ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"],
     "sd": ["to_q", "to_k", "to_v", "to_out.0"],
@@ -53,7 +58,9 @@ def images_and_captions(quickstart: str) -> tuple[list[Image.Image], list[str]]:
     return [decode(data) for data in found["image"].to_pylist()], found["caption"].to_pylist()
 
 
-def plain(rank: int, processes: int, what: str, quickstart: str, base: str, steps: int, directory: str) -> None:
+def plain(
+    rank: int, processes: int, what: str, quickstart: str, base: str, size: int, steps: int, directory: str
+) -> None:
     """One process of the plain script."""
 
     torch.set_num_threads(2 // processes)
@@ -68,7 +75,7 @@ def plain(rank: int, processes: int, what: str, quickstart: str, base: str, step
     latents, text = [], []
     with torch.no_grad():
         for start in range(0, len(images), BATCH):
-            pixels = np.stack([np.asarray(image.resize((SIZE, SIZE))) for image in images[start : start + BATCH]])
+            pixels = np.stack([np.asarray(image.resize((size, size))) for image in images[start : start + BATCH]])
             scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
             latents.append(pipeline.vae.encode(scaled).latent_dist.parameters)
             text.append(embed(what, pipeline, captions[start : start + BATCH]))
@@ -144,11 +151,11 @@ def sd_loss(pipeline: StableDiffusionPipeline, model: Any, moments: Tensor, text
 LOSSES = {"flux": flux_loss, "sd": sd_loss}
 
 
-def ours(what: str, quickstart: str, base: str, steps: int, directory: str, ahead: bool) -> None:
+def ours(what: str, quickstart: str, base: str, size: int, steps: int, directory: str, ahead: bool) -> None:
     """The train stage."""
     name, *more = OURS[what]
     overrides = [
-        f"output={directory}/train", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={SIZE}",
+        f"output={directory}/train", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={size}",
         f"model.rank={RANK}", f"model.alpha={RANK}", f"encode_ahead={str(ahead).lower()}", "loop.workers=2",
         f"loop.batch_size={BATCH}", f"loop.steps={steps}", "loop.checkpoint_every=100000", *more,
     ]  # fmt: skip
@@ -167,27 +174,35 @@ def timed(*arguments: str) -> float:
         return taken
 
 
-def main(quickstart: str, steps: int) -> None:
-    """Print seconds and ratios."""
+def main(quickstart: str, size: int, steps: int, models: list[str]) -> None:
+    """Print seconds, of a short training and of a long one, and ratios."""
     _, captions = images_and_captions(quickstart)
-    print(f"{len(captions)} images at {SIZE} px, batch {BATCH}, {steps} steps; seconds from images to adapter")
-    for what in ("flux", "sd"):
+    print(f"{len(captions)} images at {size} px, batch {BATCH}; seconds from images to adapter")
+    for what in models:
         with tempfile.TemporaryDirectory() as base:
             (nano.flux(captions, TOKENS) if what == "flux" else nano.stable_diffusion(captions)).save_pretrained(base)
-            common = (what, quickstart, base, str(steps))
-            best = min(timed(f"plain{processes}", *common) for processes in (1, 2))
-            ahead, within = timed("ahead", *common), timed("within", *common)
-        print(f"{what}: plain script {best:.0f} s, ours {ahead:.0f} s, ours without encoding ahead {within:.0f} s")
-        print(f"{what}: ratio plain / ours {best / ahead:.2f}; encoding ahead over not {within / ahead:.2f}")
+            spent: dict[str, dict[int, float]] = {}
+            for way in ("plain1", "plain2", "ahead", "within"):
+                spent[way] = {n: timed(way, what, quickstart, base, str(size), str(n)) for n in (SHORT, steps)}
+                told = ", ".join(f"{n} steps {seconds:.1f} s" for n, seconds in spent[way].items())
+                each = (spent[way][steps] - spent[way][SHORT]) / (steps - SHORT)
+                print(f"{what}: {NAMES[way]}: {told}: {1000 * each:.1f} ms a step", flush=True)
+        best = min(("plain1", "plain2"), key=lambda way: spent[way][steps])
+        ratios = {n: spent[best][n] / spent["ahead"][n] for n in (SHORT, steps)}
+        gained = spent["within"][steps] / spent["ahead"][steps]
+        print(f"{what}: plain / ours: " + ", ".join(f"{n} steps {ratio:.2f}" for n, ratio in ratios.items()))
+        print(f"{what}: ours without encoding ahead / with: {gained:.2f} at {steps} steps", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1500)
+    if sys.argv[1] not in NAMES:
+        folder, *numbers = sys.argv[1:]
+        px, most = (*map(int, numbers[:2]), *(64, 1500)[len(numbers[:2]) :])
+        main(folder, px, most, numbers[2:] or list(OURS))
     else:
-        how, which, source, where, count, target = sys.argv[1:]
+        how, which, source, where, pixels, count, target = sys.argv[1:]
         if how.startswith("plain"):
             number = int(how.removeprefix("plain"))
-            spawn(plain, (number, which, source, where, int(count), target), nprocs=number)
+            spawn(plain, (number, which, source, where, int(pixels), int(count), target), nprocs=number)
         else:
-            ours(which, source, where, int(count), target, how == "ahead")
+            ours(which, source, where, int(pixels), int(count), target, how == "ahead")

@@ -1,17 +1,21 @@
 """FSDP2: every worker keeps a part of the weights, their averages and the optimiser, for models that fit on none.
 
 What has trained weights is sharded, block by block: a block's weights are put together when it is computed and dropped
-afterwards. Frozen encoders beside it stay whole, as they are called outside of the loss too.
+afterwards. Frozen encoders beside it stay whole, as they are called outside of the loss too. Workers on one machine
+build their model one after the other: its memory holds one whole model and the parts, not a whole model for each.
 
 Imported only where weights are sharded: it takes a second.
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
@@ -21,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from dermray.train_loop.settings import Hopeless
@@ -32,24 +36,16 @@ WHOLE = StateDictOptions(ignore_frozen_params=True, full_state_dict=True, cpu_of
 
 
 class Sharded:
-    """A module whose trained parts are sharded over all workers; called as DDP is.
+    """A module whose trained parts are sharded over all workers; called as DDP is. Every worker has to make one.
 
     Raises:
         Hopeless: a trained weight lies in no child that has a forward of its own.
     """
 
-    def __init__(self, module: nn.Module, workers: int, device: torch.device) -> None:
-        parts = [part for part in module.children() if not isinstance(part, nn.ModuleList) and _is_trained(part)]
-        inside = {p for part in parts for p in part.parameters()}
-        outside = [name for name, p in module.named_parameters() if p.requires_grad and p not in inside]
-        if outside:
-            raise Hopeless(f"loop.parallel=fsdp: {outside[0]} is in no part that can be sharded; use loop.parallel=ddp")
+    def __init__(self, build: Callable[[], nn.Module], workers: int, device: torch.device) -> None:
         mesh = init_device_mesh(device.type, (workers,))
-        for part in parts:
-            for block in _blocks(part):
-                fully_shard(block, mesh=mesh)
-            fully_shard(part, mesh=mesh)
-        self.module = module.to(device)  # which moves the rest
+        with FileLock(f"{tempfile.gettempdir()}/dermray-build-{os.getuid()}.lock"):
+            self.module = _shard(build(), mesh).to(device)  # which moves the frozen rest
 
     def __call__(self, *arguments: Any) -> Any:
         """The module's loss."""
@@ -66,6 +62,20 @@ class Sharded:
         finally:
             for root in roots:
                 root.set_requires_gradient_sync(True)
+
+
+def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Its trained parts, block by block. Asks no other worker for anything."""
+    parts = [part for part in module.children() if not isinstance(part, nn.ModuleList) and _is_trained(part)]
+    inside = {p for part in parts for p in part.parameters()}
+    outside = [name for name, p in module.named_parameters() if p.requires_grad and p not in inside]
+    if outside:
+        raise Hopeless(f"loop.parallel=fsdp: {outside[0]} is in no part that can be sharded; use loop.parallel=ddp")
+    for part in parts:
+        for block in _blocks(part):
+            fully_shard(block, mesh=mesh)
+        fully_shard(part, mesh=mesh)
+    return module
 
 
 def _is_trained(module: nn.Module) -> bool:

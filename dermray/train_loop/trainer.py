@@ -138,13 +138,14 @@ def _train(settings: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(config.seed)
     device = get_device()
-    module = task.build()
     wrapped: Any
     if config.parallel == "fsdp":
         from dermray.train_loop.sharding import Sharded
 
-        wrapped = Sharded(module, workers, device)
+        wrapped = Sharded(task.build, workers, device)
+        module = wrapped.module
     else:
+        module = task.build()
         # no family has buffers that steps change; views save a copy of all gradients
         options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         unused = {"find_unused_parameters": task.unused_parameters}

@@ -1,11 +1,13 @@
 """FSDP2 on two processes, without Ray: a family learns, draws and is saved as with DDP."""
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,7 +26,7 @@ SHARDED = STEPS.model_copy(update={"parallel": "fsdp"})
 
 def sharded(task: FewImages, workers: int) -> tuple[State, Sharded]:
     torch.manual_seed(task.loop.seed)
-    wrapped = Sharded(task.build(), workers, torch.device("cpu"))
+    wrapped = Sharded(task.build, workers, torch.device("cpu"))
     return State(wrapped.module, task.loop), wrapped
 
 
@@ -79,12 +81,26 @@ def goes_on(rank: int, directory: Path) -> None:
         torch.save(half, directory / "half.pt")
 
 
+def takes_its_turn(rank: int, directory: Path) -> None:
+    """Notes when it built its model, which takes a moment."""
+
+    def build() -> nn.Module:
+        started = time.monotonic()
+        module = FewImages("flux_lora", SHARDED).build()
+        time.sleep(0.3)
+        (directory / f"built-{rank}").write_text(json.dumps([started, time.monotonic()]))
+        return module
+
+    Sharded(build, 2, torch.device("cpu"))
+
+
 def worker(rank: int, port: int, directory: Path) -> None:
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     torch.set_num_threads(1)
     for name in ("flux_lora", "stable_diffusion_lora", "dermdit"):
         learns_as_ddp(name, rank, directory)
     goes_on(rank, directory)
+    takes_its_turn(rank, directory)
     distributed.destroy_process_group()
 
 
@@ -100,6 +116,8 @@ def alone() -> Iterator[None]:
 def test_sharded_training(alone: None, tmp_path: Path) -> None:
     """On two workers; then its checkpoint on one."""
     spawn(worker, (free_port(), tmp_path), nprocs=2)
+    first, second = sorted(json.loads((tmp_path / f"built-{rank}").read_text()) for rank in (0, 1))
+    assert first[1] <= second[0], "one whole model at a time in this machine's memory"
     state, _ = sharded(FewImages("flux_lora", SHARDED), 1)
     restore(state, tmp_path)
     half = torch.load(tmp_path / "half.pt", weights_only=True)

@@ -41,7 +41,8 @@ class MappedRows:
         return [str(i) for i in self._take("sample_id", index)]
 
     def _take(self, column: str, index: np.ndarray) -> list[Any]:
-        return list(self.table[column].take(pa.array(self._order[index])).to_pylist())
+        values = self.table[column]
+        return [values[number].as_py() for number in self._order[index].tolist()]  # `take` would copy all shards
 
 
 class EncodedImages(MappedRows):

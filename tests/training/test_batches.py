@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from dermray.datasets.phantom import encode_png
-from dermray.training.batches import EncodedImages, Order, buckets, epoch_order
+from dermray.training.batches import EncodedImages, EncodedSamples, Order, buckets, epoch_order
 from dermray.training.encode import INDEX, _Shards, write_index
 
 
@@ -92,6 +93,22 @@ def test_images_keep_their_captions_however_they_were_sharded(tmp_path: Path) ->
         assert images.pixels(index)[:, 0, 0, 0].tolist() == [6, 0, 3]
         assert images.captions(index) == ["caption 6", "caption 0", "caption 3"]
         assert images.sample_ids(index) == ["0006", "0000", "0003"]
+
+
+def test_a_batch_is_read_without_its_bucket(tmp_path: Path) -> None:
+    """Arrow's `take` on a table of several files puts them together first: gigabytes for a few images."""
+    for shard in range(3):
+        rows = {"sample_id": [f"{shard}-{i}" for i in range(50)], "encoded": [bytes(10_000)] * 50}
+        feather.write_feather(pa.table(rows), tmp_path / f"{shard}.arrow", compression="uncompressed")
+    images, before = EncodedSamples(str(tmp_path), [f"{shard}.arrow" for shard in range(3)]), pa.default_memory_pool()
+    counted = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(counted)
+    try:
+        ids, found = images.sample_ids(np.array([0, 70, 149])), images._take("encoded", np.array([0, 70, 149]))
+    finally:
+        pa.set_memory_pool(before)
+    assert ids == ["0-0", "1-27", "2-9"] and found == [bytes(10_000)] * 3
+    assert counted.max_memory() < 100_000, "of 1,500,000 bytes"
 
 
 def test_rows_of_another_split_are_refused(tmp_path: Path) -> None:

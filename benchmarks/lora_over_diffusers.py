@@ -38,8 +38,9 @@ from dermray.training.run import TrainConfig, run
 BATCH, RANK, TOKENS, RATE = 16, 8, 77, 1e-3
 SHORT = 40  # steps of the trainings that are start and end and little else
 NAMES = {
-    "plain1": "plain script, one process", "plain2": "plain script, two processes",
-    "ahead": "ours, encoded ahead", "within": "ours, encoded in training",
+    "plain1": "plain script, one process of two threads", "plain2": "plain script, two processes",
+    "ahead1": "ours, encoded ahead, one worker of two threads", "ahead2": "ours, encoded ahead, two workers",
+    "within1": "ours, encoded in training, one worker of two threads",
 }  # fmt: skip
 LAYERS = {
     "flux": ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"],
@@ -151,12 +152,15 @@ def sd_loss(pipeline: StableDiffusionPipeline, model: Any, moments: Tensor, text
 LOSSES = {"flux": flux_loss, "sd": sd_loss}
 
 
-def ours(what: str, quickstart: str, base: str, size: int, steps: int, directory: str, ahead: bool) -> None:
+def ours(
+    workers: int, what: str, quickstart: str, base: str, size: int, steps: int, directory: str, ahead: bool
+) -> None:
     """The train stage."""
     name, *more = OURS[what]
     overrides = [
         f"output={directory}/train", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={size}",
-        f"model.rank={RANK}", f"model.alpha={RANK}", f"encode_ahead={str(ahead).lower()}", "loop.workers=2",
+        f"model.rank={RANK}", f"model.alpha={RANK}", f"encode_ahead={str(ahead).lower()}", f"loop.workers={workers}",
+        f"loop.cpus_per_worker={2 // workers}",
         f"loop.batch_size={BATCH}", f"loop.steps={steps}", "loop.checkpoint_every=100000", *more,
     ]  # fmt: skip
     run(load(TrainConfig, preset(name), overrides))
@@ -182,14 +186,14 @@ def main(quickstart: str, size: int, steps: int, models: list[str]) -> None:
         with tempfile.TemporaryDirectory() as base:
             (nano.flux(captions, TOKENS) if what == "flux" else nano.stable_diffusion(captions)).save_pretrained(base)
             spent: dict[str, dict[int, float]] = {}
-            for way in ("plain1", "plain2", "ahead", "within"):
+            for way in NAMES:
                 spent[way] = {n: timed(way, what, quickstart, base, str(size), str(n)) for n in (SHORT, steps)}
                 told = ", ".join(f"{n} steps {seconds:.1f} s" for n, seconds in spent[way].items())
                 each = (spent[way][steps] - spent[way][SHORT]) / (steps - SHORT)
                 print(f"{what}: {NAMES[way]}: {told}: {1000 * each:.1f} ms a step", flush=True)
-        best = min(("plain1", "plain2"), key=lambda way: spent[way][steps])
-        ratios = {n: spent[best][n] / spent["ahead"][n] for n in (SHORT, steps)}
-        gained = spent["within"][steps] / spent["ahead"][steps]
+        best = {n: [min(spent[f"{kind}{m}"][n] for m in (1, 2)) for kind in ("plain", "ahead")] for n in (SHORT, steps)}
+        ratios = {n: plain / ours for n, (plain, ours) in best.items()}
+        gained = spent["within1"][steps] / spent["ahead1"][steps]
         print(f"{what}: plain / ours: " + ", ".join(f"{n} steps {ratio:.2f}" for n, ratio in ratios.items()))
         print(f"{what}: ours without encoding ahead / with: {gained:.2f} at {steps} steps", flush=True)
 
@@ -201,8 +205,8 @@ if __name__ == "__main__":
         main(folder, px, most, numbers[2:] or list(OURS))
     else:
         how, which, source, where, pixels, count, target = sys.argv[1:]
+        number, rest = int(how[-1]), (which, source, where, int(pixels), int(count), target)
         if how.startswith("plain"):
-            number = int(how.removeprefix("plain"))
-            spawn(plain, (number, which, source, where, int(pixels), int(count), target), nprocs=number)
+            spawn(plain, (number, *rest), nprocs=number)
         else:
-            ours(which, source, where, int(pixels), int(count), target, how == "ahead")
+            ours(number, *rest, how.startswith("ahead"))

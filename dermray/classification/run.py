@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dermray import manifest, storage
 from dermray.classification import plots
@@ -38,6 +38,15 @@ class SweepConfig(Config):
     gpus_per_trial: float = Field(0, ge=0)
     resamples: int = Field(500, ge=10)
     seed: int = Field(0, ge=0)
+
+    @field_validator("backbones")
+    @classmethod
+    def _told_apart(cls, backbones: list[Backbone]) -> list[Backbone]:
+        """Trials are told apart by the name of their backbone."""
+        names = [backbone.name for backbone in backbones]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"expected each name once, got {twice} more than once; sweep them in two runs")
+        return backbones
 
 
 def run(config: SweepConfig) -> Result:

@@ -5,7 +5,9 @@ from safetensors.torch import load_model, save_model
 from sklearn.metrics import roc_auc_score
 
 from dermray.classification.backbones import Backbone, build
+from dermray.classification.run import SweepConfig
 from dermray.classification.training import scores, train
+from dermray.config import ConfigError, validate
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
@@ -29,3 +31,9 @@ def test_it_learns_and_gives_the_same_again(name: str, tmp_path: object) -> None
 def test_unknown_backbones_are_named() -> None:
     with pytest.raises(ValueError, match="'resnet_900': not a timm model"):
         build(Backbone(name="resnet_900", learning_rate=1e-3))
+
+
+def test_a_backbone_given_twice_is_refused() -> None:
+    twice = [{"name": "test_resnet", "learning_rate": rate} for rate in (1e-3, 6e-3)]
+    with pytest.raises(ConfigError, match=r"backbones=.*each name once, got \['test_resnet'\] more than once"):
+        validate(SweepConfig, {"output": "x", "rows": "x", "synthetic": "x", "backbones": twice})

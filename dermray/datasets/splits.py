@@ -46,7 +46,7 @@ def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
     _require_groups(strata, groups, sum(share > 0 for share in shares))
     folds = np.empty(len(strata), np.int64)
     folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])
-    from sklearn.model_selection import StratifiedGroupKFold  # seconds to import; who looks for leaks does not split
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import; who looks for leaks does not split
 
     splitter = StratifiedGroupKFold(n_splits=min(FOLDS, folds_possible), shuffle=True, random_state=seed)
     with warnings.catch_warnings():

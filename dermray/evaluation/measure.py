@@ -24,7 +24,7 @@ from dermray.evaluation.extractor import (
     fit,
     predict,
 )
-from dermray.evaluation.run import EvaluationConfig
+from dermray.evaluation.settings import EvaluationConfig
 from dermray.manifest import Result
 from dermray.records import COLOURS, SKIN_TONES, read_columns
 

@@ -134,3 +134,9 @@ def initial_noise(seeds: list[int], shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise (len(seeds), *shape), each row from its own seed."""
     rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows)
+
+
+def without_caption(given: Tensor, nothing: Tensor, share: float) -> Tensor:
+    """Captions (B, ...), each replaced by that of no text with probability `share`: for classifier-free guidance."""
+    dropped = (torch.rand(len(given)) < share).to(given.device)
+    return torch.where(dropped.view(-1, *[1] * (given.ndim - 1)), nothing.to(given.dtype), given)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dermray.config import Config
 from dermray.generators import adapters, flow_matching, frozen, kohya, nano
-from dermray.generators.base import Batch, Generator, Request, Sample, Texts
+from dermray.generators.base import Batch, Generator, Request, Sample, Texts, without_caption
 
 # Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
 BLOCK = r"(single_)?transformer_blocks\.\d+\."
@@ -129,8 +129,8 @@ class FluxLora(Generator):
         """Mean squared error of the velocity."""
         latents = frozen.draw_latents(self.vae, batch["moments"])
         noise, sigma = torch.randn_like(latents), self.draw_sigmas(latents)
-        pooled = _drop(batch["pooled"], self.no_pooled, self.config.clip_dropout)
-        tokens = _drop(batch["tokens"], self.no_tokens, self.config.t5_dropout)
+        pooled = without_caption(batch["pooled"], self.no_pooled, self.config.clip_dropout)
+        tokens = without_caption(batch["tokens"], self.no_tokens, self.config.t5_dropout)
         velocity = self.velocity(flow_matching.interpolate(latents, noise, sigma), sigma, pooled, tokens)
         losses = (velocity.float() - (noise - latents)).square().flatten(1).mean(1)
         self.seen = sigma, losses.detach()
@@ -237,9 +237,3 @@ def _pipeline(
 ) -> Any:
     bits: dict[str, str] = {"transformer": config.quantization} if config.quantization else {}
     return frozen.load_pipeline(base, config.revision, config.dtype, build_nano, bits, without)
-
-
-def _drop(given: Tensor, nothing: Tensor, share: float) -> Tensor:
-    """Rows of `given` replaced by the encoding of no text, each with probability `share`."""
-    dropped = (torch.rand(len(given)) < share).to(given.device)
-    return torch.where(dropped.view(-1, *[1] * (given.ndim - 1)), nothing.to(given.dtype), given)

@@ -18,7 +18,7 @@ from transformers import T5Config, T5EncoderModel
 
 from dermray.config import Config
 from dermray.generators import ddpm, frozen, nano
-from dermray.generators.base import Batch, Generator, Request, Sample
+from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 
 CONTEXT = 77  # tokens; IFPipeline pads to it
 
@@ -91,8 +91,7 @@ class Glide(Generator):
     def forward(self, batch: Batch) -> Tensor:
         """The base's loss on reduced images plus the upsampler's on the images themselves."""
         images = batch["image"]
-        dropped = (torch.rand(len(images)) < self.config.caption_dropout).to(images.device)
-        tokens = torch.where(dropped[:, None], self.nothing, batch["tokens"])
+        tokens = without_caption(batch["tokens"], self.nothing, self.config.caption_dropout)
         low = reduce(images)
         base, upsampler = self.pipelines
         upsampling = self._loss(upsampler, images, enlarge(low), tokens)

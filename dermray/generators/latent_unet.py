@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dermray.config import Config
 from dermray.generators import ddpm, frozen
-from dermray.generators.base import Batch, Generator, Request, Sample
+from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 
 
 class LatentUNetConfig(Config):
@@ -28,7 +28,7 @@ class LatentUNet(Generator):
     """A diffusers Stable Diffusion pipeline in training. Subclasses say what of it is trained."""
 
     any_size = True
-    nothing: Tensor  # token ids of no caption
+    nothing: Tensor  # no caption, encoded
 
     def __init__(self, config: LatentUNetConfig, pipeline: StableDiffusionPipeline) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class LatentUNet(Generator):
         pipeline.scheduler = type(pipeline.scheduler).from_config(
             pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type
         )
-        self.register_buffer("nothing", self._token_ids([""])[0], persistent=False)
+        self.register_buffer("nothing", self._text([""])[0], persistent=False)
 
     @classmethod
     def makes_words(cls, config: LatentUNetConfig) -> bool:
@@ -51,19 +51,26 @@ class LatentUNet(Generator):
     @classmethod
     def encoded_by(cls, config: LatentUNetConfig) -> dict[str, Any] | None:
         """Latents and text by the frozen parts of the base."""
-        return frozen.encoded_by(config)
+        return frozen.encoded_by(config) | {"text": "ids" if cls.trains_text(config) else "embeddings"}
+
+    @classmethod
+    def trains_text(cls, config: LatentUNetConfig) -> bool:
+        """Whether the text encoder learns too, so that its embeddings cannot be kept."""
+        return False
 
     def train(self, mode: bool = True) -> Self:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
         self.vae.eval()
+        self.clip.train(mode and self.trains_text(self.config))
         return self
 
     @torch.no_grad()
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
-        """Latent moments and CLIP's token ids (77,), padded as Stable Diffusion was trained."""
+        """Latent moments and text: CLIP's embeddings (77, D), padded as Stable Diffusion was trained; token ids (77,)
+        where CLIP learns."""
         moments = frozen.latent_moments(self.vae, images)
-        return [{"moments": m, "tokens": t} for m, t in zip(moments, self._token_ids(captions), strict=True)]
+        return [{"moments": m, "text": t} for m, t in zip(moments, self._text(captions), strict=True)]
 
     def forward(self, batch: Batch) -> Tensor:
         """Weighted squared error, averaged over the batch."""
@@ -73,11 +80,11 @@ class LatentUNet(Generator):
         """(B,) loss of each image at one random timestep."""
         latents = frozen.draw_latents(self.vae, batch["moments"])
         noise, t = torch.randn_like(latents), ddpm.draw_timesteps(len(latents), self.noise_schedule, latents)
-        dropped = (torch.rand(len(latents)) < self.config.caption_dropout).to(latents.device)
-        tokens = torch.where(dropped[:, None], self.nothing, batch["tokens"])
-        text = self.clip(tokens)[0].to(self.unet.dtype)
+        text = without_caption(batch["text"], self.nothing, self.config.caption_dropout)
+        if self.trains_text(self.config):
+            text = self.clip(text)[0]
         noisy = self.noise_schedule.add_noise(latents, noise, t)
-        predicted = self.unet(noisy.to(self.unet.dtype), t, text, return_dict=False)[0]
+        predicted = self.unet(noisy.to(self.unet.dtype), t, text.to(self.unet.dtype), return_dict=False)[0]
         losses = ddpm.loss(predicted, latents, noise, t, self.noise_schedule, self.config.min_snr_gamma)
         self.seen = t / self.noise_schedule.config.num_train_timesteps, losses.detach()
         return losses
@@ -93,10 +100,12 @@ class LatentUNet(Generator):
             ).images  # fmt: skip
         return frozen.to_pixels(images)
 
-    def _token_ids(self, captions: list[str]) -> Tensor:
+    @torch.no_grad()
+    def _text(self, captions: list[str]) -> Tensor:
+        """What of captions can be made ahead; see `encode`."""
         tokenizer = self.pipeline.tokenizer
         found = tokenizer(
             captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
         ids: Tensor = found.input_ids.to(next(self.unet.parameters()).device)
-        return ids
+        return ids if self.trains_text(self.config) else self.clip(ids)[0]

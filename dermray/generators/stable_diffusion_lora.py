@@ -39,7 +39,7 @@ class StableDiffusionLora(LatentUNet):
     Config = StableDiffusionLoraConfig
     config: StableDiffusionLoraConfig
     prior: Tensor  # latent moments of prior images
-    prior_tokens: Tensor
+    prior_text: Tensor
 
     def __init__(self, config: StableDiffusionLoraConfig, pipeline: StableDiffusionPipeline) -> None:
         super().__init__(config, pipeline)
@@ -64,6 +64,11 @@ class StableDiffusionLora(LatentUNet):
         build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
         return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
 
+    @classmethod
+    def trains_text(cls, config: StableDiffusionLoraConfig) -> bool:  # type: ignore[override]  # its own config
+        """As the config says."""
+        return config.train_text_encoder
+
     def adapted(self) -> dict[str, nn.Module]:
         """The models that have adapters, by their prefix in diffusers' files."""
         return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
@@ -82,7 +87,7 @@ class StableDiffusionLora(LatentUNet):
         if self.config.prior_prompt is None:
             return loss
         chosen = torch.randint(len(self.prior), (len(batch["moments"]),))
-        prior, seen = {"moments": self.prior[chosen], "tokens": self.prior_tokens.expand(len(chosen), -1)}, self.seen
+        prior, seen = {"moments": self.prior[chosen], "text": self.prior_text[chosen]}, self.seen
         loss = loss + self.config.prior_weight * self.losses(prior).mean()
         self.seen = seen  # the images' own losses
         return loss
@@ -131,4 +136,4 @@ class StableDiffusionLora(LatentUNet):
             images = self.sample(some, 7.5, self.config.prior_steps).to(next(self.unet.parameters()).device)
             samples += self.encode(images, [prompt] * len(some))
         self.register_buffer("prior", torch.stack([s["moments"] for s in samples]), persistent=False)
-        self.register_buffer("prior_tokens", samples[0]["tokens"], persistent=False)
+        self.register_buffer("prior_text", torch.stack([s["text"] for s in samples]), persistent=False)

@@ -59,11 +59,14 @@ class Encoder:
         return captions_for_words(cls, cls.Config(**self.model), self.encoded[0])
 
 
-def precompute(encoder: Encoder, cache: str, epochs: float, workers: int, gpus: float) -> tuple[list[list[str]], str]:
+def precompute(
+    encoder: Encoder, cache: str, epochs: float, workers: int, resources: dict[str, float]
+) -> tuple[list[list[str]], str]:
     """Encode all shards into `cache`.
 
     Args:
-        epochs: how often training will see each image: printed beside the cost of encoding once.
+        epochs: how often training will see each image: printed beside the cost of encoding once. resources: num_cpus
+            and num_gpus of each of so many workers.
 
     Returns:
         Names of the files of each bucket in the order of its index, and the path of the texts'.
@@ -81,12 +84,12 @@ def precompute(encoder: Encoder, cache: str, epochs: float, workers: int, gpus: 
     ]
     if missing or not storage.exists(texts):
         storage.make_directory(cache)
-        probed = ray.get(ray.remote(_first).options(num_gpus=gpus).remote(encoder, texts))
+        probed = ray.get(ray.remote(_first).options(**resources).remote(encoder, texts))
     if missing:
         print(estimate(probed, epochs), flush=True)
         pool = ray.data.ActorPoolStrategy(size=min(workers, len(missing)))
         todo = ray.data.from_items(missing, override_num_blocks=len(missing))
-        todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, num_gpus=gpus).materialize()
+        todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, **resources).materialize()
     return files, texts
 
 

@@ -93,7 +93,8 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
         epochs = config.loop.steps * config.loop.batch_size / images
         sources = [source, task.validation] if task.validation else [source]
         encoder = Encoder(config.family, task.model, [s.encoded for s in sources], ["", *prompts.values()])
-        files, task.texts = precompute(encoder, cache, epochs, workers, config.loop.gpus_per_worker)
+        resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
+        files, task.texts = precompute(encoder, cache, epochs, workers, resources)
         for where in sources:
             where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]
     return task, images

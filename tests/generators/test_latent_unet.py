@@ -17,6 +17,7 @@ from tests.generators.conftest import CAPTIONS, shaken
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 REQUESTS = [Request(CAPTIONS[0], 7), Request(CAPTIONS[1], 8)]
 LORA = StableDiffusionLoraConfig(image_size=32, rank=4, alpha=8)
+FROZEN_TEXT = LORA.model_copy(update={"train_text_encoder": False})
 LDM = LatentDiffusionConfig(image_size=32)
 
 
@@ -27,7 +28,7 @@ def build(config: StableDiffusionLoraConfig | LatentDiffusionConfig) -> LatentUN
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("gamma", [None, 5.0])
-@pytest.mark.parametrize("config", [LORA, LDM], ids=["lora", "ldm"])
+@pytest.mark.parametrize("config", [LORA, FROZEN_TEXT, LDM], ids=["lora", "frozen text", "ldm"])
 def test_loss_equals_diffusers_on_the_same_tensors(
     config: StableDiffusionLoraConfig | LatentDiffusionConfig, prediction_type: str, gamma: float | None
 ) -> None:
@@ -58,10 +59,23 @@ def test_loss_equals_diffusers_on_the_same_tensors(
     torch.testing.assert_close(ours, errors.mean(), rtol=1e-5, atol=1e-6)
 
 
+def test_text_that_nobody_trains_is_embedded_once() -> None:
+    for config, shape in ((LORA, (77,)), (FROZEN_TEXT, (77, 32)), (LDM, (77, 32))):
+        model = build(config)
+        assert {tuple(sample["text"].shape) for sample in model.encode(IMAGES, CAPTIONS)} == {shape}
+        model.clip.register_forward_hook(lambda *_: pytest.fail("the text encoder ran"))
+        if shape != (77,):
+            model(model.collate([{"moments": torch.zeros(8, 4, 4), "text": torch.zeros(shape)}] * 2))
+    by = [
+        model.encoded_by(config) for model, config in ((StableDiffusionLora, LORA), (StableDiffusionLora, FROZEN_TEXT))
+    ]
+    assert by[0] != by[1], "kept under other names"
+
+
 def test_what_learns() -> None:
     for config, names in (
         (LORA, ("unet", "clip")),
-        (LORA.model_copy(update={"train_text_encoder": False}), ("unet",)),
+        (FROZEN_TEXT, ("unet",)),
         (LDM, ("unet",)),
     ):
         model = build(config).train()
@@ -115,7 +129,7 @@ def test_dreambooth_keeps_what_the_base_drew() -> None:
     assert isinstance(model, StableDiffusionLora) and model.prior.shape == (4, 8, 4, 4)
     assert not any(name.startswith("prior") for name in model.state_dict()), "drawn again from the base, not saved"
     batch = model.collate(model.encode(IMAGES, CAPTIONS))
-    prior = {"moments": model.prior[:2], "tokens": model.prior_tokens.expand(2, -1)}
+    prior = {"text": model.prior_text[:2]}
     with torch.no_grad():
         torch.manual_seed(0)
         both = model(batch)

@@ -12,7 +12,8 @@ from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
 from dermray.training.batches import EncodedImages, EncodedSamples, buckets
-from dermray.training.precompute import Encoder, estimate, precompute
+from dermray.training.encode import read_index
+from dermray.training.precompute import Encoder, _Encode, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
 from tests.training.test_batches import write_shards
@@ -26,12 +27,13 @@ def shards(directory: Path, blocks: list[list[int]]) -> Encoder:
     return Encoder("dermdit", MODEL, [str(directory)])
 
 
-@pytest.mark.slow
-def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: Path) -> None:
+def test_pictures_and_captions_stay_together(tmp_path: Path) -> None:
+    """Whatever is asked for after encoding is what training would have encoded."""
     encoder, cache = shards(tmp_path / "shards", [[3, 0, 7, 1], [2, 6], [5, 4]]), str(tmp_path / "cache")
-    made = precompute(encoder, cache, 2.0, 2, 0)
-    [images], [files], generator = buckets(encoder.encoded[0]), made[0], encoder.build()
-    ahead = EncodedSamples(cache, files)
+    [directory], [[files], _], actor = encoder.directories(), encoder.files(), _Encode(encoder, cache)
+    for shard, file in zip(read_index(directory)["shards"], files, strict=True):
+        actor({"directory": directory, "shard": shard, "file": file})
+    [images], ahead, generator = buckets(encoder.encoded[0]), EncodedSamples(cache, files), encoder.build()
     for seed in range(4):
         index = np.random.default_rng(seed).permutation(8)[:5]
         now = images.samples(generator, index, False)
@@ -39,21 +41,23 @@ def test_encoded_ahead_is_what_training_would_encode(local_ray: None, tmp_path: 
         for a, b in zip(ahead.samples(generator, index, False), now, strict=True):
             assert a.keys() == b.keys() == {"moments", "text"}
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    times = {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()}
-    assert precompute(encoder, cache, 2.0, 2, 0) == made
-    assert {path: path.stat().st_mtime_ns for path in Path(cache).iterdir()} == times, "what is there is not made again"
 
 
 @pytest.mark.slow
-def test_buckets_are_encoded_each_at_its_size(local_ray: None, two_sizes: str, tmp_path: Path) -> None:
-    encoder = Encoder("latent_diffusion", MODEL, [two_sizes])
-    names, _ = precompute(encoder, str(tmp_path), 2.0, 1, 0)
+def test_each_bucket_is_encoded_at_its_size_and_once(local_ray: None, two_sizes: str, tmp_path: Path) -> None:
+    encoder, cache = Encoder("latent_diffusion", MODEL, [two_sizes]), str(tmp_path)
+    made = precompute(encoder, cache, 2.0, 2, {"num_cpus": 1})
     generator = encoder.build()
-    for images, files, side in zip(buckets(two_sizes), names, (4, 8), strict=True):
-        ahead = EncodedSamples(str(tmp_path), files).samples(generator, np.arange(8), False)
+    for images, files, side in zip(buckets(two_sizes), made[0], (4, 8), strict=True):
+        ahead = EncodedSamples(cache, files).samples(generator, np.arange(8), False)
         assert {tuple(sample["moments"].shape) for sample in ahead} == {(8, side, side)}
         now = images.samples(generator, np.arange(8), False)
         torch.testing.assert_close(ahead, now, rtol=1e-4, atol=1e-5)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix == ".arrow"}
+    assert len(times) == 3, "a shard of each size, and the texts"
+    assert precompute(encoder, cache, 2.0, 2, {"num_cpus": 1}) == made
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix == ".arrow"}
+    assert again == times, "what is there is not made again"
 
 
 def test_names_follow_content(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ a warm-up. The three take turns, each twice, and the better turn counts: other w
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -49,11 +48,12 @@ def script(model: str, rows: str, settings: CaptionConfig) -> float:
     config = vLLMEngineProcessorConfig(
         model_source=model,
         engine_kwargs={"dtype": engine.dtype, "max_model_len": engine.max_model_len,
-                       "enforce_eager": engine.enforce_eager, "limit_mm_per_prompt": {"image": 1}},
+                       "enforce_eager": engine.enforce_eager, "limit_mm_per_prompt": {"image": 1},
+                       "kv_cache_memory_bytes": int(engine.kv_cache_gib * 2**30)},
         concurrency=1,
         batch_size=64,
         placement_group_config={"bundle_per_worker": {"CPU": 1} | ({"GPU": 1} if engine.gpus else {})},
-        runtime_env={"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}},
+        runtime_env={"env_vars": {"VLLM_LOGGING_LEVEL": "WARNING"}},
         # nano has a template of its own, which vLLM takes for one of plain strings
         prepare_multimodal_stage={"enabled": True, "chat_template_content_format": "openai"},
     )  # fmt: skip
@@ -72,7 +72,6 @@ def script(model: str, rows: str, settings: CaptionConfig) -> float:
 
 def raw(model: str, rows: str, settings: CaptionConfig) -> float:
     """Captions/s of `LLM.chat` on images already in memory."""
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
     found = manifest.read(rows, "ingest")
@@ -80,7 +79,7 @@ def raw(model: str, rows: str, settings: CaptionConfig) -> float:
     chats = [chat(image) for image in images]
     engine = settings.engine
     llm = LLM(model, dtype=engine.dtype, max_model_len=engine.max_model_len, enforce_eager=engine.enforce_eager,
-              limit_mm_per_prompt={"image": 1})  # fmt: skip
+              limit_mm_per_prompt={"image": 1}, kv_cache_memory_bytes=int(engine.kv_cache_gib * 2**30))  # fmt: skip
     sampling = SamplingParams(temperature=0.0, max_tokens=settings.sampling.max_tokens)
     llm.chat(chats[:FEW], sampling, use_tqdm=False)
     started = time.perf_counter()

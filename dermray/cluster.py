@@ -44,14 +44,14 @@ def prepare_environment() -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
-def engine_environment(kv_cache_gib: int | None) -> dict[str, str]:
-    """What vLLM reads in an engine's process; `kv_cache_gib` for engines on CPUs, which would size it themselves."""
+def engine_environment(gpus: float) -> dict[str, str]:
+    """What vLLM reads in the process of an engine with so many GPUs."""
     names = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.startswith("VLLM_")}
-    if kv_cache_gib is None:
+    if gpus:
         return names
     # On CPUs vLLM puts its one worker into a third process, to bind threads; the engine's own will do, and a process
     # less imports vLLM.
-    return names | {"VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    return names | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 def connect() -> Any:

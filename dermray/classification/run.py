@@ -103,16 +103,21 @@ def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[d
         "backbone": tune.grid_search([b.name for b in config.backbones]),
     }
     run_config = tune.RunConfig(name="tune", storage_path=path, storage_filesystem=system, verbose=0)
-    experiment = f"{directory}/tune"
-    if storage.exists(storage.join(experiment, "tuner.pkl")):  # an interrupted sweep: only what is missing runs
+
+    def restored() -> Any:
         uri = f"{path}/tune"
-        tuner = tune.Tuner.restore(uri, trainable=trainable, storage_filesystem=system, resume_errored=True)
+        return tune.Tuner.restore(uri, trainable=trainable, storage_filesystem=system, resume_errored=True)
+
+    if storage.exists(storage.join(directory, "tune", "tuner.pkl")):  # an interrupted sweep: only what is missing runs
+        tuner = restored()
     else:
         limits = tune.TuneConfig(max_concurrent_trials=config.concurrent, reuse_actors=True)
         tuner = tune.Tuner(trainable, param_space=space, tune_config=limits, run_config=run_config)
     results = tuner.fit()
+    if results.errors:  # Tune gives a trial up whose process, used again, was slow to let go of the one before
+        results = restored().fit()
     if errors := results.errors:
-        raise ValueError(f"{len(errors)} of {len(results)} trials failed, the first with: {errors[0]}")
+        raise ValueError(f"{len(errors)} of {len(results)} trials failed twice, the first with: {errors[0]}")
     return [_trial_of(result) for result in results]
 
 

@@ -18,9 +18,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from dermray import manifest
+from dermray.captioning.engine import VllmConfig
 from dermray.captioning.prompts import render
 from dermray.captioning.remote import messages
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.vllm_engine import engine_arguments
 from dermray.cluster import connect, prepare_environment
 from dermray.config import load, preset, validate
 from dermray.datasets.ingest import IngestConfig
@@ -48,8 +50,7 @@ def script(model: str, rows: str, settings: CaptionConfig) -> float:
     config = vLLMEngineProcessorConfig(
         model_source=model,
         engine_kwargs={"dtype": engine.dtype, "max_model_len": engine.max_model_len,
-                       "enforce_eager": engine.enforce_eager, "limit_mm_per_prompt": {"image": 1},
-                       "kv_cache_memory_bytes": int(engine.kv_cache_gib * 2**30)},
+                       "enforce_eager": engine.enforce_eager, "limit_mm_per_prompt": {"image": 1}} | cache(engine),
         concurrency=1,
         batch_size=64,
         placement_group_config={"bundle_per_worker": {"CPU": 1} | ({"GPU": 1} if engine.gpus else {})},
@@ -70,6 +71,11 @@ def script(model: str, rows: str, settings: CaptionConfig) -> float:
     return time.time() - started
 
 
+def cache(engine: VllmConfig) -> dict[str, Any]:
+    """Of the size that ours has; on GPUs all have what vLLM takes by itself."""
+    return {} if engine.gpus else {"kv_cache_memory_bytes": engine_arguments(engine)["kv_cache_memory_bytes"]}
+
+
 def raw(model: str, rows: str, settings: CaptionConfig) -> float:
     """Captions/s of `LLM.chat` on images already in memory."""
     from vllm import LLM, SamplingParams
@@ -79,7 +85,7 @@ def raw(model: str, rows: str, settings: CaptionConfig) -> float:
     chats = [chat(image) for image in images]
     engine = settings.engine
     llm = LLM(model, dtype=engine.dtype, max_model_len=engine.max_model_len, enforce_eager=engine.enforce_eager,
-              limit_mm_per_prompt={"image": 1}, kv_cache_memory_bytes=int(engine.kv_cache_gib * 2**30))  # fmt: skip
+              limit_mm_per_prompt={"image": 1}, **cache(engine))  # fmt: skip
     sampling = SamplingParams(temperature=0.0, max_tokens=settings.sampling.max_tokens)
     llm.chat(chats[:FEW], sampling, use_tqdm=False)
     started = time.perf_counter()

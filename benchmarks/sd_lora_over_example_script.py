@@ -12,7 +12,6 @@ worker and with two, images encoded ahead. Ours is `dermray train`; its start an
 
 import importlib.util
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,6 @@ import types
 import zipfile
 from pathlib import Path
 from typing import Any
-
-import pyarrow.compute as pc
-
-from dermray import manifest
-from dermray.records import read_columns
 
 PACKAGE, SCRIPT = "autotrain-advanced==0.7.129", "autotrain/trainers/dreambooth/train.py"
 BATCH, RANK, RATE = 16, 8, 1e-3
@@ -93,7 +87,7 @@ def timed(way: str, script: str, quickstart: str, base: str, images: str, size: 
     with tempfile.TemporaryDirectory() as target:
         command = command_of(way, script, quickstart, base, images, target, str(size), str(steps))
         started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         taken = time.perf_counter() - started
         found = list(Path(target).rglob("pytorch_lora_weights.safetensors"))
         assert done.returncode == 0 and found, f"{way}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
@@ -102,7 +96,11 @@ def timed(way: str, script: str, quickstart: str, base: str, images: str, size: 
 
 def main(quickstart: str, size: int, steps: int) -> None:
     """Print seconds, of a short training and of a long one, and ratios."""
+    import pyarrow.compute as pc  # not at the top: the script's processes import this file
+
+    from dermray import manifest
     from dermray.generators import nano
+    from dermray.records import read_columns
 
     rows = manifest.read(f"{quickstart}/caption", "caption").data + "/rows"
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")

@@ -15,19 +15,14 @@ import logging
 import subprocess
 import sys
 import tempfile
-import time
 import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lora_race import BATCH, RANK, RATE, Command, ours, race, ratio, train_rows
+
 PACKAGE, SCRIPT = "autotrain-advanced==0.7.129", "autotrain/trainers/dreambooth/train.py"
-BATCH, RANK, RATE = 16, 8, 1e-3
-SHORT = 40  # steps of the trainings that are start and end and little else
-NAMES = {
-    "script-1": "example script, one process of two threads", "script-2": "example script, two processes",
-    "ours-1": "ours, one worker of two threads", "ours-2": "ours, two workers",
-}  # fmt: skip
 
 
 def script_arguments(base: str, images: str, target: str, processes: int, size: int, steps: int) -> dict[str, Any]:
@@ -51,79 +46,53 @@ def script_arguments(base: str, images: str, target: str, processes: int, size: 
     }  # fmt: skip
 
 
-def run_script(file: str, way: str, *where: str) -> None:
+def run_script(file: str, base: str, images: str, target: str, processes: str, size: str, steps: str) -> None:
     """One process of the example script, as `accelerate launch` starts it."""
-    base, images, target, size, steps = where
     logger = logging.getLogger("script")
     sys.modules["autotrain"] = types.SimpleNamespace(logger=logger)  # type: ignore[assignment]  # all it uses of it
     found = importlib.util.spec_from_file_location("script", file)
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    settings = script_arguments(base, images, target, int(way[-1]), int(size), int(steps))
+    settings = script_arguments(base, images, target, int(processes), int(size), int(steps))
     module.main(types.SimpleNamespace(**settings))
 
 
-def command_of(way: str, script: str, quickstart: str, *where: str) -> list[str]:
-    """The command line that a user would type."""
-    kind, number = way.split("-")
-    base, _, target, size, steps = where
-    if kind == "script":
-        launch = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-                  "--num_processes", number, "--num_cpu_threads_per_process", str(2 // int(number))]  # fmt: skip
-        module = ["--module", "benchmarks.sd_lora_over_example_script", script, way, *where]
-        return [sys.executable, "-m", "accelerate.commands.launch", *launch, *module]
-    return [
-        sys.executable, "-m", "dermray.cli", "train", "--config", "train/stable_diffusion_lora_nano",
-        f"output={target}", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={size}",
-        f"model.rank={RANK}", f"model.alpha={RANK}", "model.train_text_encoder=false", "flips=false",
-        "encode_ahead=true", f"loop.workers={number}", f"loop.cpus_per_worker={2 // int(number)}",
-        f"loop.batch_size={BATCH}", f"loop.steps={steps}", f"loop.learning_rate={RATE}", "loop.checkpoint_every=100000",
-    ]  # fmt: skip
-
-
-def timed(way: str, script: str, quickstart: str, base: str, images: str, size: int, steps: int) -> float:
-    """Seconds of one way to train."""
-    with tempfile.TemporaryDirectory() as target:
-        command = command_of(way, script, quickstart, base, images, target, str(size), str(steps))
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        taken = time.perf_counter() - started
-        found = list(Path(target).rglob("pytorch_lora_weights.safetensors"))
-        assert done.returncode == 0 and found, f"{way}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return taken
+def launched(script: str, base: str, images: str, size: int, processes: int) -> Command:
+    """The example script under accelerate, on two CPU cores."""
+    launch = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes",
+              f"{processes}", "--num_cpu_threads_per_process", f"{2 // processes}"]  # fmt: skip
+    start = [sys.executable, "-m", "accelerate.commands.launch", *launch, "--module", "benchmarks.sd_lora_over_example_script", script]
+    return lambda target, steps: [*start, base, images, target, f"{processes}", f"{size}", f"{steps}"]
 
 
 def main(quickstart: str, size: int, steps: int) -> None:
     """Print seconds, of a short training and of a long one, and ratios."""
-    import pyarrow.compute as pc  # not at the top: the script's processes import this file
+    from dermray.generators import nano  # not at the top: the script's processes import this file
 
-    from dermray import manifest
-    from dermray.generators import nano
-    from dermray.records import read_columns
-
-    rows = manifest.read(f"{quickstart}/caption", "caption").data + "/rows"
-    usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-    table = read_columns(rows, ["sample_id", "image", "caption"], usable).to_pylist()
+    rows = train_rows(quickstart)
     with tempfile.TemporaryDirectory() as place:
         base, images = Path(place, "base"), Path(place, "images")
-        nano.stable_diffusion([row["caption"] for row in table]).save_pretrained(base)
+        nano.stable_diffusion([row["caption"] for row in rows]).save_pretrained(base)
         images.mkdir()
-        for row in table:
+        for row in rows:
             (images / row["sample_id"]).write_bytes(row["image"])
         subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", place, PACKAGE], check=True)
         with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
             script = wheel.extract(SCRIPT, place)
-        print(f"{len(table)} images at {size} px, batch {BATCH}; seconds from images to adapter", flush=True)
-        spent: dict[str, dict[int, float]] = {}
-        for way, name in NAMES.items():
-            spent[way] = {n: timed(way, script, quickstart, str(base), str(images), size, n) for n in (SHORT, steps)}
-            told = ", ".join(f"{n} steps {seconds:.1f} s" for n, seconds in spent[way].items())
-            each = (spent[way][steps] - spent[way][SHORT]) / (steps - SHORT)
-            print(f"{name}: {told}: {1000 * each:.1f} ms a step", flush=True)
-    for n in (SHORT, steps):
-        best = {kind: min(spent[way][n] for way in NAMES if way.startswith(kind)) for kind in ("script", "ours")}
-        print(f"example script / ours: {best['script'] / best['ours']:.2f} at {n} steps")
+        print(f"{len(rows)} images at {size} px, batch {BATCH}; seconds from images to adapter", flush=True)
+        more = ["model.train_text_encoder=false", "encode_ahead=true"]
+        spent = race(
+            {
+                "example script, one process of two threads": launched(script, f"{base}", f"{images}", size, 1),
+                "example script, two processes": launched(script, f"{base}", f"{images}", size, 2),
+                "ours, one worker of two threads": ours("stable_diffusion_lora_nano", quickstart, f"{base}", size, 1, *more),
+                "ours, two workers": ours("stable_diffusion_lora_nano", quickstart, f"{base}", size, 2, *more),
+            },
+            steps,
+        )
+    script1, script2, ours1, ours2 = spent.values()
+    ratio("example script", [script1, script2], [ours1, ours2])
 
 
 if __name__ == "__main__":

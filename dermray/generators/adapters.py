@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load
 from torch import Tensor, nn
 
@@ -21,6 +20,8 @@ def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float
     Raises:
         ValueError: no layer of that name.
     """
+    from peft import LoraConfig, inject_adapter_in_model
+
     model.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights="gaussian")
     inject_adapter_in_model(config, model, NAME)
@@ -32,6 +33,8 @@ def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float
 
 def lora_weights(model: nn.Module) -> dict[str, Tensor]:
     """The adapter's weights by peft's names."""
+    from peft import get_peft_model_state_dict
+
     found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=NAME)
     return {name: value.detach().contiguous() for name, value in found.items()}
 
@@ -42,6 +45,8 @@ def put_lora_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     Raises:
         ValueError: they belong to another model or other layers.
     """
+    from peft import set_peft_model_state_dict
+
     expected = {name: tuple(value.shape) for name, value in lora_weights(model).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != found:

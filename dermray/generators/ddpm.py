@@ -1,20 +1,21 @@
 """Losses of denoising diffusion that diffusers' schedulers do not have: weighting, and learned variances."""
 
+from __future__ import annotations
+
 import math
 
+import diffusers
 import torch
-from diffusers import DDPMScheduler
-from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 
-def draw_timesteps(count: int, scheduler: DDPMScheduler, like: Tensor) -> Tensor:
+def draw_timesteps(count: int, scheduler: diffusers.DDPMScheduler, like: Tensor) -> Tensor:
     """(count,) uniform in 0 .. T - 1, the last included."""
     return torch.randint(0, scheduler.config.num_train_timesteps, (count,)).to(like.device)
 
 
 def loss(
-    predicted: Tensor, data: Tensor, noise: Tensor, t: Tensor, scheduler: DDPMScheduler, gamma: float | None
+    predicted: Tensor, data: Tensor, noise: Tensor, t: Tensor, scheduler: diffusers.DDPMScheduler, gamma: float | None
 ) -> Tensor:
     """(B,) squared error of what the scheduler's prediction_type says is predicted, averaged over each image.
 
@@ -27,12 +28,14 @@ def loss(
     errors = (predicted.float() - target.float()).square().flatten(1).mean(1)
     if gamma is None:
         return errors
+    from diffusers.training_utils import compute_snr
+
     snr = compute_snr(scheduler, t)
     return errors * snr.clamp(max=gamma) / (snr + 1 if velocity else snr)
 
 
 def variational_bound(
-    predicted: Tensor, variance: Tensor, data: Tensor, noisy: Tensor, t: Tensor, scheduler: DDPMScheduler
+    predicted: Tensor, variance: Tensor, data: Tensor, noisy: Tensor, t: Tensor, scheduler: diffusers.DDPMScheduler
 ) -> Tensor:
     """(B,) terms of the variational bound in bits per dimension, for a model that learns its variances.
 

@@ -10,13 +10,14 @@ The published code is not quoted here. Its layout is inferred from the paper's s
 408.0 M parameters, 50.3 M of them dead.
 """
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
-from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from dermray.config import Config
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Batch, Generator, Request, Sample
 
-SAMPLERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "dpm_solver": DPMSolverMultistepScheduler}
+SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPMSolverMultistepScheduler"}
 
 
 class DermDiTConfig(Config):
@@ -53,6 +54,8 @@ class Transformer(nn.Module):
     """The denoiser: latents (B, C, h, w), timesteps and text in, noise (and variance) out."""
 
     def __init__(self, config: DermDiTConfig, channels: int, side: int) -> None:
+        from diffusers.models.embeddings import get_2d_sincos_pos_embed
+
         super().__init__()
         d = config.width
         self.config, self.channels, self.grid = config, channels, side // config.patch
@@ -150,7 +153,7 @@ class DermDiT(Generator):
             )
         # DiT's and the published schedule: linear betas over 1000 steps
         variance = "learned_range" if config.learned_sigma else "fixed_small"
-        self.noise_schedule = DDPMScheduler(beta_schedule="linear", clip_sample=False, variance_type=variance)
+        self.noise_schedule = diffusers.DDPMScheduler(beta_schedule="linear", clip_sample=False, variance_type=variance)
 
     @classmethod
     def from_captions(cls, config: DermDiTConfig, captions: list[str]) -> Self:
@@ -204,7 +207,8 @@ class DermDiT(Generator):
         """diffusers' scheduler named by `sampler`, from each request's own noise. Unguided in compat paper."""
         # only ddpm uses a learned variance; dpm_solver would cut a latent of 4 channels down to 3 for it
         variance = {} if self.config.sampler == "ddpm" else {"variance_type": None}
-        scheduler = SAMPLERS[self.config.sampler].from_config(self.noise_schedule.config, **variance)
+        sampler = getattr(diffusers, SAMPLERS[self.config.sampler])
+        scheduler = sampler.from_config(self.noise_schedule.config, **variance)
         scheduler.set_timesteps(steps)
         weight = next(self.transformer.parameters())
         shape = (self.transformer.channels, *[self.transformer.grid * self.config.patch] * 2)

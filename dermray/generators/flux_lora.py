@@ -5,13 +5,14 @@ noise - latents. The guidance that FLUX.1-dev was distilled with is an input: 1 
 sampling (3.5 in the paper).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import diffusers
 import torch
-from diffusers import FluxPipeline
-from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
@@ -63,7 +64,7 @@ class FluxLora(Generator):
     no_pooled: Tensor  # no caption, encoded
     no_tokens: Tensor
 
-    def __init__(self, config: FluxLoraConfig, pipeline: FluxPipeline, texts: Texts | None = None) -> None:
+    def __init__(self, config: FluxLoraConfig, pipeline: diffusers.FluxPipeline, texts: Texts | None = None) -> None:
         super().__init__()
         self.config, self.image_size = config, config.image_size
         self.pipeline, self.texts = pipeline, texts
@@ -148,6 +149,8 @@ class FluxLora(Generator):
 
     def shift_mu(self, tokens: int) -> float:
         """The scheduler's mu for so many image tokens: 0.4675 at 64 (128 px), 0.63 at 1024 (512 px)."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
         scheduler = self.pipeline.scheduler.config
         names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
         return float(calculate_shift(tokens, *(scheduler[name] for name in names)))
@@ -193,9 +196,9 @@ class FluxLora(Generator):
         about: dict[str, Any] = {"family": "flux_lora", "config": self.config.model_dump()}
         if self.config.base == frozen.NANO:
             bare = adapters.without_adapters(self.transformer)
-            FluxPipeline(**self.pipeline.components | {"transformer": bare}).save_pretrained(directory / "base")
+            diffusers.FluxPipeline(**self.pipeline.components | {"transformer": bare}).save_pretrained(directory / "base")
         frozen.write_about(directory, **about)
-        FluxPipeline.save_lora_weights(
+        diffusers.FluxPipeline.save_lora_weights(
             directory,
             transformer_lora_layers=adapters.lora_weights(self.transformer),
             transformer_lora_adapter_metadata=adapters.about_lora(self.transformer),
@@ -212,7 +215,7 @@ class FluxLora(Generator):
         config = FluxLoraConfig(**about["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
         made = cls(config, _pipeline(config, base))
-        found = FluxPipeline.lora_state_dict(directory)
+        found = diffusers.FluxPipeline.lora_state_dict(directory)
         adapters.put_lora_weights(
             made.transformer, {name.removeprefix("transformer."): value for name, value in found.items()}
         )

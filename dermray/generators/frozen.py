@@ -1,14 +1,15 @@
 """What families of latent models share: a pipeline in diffusers' format, its frozen autoencoder, drawn pixels."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from dermray.generators.base import Request
@@ -49,7 +50,7 @@ def load_pipeline(
         from dermray import weights  # not at the top: architectures alone need no storage
 
         found = weights.locate(base, "model.base")
-        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -69,15 +70,17 @@ def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def latent_moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
+def latent_moments(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 to (B, 2C, H/8, W/8) float32: mean and log variance of the latents, drawn from in training."""
     moments: Tensor = vae.encode(images.to(vae.dtype) / 127.5 - 1).latent_dist.parameters
     return moments.float()
 
 
-def draw_latents(vae: AutoencoderKL, moments: Tensor) -> Tensor:
+def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
     """Latents as the denoiser sees them: (sample - shift) * scale."""
     shift = vae.config.shift_factor or 0.0
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
     latents: Tensor = (DiagonalGaussianDistribution(moments).sample() - shift) * vae.config.scaling_factor
     return latents
 

@@ -6,15 +6,17 @@ are sampled in cascade. U-Nets and text encoder have the form of diffusers' IF p
 the same without dermray; their context is 77 tokens, GLIDE's was 128.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Self
 
+import diffusers
 import torch
-from diffusers import DDPMScheduler, IFPipeline, IFSuperResolutionPipeline, UNet2DConditionModel
+import transformers
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import T5Config, T5EncoderModel
 
 from dermray.config import Config
 from dermray.generators import ddpm, frozen, nano
@@ -52,7 +54,7 @@ class Glide(Generator):
 
     Config = GlideConfig
 
-    def __init__(self, config: GlideConfig, base: IFPipeline, upsampler: IFSuperResolutionPipeline) -> None:
+    def __init__(self, config: GlideConfig, base: diffusers.IFPipeline, upsampler: diffusers.IFSuperResolutionPipeline) -> None:
         super().__init__()
         self.config, self.image_size = config, config.image_size
         self.pipelines = (base, upsampler)
@@ -68,17 +70,17 @@ class Glide(Generator):
         """New models; the words of their text encoders are those of `captions`."""
         words = nano.tokenizer(captions, CONTEXT)
         off: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "watermarker": None}
-        base = IFPipeline(
+        base = diffusers.IFPipeline(
             tokenizer=words, text_encoder=_text_encoder(config, len(words)),
             unet=_unet(config.base, config, config.image_size // 4, 3),
-            scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range"),
+            scheduler=diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range"),
             requires_safety_checker=False, **off,
         )  # fmt: skip
-        upsampler = IFSuperResolutionPipeline(
+        upsampler = diffusers.IFSuperResolutionPipeline(
             tokenizer=words, text_encoder=_text_encoder(config, len(words)),
             unet=_unet(config.upsampler, config, config.image_size, 6),
-            scheduler=DDPMScheduler(beta_schedule="linear", variance_type="learned_range"),
-            image_noising_scheduler=DDPMScheduler(1, trained_betas=[0.0]),  # the reduced image is shown as it is
+            scheduler=diffusers.DDPMScheduler(beta_schedule="linear", variance_type="learned_range"),
+            image_noising_scheduler=diffusers.DDPMScheduler(1, trained_betas=[0.0]),  # the reduced image is shown as it is
             requires_safety_checker=False, **off,
         )  # fmt: skip
         return cls(config, base, upsampler)
@@ -158,21 +160,21 @@ def enlarge(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=4, mode="bilinear", align_corners=True)
 
 
-def _text_encoder(config: GlideConfig, words: int) -> T5EncoderModel:
+def _text_encoder(config: GlideConfig, words: int) -> transformers.T5EncoderModel:
     width = config.text_width
-    sizes = T5Config(
+    sizes = transformers.T5Config(
         vocab_size=words, d_model=width, d_kv=width // config.text_heads, d_ff=4 * width, num_heads=config.text_heads,
         num_layers=config.text_layers, dropout_rate=0.0,
     )  # fmt: skip
-    return T5EncoderModel(sizes)
+    return transformers.T5EncoderModel(sizes)
 
 
-def _unet(sizes: UNetSizes, config: GlideConfig, side: int, channels: int) -> UNet2DConditionModel:
+def _unet(sizes: UNetSizes, config: GlideConfig, side: int, channels: int) -> diffusers.UNet2DConditionModel:
     """Residual blocks that resample, text as further keys of self-attention and added to the timestep."""
     down = ["SimpleCrossAttnDownBlock2D" if seen else "ResnetDownsampleBlock2D" for seen in sizes.attention]
     up = ["SimpleCrossAttnUpBlock2D" if seen else "ResnetUpsampleBlock2D" for seen in reversed(sizes.attention)]
     width = sizes.channels * sizes.multipliers[-1]
-    return UNet2DConditionModel(
+    return diffusers.UNet2DConditionModel(
         sample_size=side, in_channels=channels, out_channels=6, layers_per_block=sizes.residual_blocks,
         block_out_channels=tuple(sizes.channels * m for m in sizes.multipliers),
         down_block_types=tuple(down), up_block_types=tuple(up), mid_block_type="UNetMidBlock2DSimpleCrossAttn",

@@ -3,10 +3,12 @@
 Conditional on CLIP's text; with caption_dropout 1 it is the unconditional one.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Self
 
-from diffusers import UNet2DConditionModel
+import diffusers
 from pydantic import Field
 
 from dermray.generators import frozen, nano
@@ -17,7 +19,7 @@ class LatentDiffusionConfig(LatentUNetConfig):
     """The U-Net to train; autoencoder and text encoder are those of `base`."""
 
     unet: dict[str, Any] | None = Field(
-        None, description="arguments of diffusers' UNet2DConditionModel; default: the base's geometry, weights anew"
+        None, description="arguments of diffusers' diffusers.UNet2DConditionModel; default: the base's geometry, weights anew"
     )
 
 
@@ -33,7 +35,7 @@ class LatentDiffusion(LatentUNet):
         build = lambda: nano.stable_diffusion(captions, config.prediction_type or "epsilon")  # noqa: E731
         pipeline = frozen.load_pipeline(config.base, config.revision, config.dtype, build)
         geometry = dict(pipeline.unet.config) if config.unet is None else config.unet
-        fresh = UNet2DConditionModel.from_config(geometry) if config.unet is None else UNet2DConditionModel(**geometry)
+        fresh = diffusers.UNet2DConditionModel.from_config(geometry) if config.unet is None else diffusers.UNet2DConditionModel(**geometry)
         pipeline.register_modules(unet=fresh.train())
         return cls(config, pipeline)
 

@@ -1,9 +1,11 @@
 """Text-conditional diffusion of a U-Net in an autoencoder's latents: what Stable Diffusion and LDM have in common."""
 
+from __future__ import annotations
+
 from typing import Any, Literal, Self
 
+import diffusers
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
 from pydantic import Field
 from torch import Tensor
 
@@ -30,11 +32,11 @@ class LatentUNet(Generator):
     any_size = True
     nothing: Tensor  # no caption, encoded
 
-    def __init__(self, config: LatentUNetConfig, pipeline: StableDiffusionPipeline) -> None:
+    def __init__(self, config: LatentUNetConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
         super().__init__()
         self.config, self.image_size, self.pipeline = config, config.image_size, pipeline
         self.unet, self.vae, self.clip = pipeline.unet, pipeline.vae, pipeline.text_encoder
-        self.noise_schedule = DDPMScheduler.from_config(
+        self.noise_schedule = diffusers.DDPMScheduler.from_config(
             pipeline.scheduler.config,
             **({"prediction_type": config.prediction_type} if config.prediction_type else {}),
         )

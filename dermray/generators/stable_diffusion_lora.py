@@ -1,10 +1,12 @@
 """Stable Diffusion 1.x or 2.x with LoRA on its U-Net and text encoder: Derm-T2IM, LesionGen, DermDiff."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Self
 
+import diffusers
 import torch
-from diffusers import StableDiffusionPipeline
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ class StableDiffusionLora(LatentUNet):
     prior: Tensor  # latent moments of prior images
     prior_text: Tensor
 
-    def __init__(self, config: StableDiffusionLoraConfig, pipeline: StableDiffusionPipeline) -> None:
+    def __init__(self, config: StableDiffusionLoraConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
         super().__init__(config, pipeline)
         adapters.add_lora(self.unet, UNET_LAYERS, config.rank, config.alpha)
         if config.train_text_encoder:
@@ -97,7 +99,7 @@ class StableDiffusionLora(LatentUNet):
         parts = self.adapted()
         if self.config.base == frozen.NANO:
             bare = {name: adapters.without_adapters(part) for name, part in parts.items()}
-            StableDiffusionPipeline(
+            diffusers.StableDiffusionPipeline(
                 **self.pipeline.components | bare, requires_safety_checker=False
             ).save_pretrained(directory / "base")  # fmt: skip
         frozen.write_about(directory, family="stable_diffusion_lora", config=self.config.model_dump())
@@ -105,7 +107,7 @@ class StableDiffusionLora(LatentUNet):
         for name, part in parts.items():
             layers[f"{name}_lora_layers"] = adapters.lora_weights(part)
             layers[f"{name}_lora_adapter_metadata"] = adapters.about_lora(part)
-        StableDiffusionPipeline.save_lora_weights(directory, **layers)
+        diffusers.StableDiffusionPipeline.save_lora_weights(directory, **layers)
 
     def save_kohya(self, file: Path) -> None:
         """The adapters as kohya's scripts, ComfyUI and A1111 read them."""
@@ -120,7 +122,7 @@ class StableDiffusionLora(LatentUNet):
         config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
         made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
-        found, _ = StableDiffusionPipeline.lora_state_dict(directory)
+        found, _ = diffusers.StableDiffusionPipeline.lora_state_dict(directory)
         for prefix, part in (("unet.", made.unet), ("text_encoder.", made.clip)):
             weights = {n.removeprefix(prefix): value for n, value in found.items() if n.startswith(prefix)}
             if weights:

@@ -1,13 +1,15 @@
 """How to train: the settings of the loop, and the learning rate as a function of the step."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from dermray.config import Config, ConfigError, HowFast
 
-UNSHARDED = {"precision": "fp16", "optimizer": "adamw8bit", "compile": True}  # untried with FSDP
+UNSHARDED: dict[str, tuple[Any, ...]] = {  # untried with FSDP; Muon needs whole matrices
+    "precision": ("fp16",), "optimizer": ("adamw8bit", "muon"), "compile": (True,),
+}  # fmt: skip
 
 
 class Hopeless(RuntimeError):
@@ -23,7 +25,9 @@ class LoopConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
     gradient_checkpointing: bool = Field(False, description="compute activations again instead of keeping them")
     compile: bool = Field(False, description="torch.compile: minutes at the start, faster steps")
-    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="adamw8bit is bitsandbytes', on GPUs")
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = Field(
+        "adamw", description="adamw8bit is bitsandbytes', on GPUs; muon learns in fewer steps what starts from scratch"
+    )
     learning_rate: float = Field(2e-3, gt=0)
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the rate falls to 0")
     warmup_steps: int = Field(60, ge=0)
@@ -58,7 +62,7 @@ def check(config: LoopConfig) -> None:
 
     Raises:
         ConfigError: fewer than one worker, a batch that some number of workers cannot share evenly, or what FSDP
-            does not go with.
+            or Muon does not go with.
     """
     least, most = config.least_and_most
     if not 1 <= least <= most:
@@ -67,9 +71,11 @@ def check(config: LoopConfig) -> None:
         if config.batch_size % (workers * config.accumulate):
             shares = f"workers={workers} x accumulate={config.accumulate}"
             raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
-    for name, value in UNSHARDED.items():
-        if config.parallel == "fsdp" and getattr(config, name) == value:
+    for name, values in UNSHARDED.items():
+        if config.parallel == "fsdp" and (value := getattr(config, name)) in values:
             raise ConfigError(f"loop.{name}={value}: does not go with loop.parallel=fsdp; leave one of them out")
+    if config.optimizer == "muon" and config.precision == "fp16":
+        raise ConfigError("loop.optimizer=muon: does not go with loop.precision=fp16; take bf16 or fp32")
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

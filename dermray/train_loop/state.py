@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from dermray.train_loop.muon import Muon
 from dermray.train_loop.settings import Hopeless, LoopConfig, learning_rate
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -172,6 +173,8 @@ def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.O
     options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(weights, fused=True, **options)  # type: ignore[arg-type]  # a dict of several types
+    if config.optimizer == "muon":
+        return Muon(weights, **options)  # type: ignore[arg-type]  # the same
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:

@@ -75,9 +75,10 @@ def trained(task: FewImages, stop: int | None, directory: Path) -> State:
     return state
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
-def test_resumed_equals_uninterrupted_bit_for_bit(name: str, tmp_path: Path) -> None:
-    loop = LoopConfig(steps=4, batch_size=4, accumulate=2, warmup_steps=2, schedule="cosine", learning_rate=1e-2)
+@pytest.mark.parametrize(("name", "optimizer"), [*((name, "adamw") for name in FAMILIES), ("pixel_dermdit", "muon")])
+def test_resumed_equals_uninterrupted_bit_for_bit(name: str, optimizer: str, tmp_path: Path) -> None:
+    settings = {"steps": 4, "batch_size": 4, "accumulate": 2, "warmup_steps": 2, "schedule": "cosine"}
+    loop = LoopConfig.model_validate(settings | {"learning_rate": 1e-2, "optimizer": optimizer})
     task = FewImages(name, loop)
     stop = int(np.random.default_rng().integers(1, 4))
     whole, resumed = trained(task, None, tmp_path / "x"), trained(task, stop, tmp_path / "saved")

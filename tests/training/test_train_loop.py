@@ -111,9 +111,11 @@ def test_the_schedule() -> None:
         ({"workers": (1, 3), "batch_size": 8}, "batch_size=8: expected a multiple of workers=3 x accumulate=1"),
         ({"workers": 2, "batch_size": 8, "accumulate": 8}, "workers=2 x accumulate=8"),
         ({"parallel": "fsdp", "precision": "fp16"}, "precision=fp16: does not go with loop.parallel=fsdp"),
+        ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with loop.parallel=fsdp"),
+        ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with loop.precision=fp16"),
     ],
 )
-def test_batches_that_cannot_be_shared_evenly_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check(LoopConfig(steps=1, **settings))
 

@@ -139,7 +139,7 @@ def run_peer(target: str) -> None:
 
     import torch
 
-    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.chdir(target)
     script = next(Path(sys.prefix).glob("lib/python*/site-packages/simpletuner/train.py"))

@@ -62,7 +62,15 @@ def launched(script: str, base: str, images: str, size: int, processes: int) -> 
     """The example script under accelerate, on two CPU cores."""
     launch = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes",
               f"{processes}", "--num_cpu_threads_per_process", f"{2 // processes}"]  # fmt: skip
-    start = [sys.executable, "-m", "accelerate.commands.launch", *launch, "--module", "benchmarks.sd_lora_over_example_script", script]
+    start = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        *launch,
+        "--module",
+        "benchmarks.sd_lora_over_example_script",
+        script,
+    ]
     return lambda target, steps: [*start, base, images, target, f"{processes}", f"{size}", f"{steps}"]
 
 
@@ -86,7 +94,9 @@ def main(quickstart: str, size: int, steps: int) -> None:
             {
                 "example script, one process of two threads": launched(script, f"{base}", f"{images}", size, 1),
                 "example script, two processes": launched(script, f"{base}", f"{images}", size, 2),
-                "ours, one worker of two threads": ours("stable_diffusion_lora_nano", quickstart, f"{base}", size, 1, *more),
+                "ours, one worker of two threads": ours(
+                    "stable_diffusion_lora_nano", quickstart, f"{base}", size, 1, *more
+                ),
                 "ours, two workers": ours("stable_diffusion_lora_nano", quickstart, f"{base}", size, 2, *more),
             },
             steps,

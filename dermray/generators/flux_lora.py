@@ -196,7 +196,9 @@ class FluxLora(Generator):
         about: dict[str, Any] = {"family": "flux_lora", "config": self.config.model_dump()}
         if self.config.base == frozen.NANO:
             bare = adapters.without_adapters(self.transformer)
-            diffusers.FluxPipeline(**self.pipeline.components | {"transformer": bare}).save_pretrained(directory / "base")
+            diffusers.FluxPipeline(**self.pipeline.components | {"transformer": bare}).save_pretrained(
+                directory / "base"
+            )
         frozen.write_about(directory, **about)
         diffusers.FluxPipeline.save_lora_weights(
             directory,

@@ -54,7 +54,9 @@ class Glide(Generator):
 
     Config = GlideConfig
 
-    def __init__(self, config: GlideConfig, base: diffusers.IFPipeline, upsampler: diffusers.IFSuperResolutionPipeline) -> None:
+    def __init__(
+        self, config: GlideConfig, base: diffusers.IFPipeline, upsampler: diffusers.IFSuperResolutionPipeline
+    ) -> None:
         super().__init__()
         self.config, self.image_size = config, config.image_size
         self.pipelines = (base, upsampler)
@@ -80,7 +82,8 @@ class Glide(Generator):
             tokenizer=words, text_encoder=_text_encoder(config, len(words)),
             unet=_unet(config.upsampler, config, config.image_size, 6),
             scheduler=diffusers.DDPMScheduler(beta_schedule="linear", variance_type="learned_range"),
-            image_noising_scheduler=diffusers.DDPMScheduler(1, trained_betas=[0.0]),  # the reduced image is shown as it is
+            # the reduced image is shown as it is
+            image_noising_scheduler=diffusers.DDPMScheduler(1, trained_betas=[0.0]),
             requires_safety_checker=False, **off,
         )  # fmt: skip
         return cls(config, base, upsampler)

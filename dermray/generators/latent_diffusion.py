@@ -19,7 +19,7 @@ class LatentDiffusionConfig(LatentUNetConfig):
     """The U-Net to train; autoencoder and text encoder are those of `base`."""
 
     unet: dict[str, Any] | None = Field(
-        None, description="arguments of diffusers' diffusers.UNet2DConditionModel; default: the base's geometry, weights anew"
+        None, description="arguments of diffusers' UNet2DConditionModel; default: the base's geometry, weights anew"
     )
 
 
@@ -35,7 +35,8 @@ class LatentDiffusion(LatentUNet):
         build = lambda: nano.stable_diffusion(captions, config.prediction_type or "epsilon")  # noqa: E731
         pipeline = frozen.load_pipeline(config.base, config.revision, config.dtype, build)
         geometry = dict(pipeline.unet.config) if config.unet is None else config.unet
-        fresh = diffusers.UNet2DConditionModel.from_config(geometry) if config.unet is None else diffusers.UNet2DConditionModel(**geometry)
+        unet = diffusers.UNet2DConditionModel
+        fresh = unet.from_config(geometry) if config.unet is None else unet(**geometry)
         pipeline.register_modules(unet=fresh.train())
         return cls(config, pipeline)
 

@@ -30,9 +30,7 @@ class Muon(torch.optim.AdamW):
         lr, betas, weight_decay: as AdamW's.
     """
 
-    def __init__(
-        self, weights: list[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float
-    ) -> None:
+    def __init__(self, weights: list[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         kinds = [[w for w in weights if _is_matrix(w) == matrix] for matrix in (True, False)]
         super().__init__([{"params": k} for k in kinds], lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
@@ -66,7 +64,8 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, rows, columns) to about the nearest matrices whose singular values are all one. Those below 0.003 of the norm stay behind."""
+    """(N, rows, columns) to about the nearest matrices whose singular values are all one; those below 0.003 of a
+    matrix' norm stay behind."""
     wide = matrices.shape[1] <= matrices.shape[2]
     x = (matrices if wide else matrices.mT).to(torch.bfloat16 if matrices.is_cuda else torch.float32)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

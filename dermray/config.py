@@ -1,6 +1,7 @@
 """Typed configs: a YAML preset plus `key=value` overrides, checked before anything is started."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +23,15 @@ HOW_FAST = "how fast"
 # A field that decides how fast work is done or what it costs, not what comes out: it may change between a crash and the
 # next start.
 HowFast = Annotated[T, HOW_FAST]
+
+
+class _Yaml(yaml.SafeLoader):
+    """PyYAML, which reads YAML 1.1, takes 1e-3 for a word; people and YAML 1.2 mean a number."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 class ConfigError(ValueError):
@@ -79,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config {path}: no such file; give a YAML file, for example one below {PRESETS}")
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.load(path.read_text(), _Yaml)
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
@@ -97,7 +107,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise ConfigError(f"override {override!r}: {parent} is a value, not a section")
     try:
-        data[last] = yaml.safe_load(value)
+        data[last] = yaml.load(value, _Yaml)
     except yaml.YAMLError:
         data[last] = value
 

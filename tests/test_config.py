@@ -56,6 +56,15 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     }.items()  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", ".1e-2", "+1.0e-3", "0.001"])
+def test_numbers_are_written_as_people_write_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"steps: 5\nlearning_rate: {text}\n")
+    assert load(LoopConfig, tmp_path / "c.yaml").learning_rate == 0.001
+    assert load(LoopConfig, None, ["steps=5", f"learning_rate={text}"]).learning_rate == 0.001
+    with pytest.raises(ConfigError, match="mlflow=0.001: Input should be a valid string"):
+        load(LoopConfig, None, ["steps=5", f"mlflow={text}"])
+
+
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [1\n", ""])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"

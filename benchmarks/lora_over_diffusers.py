@@ -9,15 +9,12 @@ checkpoints, no resume, no TensorBoard. Ours runs with images encoded ahead and,
 All are processes of their own; their start and Ray's are part of the time.
 """
 
-import subprocess
+import io
 import sys
 import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, FluxPipeline, StableDiffusionPipeline
 from diffusers.training_utils import compute_density_for_timestep_sampling
@@ -28,42 +25,24 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler, TensorDataset
 
-from dermray import manifest
-from dermray.config import load, preset
-from dermray.datasets.decode import decode
+from benchmarks.lora_race import BATCH, RANK, RATE, Command, ours, race, ratio, train_rows
 from dermray.generators import nano
-from dermray.records import read_columns
-from dermray.training.run import TrainConfig, run
 
-BATCH, RANK, TOKENS, RATE = 16, 8, 77, 1e-3
-SHORT = 40  # steps of the trainings that are start and end and little else
-NAMES = {
-    "plain1": "plain script, one process of two threads", "plain2": "plain script, two processes",
-    "ahead1": "ours, encoded ahead, one worker of two threads", "ahead2": "ours, encoded ahead, two workers",
-    "within1": "ours, encoded in training, one worker of two threads",
-}  # fmt: skip
+TOKENS = 77
 LAYERS = {
     "flux": ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"],
     "sd": ["to_q", "to_k", "to_v", "to_out.0"],
 }
 OURS = {
-    "flux": ["train/flux_lora_nano", f"model.max_sequence_length={TOKENS}", "loop.betas=[0.9,0.999]"],
-    "sd": ["train/stable_diffusion_lora_nano", "model.train_text_encoder=false", "flips=false"],
+    "flux": ["flux_lora_nano", f"model.max_sequence_length={TOKENS}", "loop.betas=[0.9,0.999]"],
+    "sd": ["stable_diffusion_lora_nano", "model.train_text_encoder=false"],
 }
-
-
-def images_and_captions(quickstart: str) -> tuple[list[Image.Image], list[str]]:
-    """The train split."""
-    rows = manifest.read(f"{quickstart}/caption", "caption").data + "/rows"
-    found = read_columns(rows, ["image", "caption"], (pc.field("status") == "ok") & (pc.field("split") == "train"))
-    return [decode(data) for data in found["image"].to_pylist()], found["caption"].to_pylist()
 
 
 def plain(
     rank: int, processes: int, what: str, quickstart: str, base: str, size: int, steps: int, directory: str
 ) -> None:
     """One process of the plain script."""
-
     torch.set_num_threads(2 // processes)
     distributed.init_process_group("gloo", f"file://{directory}/rendezvous", rank=rank, world_size=processes)
     torch.manual_seed(rank)
@@ -72,7 +51,9 @@ def plain(
     model = pipeline.transformer if what == "flux" else pipeline.unet
     model.requires_grad_(False)
     model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=LAYERS[what]))
-    images, captions = images_and_captions(quickstart)
+    rows = train_rows(quickstart)
+    images = [Image.open(io.BytesIO(row["image"])).convert("RGB") for row in rows]
+    captions = [row["caption"] for row in rows]
     latents, text = [], []
     with torch.no_grad():
         for start in range(0, len(images), BATCH):
@@ -152,61 +133,47 @@ def sd_loss(pipeline: StableDiffusionPipeline, model: Any, moments: Tensor, text
 LOSSES = {"flux": flux_loss, "sd": sd_loss}
 
 
-def ours(
-    workers: int, what: str, quickstart: str, base: str, size: int, steps: int, directory: str, ahead: bool
-) -> None:
-    """The train stage."""
-    name, *more = OURS[what]
-    overrides = [
-        f"output={directory}/train", f"rows={quickstart}/caption", f"model.base={base}", f"model.image_size={size}",
-        f"model.rank={RANK}", f"model.alpha={RANK}", f"encode_ahead={str(ahead).lower()}", f"loop.workers={workers}",
-        f"loop.cpus_per_worker={2 // workers}",
-        f"loop.batch_size={BATCH}", f"loop.steps={steps}", "loop.checkpoint_every=100000", *more,
-    ]  # fmt: skip
-    run(load(TrainConfig, preset(name), overrides))
-
-
-def timed(*arguments: str) -> float:
-    """Seconds of one way to train, in a process of its own."""
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "benchmarks.lora_over_diffusers", *arguments, directory]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        taken = time.perf_counter() - started
-        found = list(Path(directory).rglob("pytorch_lora_weights.safetensors"))
-        assert found, f"{arguments}: no adapter was left"
-        return taken
+def command(what: str, quickstart: str, base: str, size: int, processes: int) -> Command:
+    """The plain script on two CPU cores."""
+    start = [sys.executable, "-m", "benchmarks.lora_over_diffusers", "plain", f"{processes}", what, quickstart, base]
+    return lambda target, steps: [*start, f"{size}", f"{steps}", target]
 
 
 def main(quickstart: str, size: int, steps: int, models: list[str]) -> None:
     """Print seconds, of a short training and of a long one, and ratios."""
-    _, captions = images_and_captions(quickstart)
+    captions = [row["caption"] for row in train_rows(quickstart)]
     print(f"{len(captions)} images at {size} px, batch {BATCH}; seconds from images to adapter")
     for what in models:
         with tempfile.TemporaryDirectory() as base:
             (nano.flux(captions, TOKENS) if what == "flux" else nano.stable_diffusion(captions)).save_pretrained(base)
-            spent: dict[str, dict[int, float]] = {}
-            for way in NAMES:
-                spent[way] = {n: timed(way, what, quickstart, base, str(size), str(n)) for n in (SHORT, steps)}
-                told = ", ".join(f"{n} steps {seconds:.1f} s" for n, seconds in spent[way].items())
-                each = (spent[way][steps] - spent[way][SHORT]) / (steps - SHORT)
-                print(f"{what}: {NAMES[way]}: {told}: {1000 * each:.1f} ms a step", flush=True)
-        best = {n: [min(spent[f"{kind}{m}"][n] for m in (1, 2)) for kind in ("plain", "ahead")] for n in (SHORT, steps)}
-        ratios = {n: plain / ours for n, (plain, ours) in best.items()}
-        gained = spent["within1"][steps] / spent["ahead1"][steps]
-        print(f"{what}: plain / ours: " + ", ".join(f"{n} steps {ratio:.2f}" for n, ratio in ratios.items()))
+            preset, *more = OURS[what]
+            spent = race(
+                {
+                    f"{what}: plain script, one process of two threads": command(what, quickstart, base, size, 1),
+                    f"{what}: plain script, two processes": command(what, quickstart, base, size, 2),
+                    f"{what}: ours, encoded ahead, one worker of two threads": ours(
+                        preset, quickstart, base, size, 1, *more, "encode_ahead=true"
+                    ),
+                    f"{what}: ours, encoded ahead, two workers": ours(
+                        preset, quickstart, base, size, 2, *more, "encode_ahead=true"
+                    ),
+                    f"{what}: ours, encoded in training, one worker of two threads": ours(
+                        preset, quickstart, base, size, 1, *more, "encode_ahead=false"
+                    ),
+                },
+                steps,
+            )
+        plain1, plain2, ahead1, ahead2, within = spent.values()
+        ratio(f"{what}: plain script", [plain1, plain2], [ahead1, ahead2])
+        gained = within[steps] / ahead1[steps]
         print(f"{what}: ours without encoding ahead / with: {gained:.2f} at {steps} steps", flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] not in NAMES:
-        folder, *numbers = sys.argv[1:]
-        px, most = (*map(int, numbers[:2]), *(64, 1500)[len(numbers[:2]) :])
-        main(folder, px, most, numbers[2:] or list(OURS))
+    if sys.argv[1] == "plain":
+        count, which, source, where, pixels, most, target = sys.argv[2:]
+        spawn(plain, (int(count), which, source, where, int(pixels), int(most), target), nprocs=int(count))
     else:
-        how, which, source, where, pixels, count, target = sys.argv[1:]
-        number, rest = int(how[-1]), (which, source, where, int(pixels), int(count), target)
-        if how.startswith("plain"):
-            spawn(plain, (number, *rest), nprocs=number)
-        else:
-            ours(number, *rest, how.startswith("ahead"))
+        folder, *numbers = sys.argv[1:]
+        px, long = (*map(int, numbers[:2]), *(64, 1500)[len(numbers[:2]) :])
+        main(folder, px, long, numbers[2:] or list(OURS))

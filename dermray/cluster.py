@@ -74,13 +74,21 @@ def _start(ray: Any) -> None:
         return
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray.init(
-        address="local",  # without it Ray joins whatever cluster was last started on this machine
-        num_cpus=max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
-        include_dashboard=False,
-        log_to_driver=bool(os.environ.get("DERMRAY_WORKER_LOGS")),
-        object_store_memory=int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
-    )
+    options = {
+        "address": "local",  # without it Ray joins whatever cluster was last started on this machine
+        "num_cpus": max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
+        "include_dashboard": False,
+        "log_to_driver": bool(os.environ.get("DERMRAY_WORKER_LOGS")),
+        "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
+    }
+    try:
+        ray.init(**options)
+    except Exception as error:  # Ray has no class for it
+        if "timed out during startup" not in str(error):
+            raise
+        print("dermray: Ray did not start within its 30 s, is this machine busy? Trying once more", file=sys.stderr)
+        ray.shutdown()
+        ray.init(**options)
 
 
 def _quieten() -> None:

@@ -48,7 +48,7 @@ def install(environment: Path) -> None:
 def write_base(captions: list[str], directory: Path) -> None:
     """FLUX in miniature, with the kinds of tokenizers that FLUX.1 has."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import T5Config, T5EncoderModel
+    from transformers import T5EncoderModel
 
     from dermray.generators import nano
 
@@ -68,10 +68,8 @@ def write_base(captions: list[str], directory: Path) -> None:
     pipeline = nano.flux(captions, TOKENS)
     encoder = nano.clip(clip.get_vocab_size())
     encoder.config.bos_token_id, encoder.config.eos_token_id = 0, 1
-    extra = 128  # SimpleTuner's T5 tokenizer adds words of its own
-    config = T5Config(
-        vocab_size=t5.get_vocab_size() + extra, d_model=nano.WIDTH, d_kv=16, d_ff=64, num_layers=1, num_heads=2
-    )
+    config = pipeline.text_encoder_2.config
+    config.vocab_size = t5.get_vocab_size() + 128  # SimpleTuner's T5 tokenizer adds words of its own
     pipeline.register_modules(text_encoder=encoder, text_encoder_2=T5EncoderModel(config))
     pipeline.save_pretrained(directory)
     shutil.rmtree(directory / "tokenizer")

@@ -62,7 +62,7 @@ def ratio(peer: str, others: list[dict[int, float]], mine: list[dict[int, float]
 def _seconds(command: Command, steps: int) -> float:
     with tempfile.TemporaryDirectory() as target:
         started = time.perf_counter()
-        done = subprocess.run(command(target, steps), capture_output=True, text=True, check=False, cwd=Path.cwd())
+        done = subprocess.run(command(target, steps), capture_output=True, text=True, check=False)
         taken = time.perf_counter() - started
         if done.returncode or not list(Path(target).rglob("pytorch_lora_weights.safetensors")):
             raise RuntimeError(f"no adapter: {done.stdout[-2000:]}{done.stderr[-4000:]}")

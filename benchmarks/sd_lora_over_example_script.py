@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.lora_race import BATCH, RANK, RATE, Command, ours, race, ratio, train_rows
 
 PACKAGE, SCRIPT = "autotrain-advanced==0.7.129", "autotrain/trainers/dreambooth/train.py"
+MODULE = "benchmarks.sd_lora_over_example_script"
 
 
 def script_arguments(base: str, images: str, target: str, processes: int, size: int, steps: int) -> dict[str, Any]:
@@ -62,15 +63,7 @@ def launched(script: str, base: str, images: str, size: int, processes: int) -> 
     """The example script under accelerate, on two CPU cores."""
     launch = ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes",
               f"{processes}", "--num_cpu_threads_per_process", f"{2 // processes}"]  # fmt: skip
-    start = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        *launch,
-        "--module",
-        "benchmarks.sd_lora_over_example_script",
-        script,
-    ]
+    start = [sys.executable, "-m", "accelerate.commands.launch", *launch, "--module", MODULE, script]
     return lambda target, steps: [*start, base, images, target, f"{processes}", f"{size}", f"{steps}"]
 
 

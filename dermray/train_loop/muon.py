@@ -3,7 +3,7 @@
 A matrix moves along its momentum made orthogonal, all of whose singular values are about one (Jordan et al. 2024, by
 five Newton-Schulz iterations), scaled to the root mean square of an AdamW step (Liu et al. 2025, arXiv:2502.16982,
 equation 4), so that learning rate and weight decay mean the same for all weights. A convolution is the matrix
-(out, in x height x width).
+(out, in x height x width); a table of embeddings is a matrix too.
 
 timm's Muon is the same but for its bfloat16: where a CPU has none, a step of the nano generator takes it a second, and
 this one 0.05 s. torch's takes no convolutions, and has bfloat16 too.

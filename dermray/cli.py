@@ -1,6 +1,7 @@
 """`dermray <stage> --config <file or preset> [key=value ...]`: fills a config, calls run."""
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -111,7 +112,7 @@ def _run_stage(arguments: argparse.Namespace) -> None:
     cls, run = command(arguments.command)
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
-        overrides = [*overrides, f"retry_failed={arguments.retry_failed}"]
+        overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
         from dermray.captioning.run import CaptionConfig, preview

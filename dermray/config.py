@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 PRESETS = Path(__file__).parent.parent / "jobs" / "configs"
 
 
 class Config(BaseModel):
-    """Base of every stage's config: unknown keys and wrong types are errors, values never change."""
+    """Base of every stage's config. Unknown keys, wrong types, empty texts, NaN and infinity are errors.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    A validator of a whole config names the field first, `betas=...: expected ...`, so that its path can be put before.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_min_length=1)
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -25,17 +28,55 @@ HOW_FAST = "how fast"
 HowFast = Annotated[T, HOW_FAST]
 
 
-class _Yaml(yaml.SafeLoader):
-    """PyYAML, which reads YAML 1.1, takes 1e-3 for a word; people and YAML 1.2 mean a number."""
+def _ordered(count: int | tuple[int, int]) -> int | tuple[int, int]:
+    least, most = (count, count) if isinstance(count, int) else count
+    if not 1 <= least <= most:
+        raise ValueError("expected at least 1, and [min, max] in this order")
+    return count
 
 
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+Count = Annotated[int | tuple[int, int], AfterValidator(_ordered)]  # of workers: a number, or [min, max]
 
 
 class ConfigError(ValueError):
     """What is wrong with a config, one line per field: got, expected."""
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as people mean it: the scalars of YAML 1.2's core schema, and each key once.
+
+    PyYAML reads YAML 1.1, in which 010 is 8, 12:30 is 750, `no` is false, 2024-01-01 is a date and 1e-3 is a word.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """A mapping, refused where a key stands in it twice: PyYAML keeps the last one and says nothing."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ConfigError(f"line {line}: {key.value!r} stands in line {lines[key.value]} already; keep one")
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Decimal, but for 0o and 0x."""
+        return int(node.value, 0) if "o" in node.value or "x" in node.value else int(node.value)
+
+
+_CORE_SCHEMA = {  # YAML 1.2.2, section 10.3.2; and YAML 1.1's merge key
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    "merge": "<<",
+}
+for _kind, _pattern in _CORE_SCHEMA.items():
+    _Yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})$"), None)
+_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml.construct_yaml_int)
 
 
 def preset(name: str) -> Path:
@@ -52,7 +93,7 @@ def preset(name: str) -> Path:
 
 
 def load(cls: type[C], path: str | Path | None = None, overrides: list[str] | None = None) -> C:
-    """Read a YAML file (or none), apply `a.b=value` overrides (values in YAML), validate.
+    """Read a YAML file (or none), apply `a.b=value` overrides, validate.
 
     Raises:
         ConfigError: missing file, bad YAML, unknown key, wrong type or value out of range.
@@ -66,11 +107,22 @@ def load(cls: type[C], path: str | Path | None = None, overrides: list[str] | No
 def validate(cls: type[C], data: dict[str, Any], where: str = "config") -> C:
     """`data` as a `cls`, with errors a person can act on."""
     try:
-        # JSON mode, in which YAML's lists may fill tuples while "3" is still no int
-        return cls.model_validate_json(json.dumps(data, default=str))
+        return _parse(cls, data)
     except ValidationError as error:
-        lines = [_line(cls, dict(e)) for e in error.errors()]
-        raise ConfigError(f"{where}:\n  " + "\n  ".join(lines)) from None
+        raise ConfigError(f"{where}:\n  " + "\n  ".join(_lines(cls, error))) from None
+
+
+def section(cls: type[C], data: dict[str, Any], name: str) -> C:
+    """Like `validate`, for validators of a config of which `data` is the part `name`: errors have the whole path."""
+    try:
+        return _parse(cls, data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}.{line}" for line in _lines(cls, error))) from None
+
+
+def _parse(cls: type[C], data: dict[str, Any]) -> C:
+    # JSON mode, in which YAML's lists may fill tuples while "3" is still no int
+    return cls.model_validate_json(json.dumps(data, default=str))
 
 
 def decisive(config: BaseModel) -> dict[str, Any]:
@@ -89,36 +141,99 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config {path}: no such file; give a YAML file, for example one below {PRESETS}")
     try:
-        data = yaml.load(path.read_text(), _Yaml)
+        data = yaml.load(path.read_text("utf-8"), _Yaml)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"config {path}: expected UTF-8, got {error.object[error.start]:#x}; save it as UTF-8"
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path}: not valid YAML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"config {path}: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"config {path}: expected key: value pairs, got {type(data).__name__}")
     return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    key, sign, value = override.partition("=")
-    if not sign or not key:
+    """Set `a.b=value` in `data`; `a.0.b` and `a[0].b` are the first item's of a list."""
+    name, sign, text = override.partition("=")
+    if not sign or not name:
         raise ConfigError(f"override {override!r}: expected key=value, for example train.steps=100")
-    *parents, last = key.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"override {override!r}: {parent} is a value, not a section")
+    *parents, last = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
+    place: Any = data
     try:
-        data[last] = yaml.load(value, _Yaml)
+        for parent in parents:
+            key = _key(place, parent)
+            if isinstance(place, dict) and place.get(key) is None:
+                place[key] = {}
+            place = place[key]
+        place[_key(place, last)] = _value(text)
+    except ConfigError as error:
+        raise ConfigError(f"override {override!r}: {error}") from None
+
+
+def _key(place: Any, part: str) -> Any:
+    """What `part` of an override's name is in a mapping or a list."""
+    if isinstance(place, dict):
+        return part
+    if not isinstance(place, list):
+        raise ConfigError(f"{part} stands below {place!r}, which is a value, not a section")
+    if not part.isdecimal() or int(part) >= len(place):
+        raise ConfigError(f"{part} is no item of a list of {len(place)}; expected a number from 0 to {len(place) - 1}")
+    return int(part)
+
+
+def _value(text: str) -> Any:
+    """YAML's null, true, false, numbers, "quoted texts", [lists] and {mappings}; all else is text as it stands.
+
+    YAML itself would cut `runs/a #1` at the comment and make a mapping of `a: b`.
+    """
+    text = text.strip()
+    if not text:
+        raise ConfigError("no value; write null for none, or '\"\"' for an empty text")
+    try:
+        node = yaml.compose(text, _Yaml)
+        whole = node is not None and (node.start_mark.index, node.end_mark.index) == (0, len(text))
+        return yaml.load(text, _Yaml) if whole and not _plain(node) else text
     except yaml.YAMLError:
-        data[last] = value
+        return text
 
 
-def _line(cls: type[BaseModel], error: dict[str, Any]) -> str:
+def _plain(node: yaml.Node) -> bool:
+    """Whether YAML took words for a text or for a structure without saying so by quotes or brackets."""
+    if isinstance(node, yaml.CollectionNode):
+        return not node.flow_style
+    return node.tag.endswith(":str") and node.style not in ("'", '"')
+
+
+def _lines(cls: type[BaseModel], error: ValidationError) -> list[str]:
+    return [line for e in error.errors() for line in _lines_of(cls, dict(e))]
+
+
+def _lines_of(cls: type[BaseModel], error: dict[str, Any]) -> list[str]:
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{field}={error['input']!r}: unknown key; there are: {', '.join(_known_keys(cls, error['loc']))}"
+        return [f"{field}={error['input']!r}: unknown key; there are: {', '.join(_known_keys(cls, error['loc']))}"]
     if error["type"] == "missing":
-        return f"{field}: missing, and it has no default"
-    return f"{field}={error['input']!r}: {error['msg']}"
+        return [f"{field}: missing, and it has no default"]
+    if error["type"] != "value_error":
+        return [f"{field}={error['input']!r}: {error['msg']}{_hint(error)}"]
+    cause = error["ctx"]["error"]
+    if isinstance(cause, ConfigError) or not field:  # it names fields of its own
+        return [f"{field}.{line}".removeprefix(".") for line in str(cause).splitlines()]
+    return [f"{field}={error['input']!r}: {cause}"]
+
+
+def _hint(error: dict[str, Any]) -> str:
+    given = error["input"]
+    if error["type"] == "bool_type" and str(given).lower() in ("yes", "no", "on", "off"):
+        return "; write true or false"
+    if error["type"] == "string_type" and isinstance(given, (bool, int, float)):
+        return "; a text that looks like another value needs quotes within quotes: '\"...\"'"
+    if error["type"] in ("list_type", "tuple_type") and isinstance(given, dict):
+        return "; the file gives no list here whose items could be set: give the whole list, [...]"
+    return ""
 
 
 def _known_keys(cls: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -60,7 +60,7 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     """Every stage's typed config, all checked before anything starts.
 
     Raises:
-        ConfigError: a wrong section, or a captioner both trained and named.
+        ConfigError: a wrong section, a captioner both trained and named, or two stages with one output.
     """
     named = config.caption.keys() & {"captioner", "remote"}
     if (config.captioner is None) == (not named):
@@ -78,6 +78,9 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
             del filled["captioner"]
         data = {"output": storage.join(run, name)} | filled | section
         configs[name] = validate(command(name)[0], data, where=name)
+    outputs = {storage.normalise(stage.output): name for name, stage in configs.items()}  # type: ignore[attr-defined]  # each has one
+    if shared := [name for name in configs if name not in outputs.values()]:
+        raise ConfigError(f"{shared[0]}.output: another stage's too; give each stage an output of its own")
     return configs
 
 

@@ -42,7 +42,7 @@ def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base = ["train", "--config", "train/pixel_dermdit_nano", f"output={tmp_path}/t"]
-    assert "dermray: family='gan': expected one of ['dermdit', 'flux_lora', " in fails(capsys, *base, "family=gan")[1]
+    assert "family='gan': expected one of ['dermdit', 'flux_lora', " in fails(capsys, *base, "family=gan")[1]
     assert "image_size=33" in fails(capsys, *base, "model.image_size=33")[1]
 
 

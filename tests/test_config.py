@@ -1,13 +1,18 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from dermray.captioning.audit.run import AuditConfig
 from dermray.captioning.run import CaptionConfig
 from dermray.cli import DESCRIPTIONS
 from dermray.config import PRESETS, ConfigError, decisive, load, preset, validate
+from dermray.datasets.ingest import IngestConfig
 from dermray.pipeline import COMMANDS, PipelineConfig, command, stage_configs
 from dermray.train_loop import LoopConfig
+from dermray.training.run import TrainConfig
+from dermray.vlm.run import CaptionerConfig
 
 
 def test_every_command_is_a_stage() -> None:
@@ -32,7 +37,20 @@ def test_every_preset_is_valid(path: Path) -> None:
         ("decay_from=1.5", "decay_from=1.5: Input should be less than or equal to 1"),
         ("betas=[0.9]", "betas.1: missing"),
         ("nonsense", "expected key=value"),
-        ("steps.x=3", "steps is a value, not a section"),
+        ("steps=", "no value; write null for none"),
+        ("steps=10 #1", "steps='10 #1': Input should be a valid integer"),
+        ("steps=1_000", "steps='1_000': Input should be a valid integer"),
+        ("keep_best=yes", "keep_best='yes': Input should be a valid boolean; write true or false"),
+        (
+            "mlflow=2024",
+            "mlflow=2024: Input should be a valid string; a text that looks like another value",
+        ),
+        ("mlflow=''", "mlflow='': String should have at least 1 character"),
+        ("learning_rate=.inf", "learning_rate=inf: Input should be a finite number"),
+        ("weight_decay=.nan", "weight_decay=nan: Input should be a finite number"),
+        ("betas=[0.9, 1.5]", "betas.1=1.5: Input should be less than 1"),
+        ("betas.0=0.5", "give the whole list"),
+        ("steps.x=3", "x stands below 10, which is a value, not a section"),
     ],
 )
 def test_errors_name_field_value_and_what_is_allowed(override: str, message: str) -> None:
@@ -92,3 +110,121 @@ def test_how_fast_work_is_done_does_not_decide_what_comes_out() -> None:
     assert decisive(slow) == decisive(validate(CaptionConfig, slow.model_dump(mode="json") | fast))
     other = validate(CaptionConfig, slow.model_dump(mode="json") | {"engine": {"dtype": "bfloat16"}})
     assert decisive(slow) != decisive(other) and decisive(other)["engine"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["runs/clinic #1", "a: b", "s3://bucket/a b#c", "it's", "- x", "&a b", "*a", "[INST] <image>", "12:30",
+     "2024-01-01", "yes", "no", "1_000", "x:", "a\nb", "# all", "{a", "| x", "!x y", "a  b", "@home", "%x", "--- x", '"a" b'],
+)  # fmt: skip
+def test_an_overrides_text_is_taken_as_it_stands(text: str) -> None:
+    assert load(LoopConfig, None, ["steps=1", f"mlflow={text}"]).mlflow == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10", 10), ("010", 10), ("-1", -1), ("0x10", 16), ("1.5", 1.5), ("1e3", 1000.0), ("true", True), ("null", None),
+     ("~", None), ("'10'", "10"), ('"a #b"', "a #b"), ("'it''s'", "it's"), ("[1, a b]", [1, "a b"]),
+     ("{a: 1}", {"a": 1}), ("[]", []), (" 10 ", 10)],
+)  # fmt: skip
+def test_an_overrides_value_is_yaml_where_it_looks_like_it(text: str, value: object) -> None:
+    given = load(PipelineConfig, None, ["output=o", "ingest={}", "train={}", f"sweep.x={text}"])
+    assert given.sweep == {"x": value} and type(given.sweep["x"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: 5\nseed: 1\nsteps: 7\n", "line 3: 'steps' stands in line 1 already"),
+        ("steps: 5\nbetas: {a: 1, a: 2}\n", "line 2: 'a' stands in line 2 already"),
+        ('steps: 5\n"steps": 7\n', "line 2: 'steps' stands in line 1 already"),
+    ],
+)
+def test_a_key_stands_once(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(LoopConfig, tmp_path / "c.yaml")
+    with pytest.raises(ConfigError, match="override 'mlflow={a: 1, a: 2}': line 1: 'a' stands in line 1 already"):
+        load(LoopConfig, None, ["steps=1", "mlflow={a: 1, a: 2}"])
+
+
+def test_merged_keys_are_no_repetition(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("output: o\ningest: &x {a: 1}\ntrain: {<<: *x, a: 2}\n")
+    assert load(PipelineConfig, tmp_path / "c.yaml").train == {"a": 2}
+
+
+def test_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes("steps: 5  # für\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="expected UTF-8, got 0xfc"):
+        load(LoopConfig, tmp_path / "c.yaml")
+
+
+def test_items_of_lists_and_keys_below_nothing_are_overridden(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(
+        {"output": "o", "ingest": {"sources": [{"source": "phantom"}, {"source": "phantom", "seed": 1}]}, "train": {},
+         "captioner": None}))  # fmt: skip
+    overrides = ["ingest.sources.1.seed=5", "ingest.sources[0].count=9", "captioner.loop.steps=3"]
+    given = load(PipelineConfig, tmp_path / "c.yaml", overrides)
+    assert given.ingest["sources"] == [{"source": "phantom", "count": 9}, {"source": "phantom", "seed": 5}]
+    assert given.captioner == {"loop": {"steps": 3}}
+    for wrong in ("2", "-1", "x"):
+        with pytest.raises(ConfigError, match=f"{wrong} is no item of a list of 2; expected a number from 0 to 1"):
+            load(PipelineConfig, tmp_path / "c.yaml", [f"ingest.sources.{wrong}.seed=5"])
+
+
+INGEST = {"output": "o", "sources": [{"source": "phantom"}]}
+CAPTION = {"output": "o", "rows": "r", "captioner": "c"}
+TRAIN = {"output": "o", "rows": "r", "loop": {"steps": 1}}
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "message"),
+    [
+        (IngestConfig, INGEST | {"output": ""}, "output='': String should have at least 1 character"),
+        (IngestConfig, INGEST | {"fractions": {"train": 1.2, "val": 0, "test": -0.2}},
+         "fractions.train=1.2: Input should be less than or equal to 1"),
+        (IngestConfig, INGEST | {"fractions": {"train": 1.2, "val": 0, "test": -0.2}},
+         "fractions.test=-0.2: Input should be greater than or equal to 0"),
+        (IngestConfig, INGEST | {"fractions": {"train": 0.5}},
+         "fractions.train + val + test=0.8: expected shares that add up to 1"),
+        (IngestConfig, INGEST | {"fractions": {"train": 0.79, "val": 0.01}}, "fractions.val=0.01: expected 0, or"),
+        (IngestConfig, INGEST | {"sources": [{"source": "phantom"}, {"source": "phantom", "count": 0}]},
+         "sources.1.count=0: Input should be greater than or equal to 1"),
+        (IngestConfig, INGEST | {"sources": [{"source": "isic"}]}, "source='isic': expected one of"),
+        (IngestConfig, INGEST | {"sources": [{"source": "phantom"}] * 2}, "source 1 is given twice"),
+        (IngestConfig, INGEST | {"sources": [{"source": "folder", "path": "p", "columns": {"patient": "x"}}]},
+         "sources.0.columns={'patient': 'x'}: ['patient'] are no columns of ours; expected keys out of ['source_id'"),
+        (CaptionConfig, CAPTION | {"prompt_set": "abcd"}, "prompt_set='abcd': expected one of"),
+        (CaptionConfig, CAPTION | {"metadata": ["tone"]}, "metadata=['tone']: expected names out of"),
+        (CaptionConfig, CAPTION | {"sampling": {"max_tokens": 512}}, "sampling.max_tokens=512: expected less than"),
+        (CaptionConfig, CAPTION | {"engine": {"replicas": 0}}, "engine.replicas=0: expected at least 1, and"),
+        (CaptionConfig, CAPTION | {"remote": {"base_url": "http://h", "model": "m"}}, "give either captioner"),
+        (TrainConfig, TRAIN | {"family": "gan"}, "family='gan': expected one of"),
+        (TrainConfig, TRAIN | {"model": {"image_size": 33, "width": 0}}, "model.image_size=33: Input should be a"),
+        (TrainConfig, TRAIN | {"model": {"image_size": 33, "width": 0}}, "model.width=0: Input should be greater than"),
+        (TrainConfig, TRAIN | {"family": "dermdit", "model": {"heads": 3}}, "model.width=64: expected a multiple of"),
+        (TrainConfig, TRAIN | {"family": "glide", "model": {"base": {"attention": [True]}}},
+         "model.base.attention=[True]: expected one for each of 2 multipliers"),
+        (TrainConfig, TRAIN | {"family": "latent_diffusion", "model": {"unet": {"layers": 2}}},
+         "model.unet={'layers': 2}: ['layers'] are no arguments of UNet2DConditionModel"),
+        (TrainConfig, TRAIN | {"loop": {"steps": 1, "workers": 3}},
+         "loop.batch_size=32: expected a multiple of workers=3 x accumulate=1"),
+        (CaptionerConfig, {"output": "o", "loop": {"steps": 1, "keep_best": True}}, "no validation loss to choose by"),
+        (CaptionerConfig, {"output": "o", "loop": {"steps": 1}, "model": {"image_size": 60}},
+         "model.image_size=60: expected a multiple of patch_size=8"),
+        (AuditConfig, {"output": "o", "captions": ["a", "a"]}, "captions=['a', 'a']: expected each result once"),
+    ],
+)  # fmt: skip
+def test_what_a_config_alone_can_tell_is_told_first(cls: type[Any], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(cls, settings)
+    assert message in str(error.value)
+
+
+def test_stages_of_a_pipeline_are_checked_together() -> None:
+    with pytest.raises(ConfigError, match="model.image_size=33"):
+        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["train.model.image_size=33"]))
+    with pytest.raises(ConfigError, match=r"ingest:\n  sources.0.count=0: Input"):
+        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["ingest.sources.0.count=0"]))
+    with pytest.raises(ConfigError, match="give each stage an output of its own"):
+        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["output=r", "train.output=r/caption"]))

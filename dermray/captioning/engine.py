@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from dermray.captioning.ledger import Ledger
-from dermray.config import Config, HowFast
+from dermray.config import Config, Count, HowFast
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -38,7 +38,7 @@ class Sampling(Config):
 class VllmConfig(Config):
     """vLLM inside Ray Data."""
 
-    replicas: HowFast[int | tuple[int, int]] = Field(1, description="engines, or [min, max] of them")
+    replicas: HowFast[Count] = Field(1, description="engines, or [min, max] of them")
     cpus: HowFast[float] = Field(1, gt=0, description="per worker of an engine")
     gpus: float = Field(0, ge=0, description="per worker of an engine")
     dtype: str = Field("float32", pattern="^(auto|float32|bfloat16|float16)$")

@@ -1,11 +1,11 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dermray import manifest, storage
 from dermray.captioning import engine, models, prompts, summary
@@ -46,15 +46,29 @@ class CaptionConfig(Config):
         """The engine that is asked."""
         return self.remote or self.engine
 
+    @model_validator(mode="after")
+    def _known_and_together(self) -> Self:
+        """Known prompt set and metadata, one of captioner and remote, room for an answer beside its question."""
+        if self.prompt_set not in prompts.NAMES:
+            raise ConfigError(f"prompt_set={self.prompt_set!r}: expected one of {prompts.NAMES}")
+        if unknown := sorted(set(self.metadata) - set(METADATA)):
+            raise ConfigError(f"metadata={unknown}: expected names out of {METADATA}")
+        if (self.captioner is None) == (self.remote is None):
+            raise ConfigError("give either captioner (a model that vLLM hosts here) or remote (an endpoint), not both")
+        if self.remote is None and self.sampling.max_tokens >= self.engine.max_model_len:
+            raise ConfigError(
+                f"sampling.max_tokens={self.sampling.max_tokens}: expected less than "
+                f"engine.max_model_len={self.engine.max_model_len}, which image, question and answer share"
+            )
+        return self
+
 
 def run(config: CaptionConfig) -> Result:
     """Caption every usable row.
 
     Raises:
-        FileNotFoundError, ValueError, ConnectionError: missing inputs, unknown prompt set or metadata, an endpoint
-            that refuses, no row captioned.
+        FileNotFoundError, ValueError, ConnectionError: missing inputs, an endpoint that refuses, no row captioned.
     """
-    check(config)
     source, inputs = _source(config)
     captioner = _captioner(config)
     identity = {"captioner_model": captioner.name, "captioner_revision": str(captioner.revision)}
@@ -71,23 +85,8 @@ def run(config: CaptionConfig) -> Result:
         return _finish(work, ledger, kept, config)
 
 
-def check(config: CaptionConfig) -> None:
-    """What can be wrong with a config beyond its fields.
-
-    Raises:
-        ConfigError: unknown prompt set or metadata; captioner and remote both given, or neither.
-    """
-    if config.prompt_set not in prompts.NAMES:
-        raise ConfigError(f"prompt_set={config.prompt_set!r}: expected one of {prompts.NAMES}")
-    if unknown := sorted(set(config.metadata) - set(METADATA)):
-        raise ConfigError(f"metadata={unknown}: expected names out of {METADATA}")
-    if (config.captioner is None) == (config.remote is None):
-        raise ConfigError("give either captioner (a model that vLLM hosts here) or remote (an endpoint), not both")
-
-
 def preview(config: CaptionConfig, count: int) -> list[str]:
     """The filled prompts of the first usable rows; starts neither Ray nor an engine."""
-    check(config)
     source, _ = _source(config)
     import pyarrow.dataset
 

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dermray import storage
 from dermray.config import Config
@@ -43,17 +43,22 @@ class SourceConfig(Config):
     modality: str | None = None
     licence: str | None = None
 
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(set(columns) - set(MAPPABLE)):
+            raise ValueError(f"{unknown} are no columns of ours; expected keys out of {MAPPABLE}")
+        return columns
+
 
 def read(config: SourceConfig) -> "Dataset":
     """All images.
 
     Raises:
         FileNotFoundError: no such folder or table.
-        ValueError: a mapping to an unknown column, or no image found.
+        ValueError: no image found.
     """
     config = config.model_copy(update={"path": storage.normalise(config.path)})
-    if unknown := sorted(set(config.columns) - set(MAPPABLE)):
-        raise ValueError(f"columns={unknown}: expected keys out of {MAPPABLE}")
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
     if config.table is not None:

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dermray import manifest, storage
-from dermray.config import Config, validate
+from dermray.config import Config, section, validate
 from dermray.datasets.decode import BadImage, decode
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.sources import source
@@ -36,12 +36,20 @@ class IngestConfig(Config):
     seed: int = Field(0, ge=0)
     rows_per_block: int = Field(256, ge=1)
 
+    @field_validator("sources")
+    @classmethod
+    def _each_valid(cls, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, given in enumerate(sources):
+            module = source(str(given.get("source")))
+            section(module.SourceConfig, {k: v for k, v in given.items() if k != "source"}, str(number))
+            if given in sources[:number]:
+                raise ValueError(f"source {number} is given twice: each of its rows would be an exact duplicate")
+        return sources
+
 
 def run(config: IngestConfig) -> Result:
     """Read, check, group, split, write. Raises ValueError where there is nothing to work with."""
     opened = [(source(str(c.get("source"))), c) for c in config.sources]
-    for module, c in opened:
-        validate(module.SourceConfig, {k: v for k, v in c.items() if k != "source"}, where=f"source {c['source']}")
     with manifest.work("ingest", config.output, config, {}) as work:
         if work.finished:
             return work.finished

@@ -3,24 +3,35 @@
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
+from typing import Self
 
 import numpy as np
+from pydantic import Field, model_validator
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dermray.config import Config
+from dermray.config import Config, ConfigError
 from dermray.records import SPLITS
+
+FOLDS = 20
 
 
 class Fractions(Config):
     """Shares of the rows, to the nearest twentieth."""
 
-    train: float = 0.7
-    val: float = 0.1
-    test: float = 0.2
+    train: float = Field(0.7, ge=0, le=1)
+    val: float = Field(0.1, ge=0, le=1)
+    test: float = Field(0.2, ge=0, le=1)
 
-
-FOLDS = 20
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        shares = self.model_dump()
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ConfigError(f"train + val + test={sum(shares.values()):g}: expected shares that add up to 1")
+        for name, share in shares.items():
+            if 0 < share < 0.5 / FOLDS:  # it would get no fold
+                raise ConfigError(f"{name}={share}: expected 0, or at least {0.5 / FOLDS}")
+        return self
 
 
 def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
@@ -38,11 +49,9 @@ def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
     """One of SPLITS per row: groups stay whole, strata keep their shares as far as groups allow.
 
     Raises:
-        ValueError: shares that do not add up to 1, or a stratum with fewer groups than splits.
+        ValueError: a stratum with fewer groups than splits.
     """
     shares = [fractions.train, fractions.val, fractions.test]
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"fractions={shares}: expected shares of train, val and test that add up to 1")
     _require_groups(strata, groups, sum(share > 0 for share in shares))
     folds = np.empty(len(strata), np.int64)
     folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])

@@ -18,13 +18,13 @@ from typing import Any, Literal, Self
 
 import diffusers
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from dermray.config import Config
+from dermray.config import Config, ConfigError
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Batch, Generator, Request, Sample
 
@@ -39,7 +39,7 @@ class DermDiTConfig(Config):
     dtype: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of frozen parts")
     compat: Literal["fixed", "paper"] = "fixed"
     image_size: int = Field(64, ge=32, multiple_of=32)  # px
-    width: int = Field(64, multiple_of=32)
+    width: int = Field(64, ge=32, multiple_of=32)
     blocks: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
@@ -48,6 +48,12 @@ class DermDiTConfig(Config):
     conditional: bool = Field(True, description="False: DiT, the unconditional baseline")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="of compat fixed")
     sampler: Literal["ddpm", "ddim", "dpm_solver"] = "ddpm"
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(f"width={self.width}: expected a multiple of heads={self.heads}")
+        return self
 
 
 class Transformer(nn.Module):

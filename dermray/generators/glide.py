@@ -9,16 +9,16 @@ the same without dermray; their context is 77 tokens, GLIDE's was 128.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import diffusers
 import torch
 import transformers
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermray.config import Config
+from dermray.config import Config, ConfigError
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 
@@ -28,11 +28,21 @@ CONTEXT = 77  # tokens; IFPipeline pads to it
 class UNetSizes(Config):
     """A U-Net with text beside its pixels' own attention."""
 
-    channels: int = Field(16, multiple_of=8)
-    multipliers: tuple[int, ...] = Field((1, 2), min_length=2, description="of channels, from the finest level down")
+    channels: int = Field(16, ge=8, multiple_of=8)
+    multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2), min_length=2, description="of channels, from the finest level down"
+    )
     residual_blocks: int = Field(1, ge=1, description="per level")
     attention: tuple[bool, ...] = Field((False, True), description="per level")
     head_width: int = Field(8, ge=8)
+
+    @model_validator(mode="after")
+    def _one_of_each_per_level(self) -> Self:
+        if len(self.attention) != len(self.multipliers):
+            raise ConfigError(
+                f"attention={list(self.attention)}: expected one for each of {len(self.multipliers)} multipliers"
+            )
+        return self
 
 
 class GlideConfig(Config):
@@ -41,12 +51,18 @@ class GlideConfig(Config):
     image_size: int = Field(64, ge=32, multiple_of=32, description="px, of the upsampler; the base draws a quarter")
     base: UNetSizes = UNetSizes()
     upsampler: UNetSizes = UNetSizes()
-    text_width: int = Field(32, multiple_of=16)
+    text_width: int = Field(32, ge=16, multiple_of=16)
     text_layers: int = Field(1, ge=1)
     text_heads: int = Field(2, ge=1)
     caption_dropout: float = Field(0.2, ge=0, lt=1)
     upsampler_steps: int = Field(27, ge=1, description="sampling steps of the upsampler")
     upsampler_guidance: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.text_width % self.text_heads:
+            raise ConfigError(f"text_width={self.text_width}: expected a multiple of text_heads={self.text_heads}")
+        return self
 
 
 class Glide(Generator):

@@ -5,11 +5,12 @@ Conditional on CLIP's text; with caption_dropout 1 it is the unconditional one.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, Self
 
 import diffusers
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dermray.generators import frozen, nano
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
@@ -21,6 +22,14 @@ class LatentDiffusionConfig(LatentUNetConfig):
     unet: dict[str, Any] | None = Field(
         None, description="arguments of diffusers' UNet2DConditionModel; default: the base's geometry, weights anew"
     )
+
+    @field_validator("unet")
+    @classmethod
+    def _known_arguments(cls, unet: dict[str, Any] | None) -> dict[str, Any] | None:
+        known = inspect.signature(diffusers.UNet2DConditionModel.__init__).parameters.keys() - {"self"}
+        if unknown := sorted(set(unet or {}) - known):
+            raise ValueError(f"{unknown} are no arguments of UNet2DConditionModel; there are: {sorted(known)}")
+        return unet
 
 
 class LatentDiffusion(LatentUNet):

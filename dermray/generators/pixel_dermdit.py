@@ -26,8 +26,8 @@ class PixelDermDiTConfig(Config):
     """Sizes of a DermDiT in pixel space; the defaults are the nano preset."""
 
     image_size: int = Field(32, ge=16, multiple_of=8)  # px
-    stem_width: int = Field(24, multiple_of=8)
-    width: int = Field(128, multiple_of=32)
+    stem_width: int = Field(24, ge=8, multiple_of=8)
+    width: int = Field(128, ge=32, multiple_of=32)
     blocks: int = Field(3, ge=1)
     text_layers: int = Field(1, ge=1)
     words: int = Field(512, ge=8)  # vocabulary

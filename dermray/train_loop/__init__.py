@@ -6,8 +6,8 @@ step, so a checkpoint of trained weights, their averages, optimiser and loss sca
 equal an uninterrupted one bit for bit. Frozen weights are in no checkpoint: the task builds them again.
 """
 
-from dermray.train_loop.settings import LoopConfig, check, learning_rate
+from dermray.train_loop.settings import LoopConfig, learning_rate
 from dermray.train_loop.state import State, Task, ema_update
 from dermray.train_loop.trainer import TrainingFailed, fit
 
-__all__ = ["LoopConfig", "State", "Task", "TrainingFailed", "check", "ema_update", "fit", "learning_rate"]
+__all__ = ["LoopConfig", "State", "Task", "TrainingFailed", "ema_update", "fit", "learning_rate"]

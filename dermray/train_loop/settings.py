@@ -1,15 +1,18 @@
 """How to train: the settings of the loop, and the learning rate as a function of the step."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dermray.config import Config, ConfigError, HowFast
+from dermray.config import Config, ConfigError, Count, HowFast
 
 UNSHARDED: dict[str, tuple[Any, ...]] = {  # untried with FSDP; Muon needs whole matrices
     "precision": ("fp16",), "optimizer": ("adamw8bit", "muon"), "compile": (True,),
 }  # fmt: skip
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Hopeless(RuntimeError):
@@ -33,13 +36,11 @@ class LoopConfig(Config):
     warmup_steps: int = Field(60, ge=0)
     decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps after which the rate starts to fall")
     weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 for none")
     seed: int = Field(0, ge=0)
-    workers: int | tuple[int, int] = Field(
-        1, description="a number, or [min, max]: as many as the cluster has room for"
-    )
+    workers: Count = Field(1, description="a number, or [min, max]: as many as the cluster has room for")
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp shards weights that do not fit on one worker")
     cpus_per_worker: HowFast[float] = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
@@ -56,26 +57,22 @@ class LoopConfig(Config):
         """Workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
-
-def check(config: LoopConfig) -> None:
-    """What no field alone can say.
-
-    Raises:
-        ConfigError: fewer than one worker, a batch that some number of workers cannot share evenly, or what FSDP
-            or Muon does not go with.
-    """
-    least, most = config.least_and_most
-    if not 1 <= least <= most:
-        raise ConfigError(f"loop.workers={config.workers}: expected at least 1, and [min, max] in this order")
-    for workers in range(least, most + 1):
-        if config.batch_size % (workers * config.accumulate):
-            shares = f"workers={workers} x accumulate={config.accumulate}"
-            raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
-    for name, values in UNSHARDED.items():
-        if config.parallel == "fsdp" and (value := getattr(config, name)) in values:
-            raise ConfigError(f"loop.{name}={value}: does not go with loop.parallel=fsdp; leave one of them out")
-    if config.optimizer == "muon" and config.precision == "fp16":
-        raise ConfigError("loop.optimizer=muon: does not go with loop.precision=fp16; take bf16 or fp32")
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        """What no field alone can say: a batch that workers can share evenly, what FSDP and Muon go with."""
+        least, most = self.least_and_most
+        for workers in range(least, most + 1):
+            if self.batch_size % (workers * self.accumulate):
+                shares = f"workers={workers} x accumulate={self.accumulate}"
+                raise ConfigError(f"batch_size={self.batch_size}: expected a multiple of {shares}")
+        for name, values in UNSHARDED.items():
+            if self.parallel == "fsdp" and (value := getattr(self, name)) in values:
+                raise ConfigError(f"{name}={value}: does not go with parallel=fsdp; leave one of them out")
+        if self.optimizer == "muon" and self.precision == "fp16":
+            raise ConfigError("optimizer=muon: does not go with precision=fp16; take bf16 or fp32")
+        if self.optimizer == "adamw8bit" and not self.gpus_per_worker:
+            raise ConfigError("optimizer=adamw8bit: needs a GPU; give gpus_per_worker=1, or optimizer=adamw")
+        return self
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

@@ -13,7 +13,7 @@ from dermray import storage
 from dermray.progress import text_at, watched
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.log import PROGRESS, TrainingLog, end_mlflow_run, mlflow_client
-from dermray.train_loop.settings import Hopeless, LoopConfig, check
+from dermray.train_loop.settings import Hopeless, LoopConfig
 from dermray.train_loop.state import State, Task
 
 HOPELESS = "hopeless.txt"
@@ -32,12 +32,11 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
         validation_losses (curves), model_of_step.
 
     Raises:
-        ConfigError: see `check`. OSError: `directory` cannot be written. TrainingFailed: with the cause; checkpoints
+        OSError: `directory` cannot be written. TrainingFailed: with the cause; checkpoints
             are kept.
     """
     from dermray.cluster import connect
 
-    check(config)
     if config.mlflow:
         mlflow_client(config.mlflow)
     storage.make_directory(directory)

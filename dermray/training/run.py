@@ -2,18 +2,17 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from dermray import manifest, storage
-from dermray.config import Config, ConfigError, HowFast, validate
+from dermray.config import Config, ConfigError, HowFast, section, validate
 from dermray.generators.base import Generator, family
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
-from dermray.train_loop import check as check_loop
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import encode
@@ -42,6 +41,11 @@ class TrainConfig(Config):
     )
     loop: LoopConfig
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        check(self)
+        return self
+
 
 def run(config: TrainConfig) -> Result:
     """Train on the train split and nothing else. An interrupted run goes on from its last checkpoint.
@@ -50,8 +54,8 @@ def run(config: TrainConfig) -> Result:
         ValueError, FileNotFoundError: unknown family, wrong model config, missing or empty rows.
     """
     settings = check(config)
-    rows = manifest.read(config.rows, "caption")
     identity = weights_of(config.family, settings)
+    rows = manifest.read(config.rows, "caption")
     with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
         if work.finished:
             return work.finished
@@ -106,8 +110,7 @@ def check(config: TrainConfig) -> BaseModel:
         ValueError: unknown family. ConfigError: a wrong model config, or encoding ahead where it cannot be.
     """
     cls = family(config.family)
-    settings = validate(cls.Config, config.model, where=f"model of family {config.family}")
-    check_loop(config.loop)
+    settings = section(cls.Config, config.model, "model")
     if config.loop.keep_best and not config.validation_images:
         raise ConfigError("loop.keep_best=true: needs a validation loss; give validation_images=64 or so")
     if config.buckets and not cls.any_size:
@@ -122,7 +125,7 @@ def check(config: TrainConfig) -> BaseModel:
         raise ConfigError(
             "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
         )
-    if config.encode_ahead and cls.encoded_by(settings) is None:
+    if config.encode_ahead and "base" not in cls.Config.model_fields:
         raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
     return settings
 

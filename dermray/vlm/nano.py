@@ -6,10 +6,10 @@ It reads phantoms. It does not follow instructions and knows nothing of photogra
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -24,6 +24,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from dermray.captioning.answers import Attributes, phrase
 from dermray.captioning.prompts.abc import PROMPT_SET
+from dermray.config import Config, ConfigError
 from dermray.records import COLOURS, SKIN_TONES
 
 CHAT_TEMPLATE = (
@@ -34,15 +35,20 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<pad>", "<s>", "</s>", "<image>"]
 
 
-class NanoConfig(BaseModel):
+class NanoConfig(Config):
     """Sizes of the nano captioner. The head size is 32: vLLM loads 24 and fails at the first request."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     image_size: int = Field(64, ge=32)
     patch_size: int = Field(8, ge=4)
-    hidden_size: int = Field(96, multiple_of=32)
+    hidden_size: int = Field(96, ge=32, multiple_of=32)
     vision_layers: int = Field(3, ge=1)
     language_layers: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        if self.image_size % self.patch_size:
+            raise ConfigError(f"image_size={self.image_size}: expected a multiple of patch_size={self.patch_size}")
+        return self
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from dermray import manifest
-from dermray.config import Config
+from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
 from dermray.train_loop import LoopConfig, fit
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
@@ -25,6 +25,14 @@ class CaptionerConfig(Config):
     phantom_seed: int = Field(1_000_003, ge=0)
     eye_share: float = Field(0.5, ge=0, le=1, description="share of the steps that train the vision tower alone")
     loop: LoopConfig
+
+    @model_validator(mode="after")
+    def _can_be_taught(self) -> Self:
+        if self.loop.keep_best:
+            raise ConfigError("loop.keep_best=true: a captioner has no validation loss to choose by; leave it out")
+        if self.phantoms < (most := self.loop.least_and_most[1]):
+            raise ConfigError(f"phantoms={self.phantoms}: expected at least one for each of {most} workers")
+        return self
 
 
 def run(config: CaptionerConfig) -> Result:

@@ -97,9 +97,8 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_before_anything_starts(settings: dict[str, Any], message: str) -> None:
-    config = validate(TrainConfig, {"output": "o", "rows": "/none", "loop": {"steps": 1}} | settings)
-    with pytest.raises((ConfigError, ValueError, FileNotFoundError), match=message):
-        run(config)
+    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+        run(validate(TrainConfig, {"output": "o", "rows": "/none", "loop": {"steps": 1}} | settings))
 
 
 @pytest.mark.slow

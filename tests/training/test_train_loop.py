@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from dermray.config import ConfigError
-from dermray.train_loop import LoopConfig, State, TrainingFailed, check, ema_update, fit, learning_rate
+from dermray.config import ConfigError, validate
+from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fit, learning_rate
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless
 from dermray.train_loop.trainer import room_for_checkpoints
@@ -110,14 +110,16 @@ def test_the_schedule() -> None:
         ({"workers": 0}, "expected at least 1"),
         ({"workers": (1, 3), "batch_size": 8}, "batch_size=8: expected a multiple of workers=3 x accumulate=1"),
         ({"workers": 2, "batch_size": 8, "accumulate": 8}, "workers=2 x accumulate=8"),
-        ({"parallel": "fsdp", "precision": "fp16"}, "precision=fp16: does not go with loop.parallel=fsdp"),
-        ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with loop.parallel=fsdp"),
-        ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with loop.precision=fp16"),
+        ({"parallel": "fsdp", "precision": "fp16"}, "precision=fp16: does not go with parallel=fsdp"),
+        ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with parallel=fsdp"),
+        ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with precision=fp16"),
+        ({"optimizer": "adamw8bit"}, "adamw8bit: needs a GPU; give gpus_per_worker=1"),
+        ({"betas": (0.9, 1.0)}, "betas.1=1.0: Input should be less than 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(LoopConfig(steps=1, **settings))
+        validate(LoopConfig, {"steps": 1} | settings)
 
 
 def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dermray import manifest, pages, storage
 from dermray.captioning.audit import experts
@@ -33,6 +33,13 @@ class AuditConfig(Config):
     images: int = Field(100, ge=1, description="on the experts' page, where several results are compared")
     expert_answers: list[str] = Field([], description="files that experts saved from the page")
     seed: int = Field(0, ge=0)
+
+    @field_validator("captions")
+    @classmethod
+    def _told_apart(cls, captions: list[str]) -> list[str]:
+        if len(set(captions)) < len(captions):
+            raise ValueError("expected each result once")
+        return captions
 
 
 def run(config: AuditConfig) -> Result:

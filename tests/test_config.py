@@ -115,7 +115,8 @@ def test_how_fast_work_is_done_does_not_decide_what_comes_out() -> None:
 @pytest.mark.parametrize(
     "text",
     ["runs/clinic #1", "a: b", "s3://bucket/a b#c", "it's", "- x", "&a b", "*a", "[INST] <image>", "12:30",
-     "2024-01-01", "yes", "no", "1_000", "x:", "a\nb", "# all", "{a", "| x", "!x y", "a  b", "@home", "%x", "--- x", '"a" b'],
+     "2024-01-01", "yes", "no",
+     "1_000", "x:", "a\nb", "# all", "{a", "| x", "!x y", "a  b", "@home", "%x", "--- x", '"a" b'],
 )  # fmt: skip
 def test_an_overrides_text_is_taken_as_it_stands(text: str) -> None:
     assert load(LoopConfig, None, ["steps=1", f"mlflow={text}"]).mlflow == text

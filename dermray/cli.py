@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import re
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from dermray import __version__
 from dermray.config import ConfigError, load, preset
+from dermray.failures import plain_cause
 
 DESCRIPTIONS = {
     "ingest": "sources of images to rows with leak groups and splits",
@@ -70,24 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(_say("interrupted; run the same command again to go on from here", 130))
     except Exception as error:
         cause = plain_cause(error)
-        if not isinstance(cause, (ValueError, OSError, RuntimeError)):
+        if os.environ.get("DERMRAY_WORKER_LOGS") or not (cause.mendable or cause.trace):
             raise  # a defect of ours: the traceback is the message
-        sys.exit(_say(cause, 1))
+        if not cause.mendable:
+            print(cause.trace, file=sys.stderr)
+        sys.exit(_say(cause if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)", 1))
 
 
 def _say(message: object, code: int) -> int:
     print(f"dermray: {message}", file=sys.stderr)
     return code
-
-
-def plain_cause(error: BaseException) -> BaseException:
-    """What went wrong in a worker, out of the wrappings that Ray puts around it."""
-    if "UserCodeException" in type(error).__name__:  # Ray Data keeps the cause as text alone, innermost first
-        first = re.search(r"^(?:\w+\.)*\w*(?:Error|Exception|Taken|Failed): (.+)$", str(error), re.MULTILINE)
-        if first:
-            return RuntimeError(first.group(1))
-    inner = getattr(error, "cause", None) or (error.__cause__ if type(error).__module__.startswith("ray.") else None)
-    return plain_cause(inner) if isinstance(inner, BaseException) and inner is not error else error
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -1,8 +1,11 @@
 """Connect to a Ray cluster, or start one on this machine."""
 
+import contextlib
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
@@ -10,14 +13,13 @@ from typing import Any
 MINIMUM_LOGICAL_CPUS = 8
 
 WORKER_ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_V2_ENABLED": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a busy machine needs more than Tune's 2 s to free a process for reuse
     "RAY_DEDUP_LOGS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 # A cluster of this machine alone has no spot nodes to watch and no dashboard to tell, and a training of minutes should
@@ -34,6 +36,23 @@ LOCAL_ENVIRONMENT = {
 }
 
 
+# Says what libraries say in workers and at the driver; without it a job shows its progress, our warnings and results.
+LOGS = "DERMRAY_WORKER_LOGS"
+# Loggers, and from which level on they are worth a line. What fails is raised, and told once by the command line.
+QUIET = {
+    "ray": logging.WARNING,
+    "ray.data": logging.WARNING,
+    "ray.data._internal.progress": logging.ERROR,
+    # each prints every failure's frames, 80 lines of them
+    "ray.data.exceptions": logging.CRITICAL,
+    "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
+    "ray.train": logging.ERROR,
+    "ray.tune": logging.ERROR,
+    "ray.llm": logging.ERROR,
+    "vllm": logging.ERROR,
+}
+
+
 def prepare_environment() -> None:
     """Set what Ray reads when it is imported; to be called before `import ray`.
 
@@ -41,6 +60,8 @@ def prepare_environment() -> None:
     """
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if os.environ.get(LOGS):
+        os.environ["VLLM_LOGGING_LEVEL"] = "INFO"
     if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
 
@@ -61,7 +82,10 @@ def connect() -> Any:
     import ray
 
     if not ray.is_initialized():
-        _start(ray)
+        if not os.environ.get(LOGS):
+            logging.getLogger("ray").setLevel(QUIET["ray"])
+        with _without_notices():
+            _start(ray)
     _quieten()
     return ray
 
@@ -69,16 +93,17 @@ def connect() -> Any:
 def _start(ray: Any) -> None:
     # The driver's own interpreter and environment reach every worker; a job-level runtime_env would cost
     # seconds per job to say the same.
+    logs = bool(os.environ.get(LOGS))
+    options: dict[str, Any] = {"log_to_driver": logs} | ({} if logs else {"logging_level": QUIET["ray"]})
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=bool(os.environ.get("DERMRAY_WORKER_LOGS")))
+        ray.init(**options)
         return
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    options = {
+    options |= {
         "address": "local",  # without it Ray joins whatever cluster was last started on this machine
         "num_cpus": max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
         "include_dashboard": False,
-        "log_to_driver": bool(os.environ.get("DERMRAY_WORKER_LOGS")),
         "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
     }
     try:
@@ -91,11 +116,46 @@ def _start(ray: Any) -> None:
         ray.init(**options)
 
 
-def _quieten() -> None:
-    import ray.data
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Leaves out what Ray's C++ says on the way up: which level it logs at, before it heeds it."""
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+            said.seek(0)
+            for line in said:
+                if b"RAY_BACKEND_LOG_LEVEL" not in line:
+                    os.write(2, line)
 
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+def _quieten() -> None:
+    """Ray, Tune and vLLM at the driver: warnings and what they raise, not what they are at."""
+    import ray.data
+    from ray._private import worker
+
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = sys.stderr.isatty()
+    context.enable_progress_bars = False  # dermray.progress has one line for each stage
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
+    if os.environ.get(LOGS):
+        return
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    if getattr(worker.print_to_stdstream, "__module__", "") != __name__:
+        worker.print_to_stdstream = _without_pool_warnings(worker.print_to_stdstream)
+
+
+def _without_pool_warnings(show: Any) -> Any:
+    """Ray warns of more processes than CPUs; ours wait for one another and are meant to be many."""
+
+    def shown(data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        lines = [line for line in data["lines"] if "worker processes have been started" not in line]
+        if lines:
+            show(data | {"lines": lines}, *args, **kwargs)
+
+    return shown

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from dermray import cli
-from dermray.cli import plain_cause
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -49,23 +48,3 @@ def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str
 def test_serving_an_unfinished_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, text = fails(capsys, "serve", "--run", str(tmp_path))
     assert code == 1 and "run the sweep stage first" in text
-
-
-def test_errors_of_workers_are_unwrapped() -> None:
-    class RayTaskError(Exception):
-        cause = ValueError("the real reason")
-
-    assert str(plain_cause(RayTaskError("frames and frames"))) == "the real reason"
-
-
-def test_errors_of_ray_data_are_unwrapped_from_their_text() -> None:
-    text = """ray::MapBatches(f)()
-  File "x.py", line 5, in f
-    raise OSError(28, "No space left on device")
-OSError: [Errno 28] No space left on device
-
-The above exception was the direct cause of the following exception:
-
-ray.exceptions.UserCodeException: UDF failed to process a data block."""
-    wrapped = type("RayTaskError(UserCodeException)", (Exception,), {})(text)
-    assert str(plain_cause(wrapped)) == "[Errno 28] No space left on device"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from dermray import storage
+from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.log import PROGRESS, TrainingLog, end_mlflow_run, mlflow_client
@@ -88,13 +90,11 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
 
 
 def _cause(error: Exception) -> str:
-    """The workers' own words, without Ray's frames around them."""
-    failures = getattr(error, "worker_failures", None) or {}
-    first: BaseException = next(iter(failures.values()), error)
-    while getattr(first, "cause", None) is not None:
-        first = first.cause  # type: ignore[attr-defined]  # RayTaskError and friends
-    text = str(first).strip() or repr(first)
-    return f"training stopped: {text.splitlines()[-1]}"
+    """The workers' own words, without Ray's frames around them; a defect's frames are printed."""
+    cause = plain_cause(error)
+    if cause.trace and not cause.mendable:
+        print(cause.trace, file=sys.stderr)
+    return f"training stopped: {cause}"
 
 
 def _report(history: dict[str, Any], config: LoopConfig) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from benchmarks.stand_in_engine import StandIn
 from dermray import manifest
 from dermray.captioning import engine
 from dermray.captioning import run as captioning
-from dermray.cli import plain_cause
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
+from dermray.failures import plain_cause
 from dermray.manifest import Result
 from dermray.synthesis import run as synthesis
 from dermray.training import run as training

@@ -36,7 +36,7 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
     for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
         if len(set(table["malignant"].to_pylist())) < 2:
             raise ValueError(f"{name} rows hold {len(table)} images of one class or none: the sweep needs both classes")
-    size = decode(drawn["image"][0].as_py()).width
+    size = image_size(synthetic)
     return {
         "real": _pixels(train_rows, size),
         "real_labels": _labels(train_rows),
@@ -47,6 +47,22 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
         "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
         "test_groups": test_rows["leak_group"].to_pylist(),
     }
+
+
+def image_size(synthetic: Result) -> int:
+    """Side in px of what a generator drew, and so of all images of the sweep.
+
+    Raises:
+        ValueError: it drew nothing usable.
+    """
+    from pyarrow import dataset
+
+    system, path = storage.filesystem(storage.join(synthetic.data, "rows"))
+    rows = dataset.dataset(path, filesystem=system, format="parquet")
+    first = rows.head(1, columns=["width"], filter=pc.field("status") == "ok")
+    if not len(first):
+        raise ValueError(f"synthetic={synthetic.uri}: no usable image; look at the reasons in its manifest")
+    return int(first["width"][0].as_py())
 
 
 def _pixels(table: pa.Table, size: int) -> np.ndarray:

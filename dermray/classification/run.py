@@ -9,12 +9,14 @@ from pydantic import Field, field_validator
 from dermray import manifest, storage
 from dermray.classification import plots
 from dermray.classification.arms import ARMS, POSITIVE, arm, choose
-from dermray.classification.backbones import Backbone, build
-from dermray.classification.images import load
+from dermray.classification.backbones import Backbone
+from dermray.classification.images import image_size, load
 from dermray.classification.metrics import bootstrap_auc
+from dermray.classification.training import try_out
 from dermray.classification.trial import TrialSettings, trial
 from dermray.classification.verdict import compare
 from dermray.config import Config
+from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
 
 
@@ -53,10 +55,9 @@ def run(config: SweepConfig) -> Result:
     """Train len(ARMS) x backbones x seeds classifiers and compare them in pairs.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, unknown backbone, too few images, leaking rows, failed trials.
+        FileNotFoundError, ValueError: missing inputs, a backbone that cannot work at the images' size, too few images,
+            leaking rows, failed trials.
     """
-    for backbone in config.backbones:
-        build(backbone)
     rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "generate")
     if synthetic.manifest.inputs["rows"] != rows.manifest.key:
         raise ValueError(
@@ -65,6 +66,8 @@ def run(config: SweepConfig) -> Result:
     with manifest.work("sweep", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
         if work.finished:
             return work.finished
+        for backbone in config.backbones:
+            try_out(backbone, image_size(synthetic))
         import ray
 
         from dermray.cluster import connect
@@ -114,11 +117,24 @@ def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[d
         limits = tune.TuneConfig(max_concurrent_trials=config.concurrent, reuse_actors=True)
         tuner = tune.Tuner(trainable, param_space=space, tune_config=limits, run_config=run_config)
     results = tuner.fit()
-    if results.errors:  # Tune gives a trial up whose process, used again, was slow to let go of the one before
+    if results.errors and all(by_the_machine(error) for error in results.errors):
         results = restored().fit()
     if errors := results.errors:
-        raise ValueError(f"{len(errors)} of {len(results)} trials failed twice, the first with: {errors[0]}")
+        first = min(errors, key=by_the_machine)
+        raise ValueError(f"{len(errors)} of {len(results)} trials failed, one of them with: {plain_cause(first)}")
     return [_trial_of(result) for result in results]
+
+
+def by_the_machine(error: BaseException) -> bool:
+    """Whether a trial may succeed when it is run once more: its process died, or Tune gave it up.
+
+    Tune does so where a process, used again, was slow to let go of the trial before. What a trial itself raised it
+    would raise again.
+    """
+    from ray.exceptions import RayError
+    from ray.tune import TuneError
+
+    return issubclass(plain_cause(error).kind, (RayError, TuneError, OSError, MemoryError))
 
 
 def _trial_of(result: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dermray.classification.backbones import Backbone, build
+from dermray.classification.backbones import Backbone, build, usual_size
 
 
 def train(
@@ -30,12 +30,53 @@ def train(
         batch = torch.rot90(pixels[index], int(torch.randint(4, (), generator=order)), (2, 3))
         if int(torch.randint(2, (), generator=order)):
             batch = batch.flip(3)
-        loss = F.binary_cross_entropy_with_logits(model(normalise(batch))[:, 0], targets[index])
+        loss = _loss(model, batch, targets[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return model.eval()
+
+
+def _loss(model: torch.nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(model(normalise(images))[:, 0], targets)
+
+
+def try_out(backbone: Backbone, size: int) -> None:
+    """One step of training and one score at `size` px, before there are images.
+
+    Raises:
+        ValueError: it cannot work at that size, and what would.
+    """
+    error = _failure(backbone, size)
+    if error is None:
+        return
+    sized = backbone.model_copy(update={"arguments": backbone.arguments | {"img_size": size}})
+    if "img_size" not in backbone.arguments and _failure(sized, size) is None:
+        remedy = f"give this backbone arguments={{img_size: {size}}}"
+    elif (usual := usual_size(backbone)) != size and _failure(backbone, usual) is None:
+        remedy = f"it works at {usual} px: train a generator of that image size, or take another backbone"
+    else:
+        remedy = "take another backbone, such as test_resnet or resnet18"
+    raise ValueError(f"backbone {backbone.name}: cannot be trained at the sweep's {size} px ({error}); {remedy}")
+
+
+def _failure(backbone: Backbone, size: int) -> str | None:
+    """Why it fails. Shapes alone are computed first, which takes neither memory nor time; a failure is then confirmed.
+
+    Some models ask for values, which torch's meta device does not have.
+    """
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+                model = build(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see above
+                _loss(model.train(), images, torch.ones(2)).backward()
+                model.eval()(normalise(images))[:, 0]
+            return None
+        except Exception as error:  # whatever a model raises, it is told of by name
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+    return told
 
 
 def normalise(images: Tensor) -> Tensor:

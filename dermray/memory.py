@@ -7,7 +7,7 @@ import psutil
 
 from dermray import storage
 
-SECONDS_BETWEEN_LOOKS = 10  # reading smaps of thirty processes costs a core a tenth of a second
+SECONDS_BETWEEN_READINGS = 10  # reading smaps of thirty processes costs a core a tenth of a second
 
 
 class PeakMemory:
@@ -33,7 +33,7 @@ class PeakMemory:
             if now > self.peak:
                 self.peak = now
                 storage.write_bytes(self.path, json.dumps({"peak_bytes": now}).encode())
-            if self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            if self._stop.wait(SECONDS_BETWEEN_READINGS):
                 return
 
 
@@ -45,10 +45,9 @@ def proportional_bytes() -> int:
 
 def _bytes_of(process: psutil.Process) -> int:
     try:
-        with open(f"/proc/{process.pid}/smaps_rollup") as file:
-            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    except (OSError, StopIteration):  # it ended, belongs to another user, or this is no Linux
-        try:
-            return int(process.memory_info().rss)
-        except psutil.Error:
-            return 0
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.rss))  # Linux alone has it
+    except psutil.AccessDenied:  # another user's
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 
 from dermray import storage
 
-SECONDS_BETWEEN_LOOKS = 5
+SECONDS_BETWEEN_READINGS = 5
 
 
 @contextlib.contextmanager
-def watched(look: Callable[[], str]) -> Iterator[None]:
-    """Print what `look` says whenever it changes, while the body runs."""
+def watched(progress: Callable[[], str]) -> Iterator[None]:
+    """Print what `progress` says whenever it changes, while the body runs."""
     stop = threading.Event()
 
     def watch() -> None:
         shown = ""
-        while not stop.wait(SECONDS_BETWEEN_LOOKS):
-            text = look()
+        while not stop.wait(SECONDS_BETWEEN_READINGS):
+            text = progress()
             if text and text != shown:
                 print(f"      {text}", flush=True)
                 shown = text
@@ -34,34 +34,34 @@ def watched(look: Callable[[], str]) -> Iterator[None]:
 def text_at(uri: str) -> Callable[[], str]:
     """What a worker last wrote to `uri`, or nothing."""
 
-    def look() -> str:
+    def progress() -> str:
         try:
             return storage.read_bytes(uri).decode()
         except FileNotFoundError:
             return ""
 
-    return look
+    return progress
 
 
 def rows_written(uri: str, total: int) -> Callable[[], str]:
     """How many rows lie in the Parquet files below `uri`."""
     counted: dict[str, int] = {}
 
-    def look() -> str:
+    def progress() -> str:
         written = count_rows(uri, counted)
         return f"{written} of {total} rows written" if counted else ""
 
-    return look
+    return progress
 
 
 def count_rows(uri: str, counted: dict[str, int] | None = None) -> int:
-    """Rows in the Parquet files below `uri`, from their footers; `counted` remembers files from look to look."""
+    """Rows in the Parquet files below `uri`, from their footers; `counted` remembers files from one reading to the next."""
     import pyarrow.parquet as pq
 
     counted = {} if counted is None else counted
     system, _ = storage.filesystem(uri)
     for file in storage.list_files(uri, ".parquet"):
         if file not in counted:
-            with contextlib.suppress(OSError, ValueError):  # it is being written: counted at the next look
+            with contextlib.suppress(OSError, ValueError):  # it is being written: counted at the next reading
                 counted[file] = pq.read_metadata(file.removeprefix("s3://"), filesystem=system).num_rows
     return sum(counted.values())

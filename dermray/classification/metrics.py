@@ -1,14 +1,9 @@
-"""Metrics of a binary classifier, over all images and per group, with bootstrap intervals.
-
-scikit-learn and fairlearn compute the point estimates. Intervals resample leak groups, not images: two pictures of
-one patient are not two observations.
-"""
+"""Metrics of a binary classifier, over all images and per group, as scikit-learn and fairlearn compute them."""
 
 from typing import Any
 
 import numpy as np
 from fairlearn.metrics import MetricFrame
-from scipy.stats import rankdata
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 THRESHOLD = 0.5
@@ -47,41 +42,3 @@ def point_metrics(labels: np.ndarray, scores: np.ndarray, groups: list[str]) -> 
 
 def _plain(row: dict[str, Any]) -> dict[str, float | None]:
     return {k: None if v is None or np.isnan(v) else float(v) for k, v in row.items()}
-
-
-def bootstrap_auc(
-    labels: np.ndarray, scores: np.ndarray, clusters: list[str], resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """95% percentile interval of the AUC, averaged over the rows of `scores` (models), resampling whole clusters.
-
-    Args:
-        labels: (N,) bool. scores: (M, N). clusters: N names.
-
-    Returns:
-        None where fewer than two clusters of either class exist.
-    """
-    names, member = np.unique(np.array(clusters), return_inverse=True)
-    if min(len(set(member[labels])), len(set(member[~labels]))) < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)  # (R, clusters)
-    weights = drawn[:, member].astype(float)  # (R, N): how often each image was drawn
-    values = np.mean([weighted_auc(labels, row, weights) for row in scores], axis=0)
-    values = values[~np.isnan(values)]
-    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
-
-
-def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R,) AUCs of one scoring under R sets of image weights (R, N); nan where a class has no weight.
-
-    The chance that a malignant image scores above a benign one, ties counting half.
-    """
-    rank = rankdata(scores, method="dense").astype(int) - 1
-    positive = np.zeros((len(weights), rank.max() + 1))
-    negative = np.zeros_like(positive)
-    np.add.at(positive.T, rank[labels], weights[:, labels].T)
-    np.add.at(negative.T, rank[~labels], weights[:, ~labels].T)
-    below = np.cumsum(negative, axis=1) - negative
-    wins = (positive * (below + 0.5 * negative)).sum(1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(wins / (positive.sum(1) * negative.sum(1)))

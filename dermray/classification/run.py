@@ -11,13 +11,13 @@ from dermray.classification import plots
 from dermray.classification.arms import ARMS, POSITIVE, arm, choose
 from dermray.classification.backbones import Backbone
 from dermray.classification.images import image_size, load
-from dermray.classification.metrics import bootstrap_auc
 from dermray.classification.training import try_out
 from dermray.classification.trial import TrialSettings, trial
 from dermray.classification.verdict import compare
 from dermray.config import Config
 from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
+from dermray.statistics import auc_interval
 
 
 class SweepConfig(Config):
@@ -167,7 +167,7 @@ def _arm_summary(
 ) -> dict[str, Any]:
     """Mean over seeds and a bootstrap interval, overall and per skin tone."""
     chosen = [t for t in trials if t["arm"] == name and t["backbone"] == backbone]
-    found, labels = np.array([t["scores"] for t in chosen]), images["test_labels"]
+    scores, labels = np.array([t["scores"] for t in chosen]), images["test_labels"]
     tones = np.array(images["test_tones"])
     groups = {"all": np.ones(len(labels), bool)} | {str(tone): tones == tone for tone in np.unique(tones)}
     summary: dict[str, Any] = {"arm": name, "backbone": backbone, "groups": {}}
@@ -177,7 +177,7 @@ def _arm_summary(
         summary["groups"][group] = {
             "images": int(rows.sum()),
             "auc": None if None in aucs else float(np.mean(aucs)),
-            "interval": bootstrap_auc(labels[rows], found[:, rows], clusters, config.resamples, config.seed),
+            "interval": auc_interval(labels[rows], scores[:, rows], clusters, config.resamples, config.seed),
         }
     return summary
 

@@ -1,12 +1,11 @@
 """Did the sweep come out? Paired differences between arms, with intervals, in plain words."""
 
-import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.stats import ttest_rel
 
 from dermray.classification.arms import BASELINE, NEGATIVE, POSITIVE, TREATMENT
 
@@ -59,9 +58,9 @@ def compare(trials: list[dict[str, Any]]) -> list[Comparison]:
 def _paired(
     high: dict[tuple[str, int], float], low: dict[tuple[str, int], float], better: str, worse: str, claim: str
 ) -> Comparison:
-    if high.keys() != low.keys() or not high:
-        raise ValueError(f"{better!r} and {worse!r} were not run on the same seeds and backbones")
-    differences = np.array([high[pair] - low[pair] for pair in sorted(high)])
-    mean, n = float(differences.mean()), len(differences)
-    reach = float(student.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return Comparison(better, worse, claim, n, mean, mean - reach, mean + reach, int((differences > 0).sum()))
+    if high.keys() != low.keys() or len(high) < 2:  # one pair has no interval
+        raise ValueError(f"{better!r} and {worse!r} were not run on the same seeds and backbones, at least two pairs")
+    above, below = (np.array([aucs[pair] for pair in sorted(high)]) for aucs in (high, low))
+    interval = ttest_rel(above, below).confidence_interval(0.95)
+    mean, won = float(np.mean(above - below)), int((above > below).sum())
+    return Comparison(better, worse, claim, len(high), mean, float(interval.low), float(interval.high), won)

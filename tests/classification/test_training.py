@@ -47,7 +47,6 @@ def test_a_backbone_given_twice_is_refused() -> None:
         ("vit_tiny_patch16_224", {}, 32,
          r"backbone vit_tiny_patch16_224: cannot be trained at the sweep's 32 px \(AssertionError: Input height \(32\) "
          r"doesn't match model \(224\)\.\); give this backbone arguments={img_size: 32}"),
-        ("inception_v3", {}, 64, "Kernel size .* it works at 299 px: train a generator of that image size"),
         ("vit_tiny_patch16_224", {"img_size": 30}, 32, "doesn't match model .* take another backbone"),
         ("test_resnet", {"layerz": 1}, 32, "TypeError: .*layerz"),
     ],
@@ -68,6 +67,20 @@ def test_a_backbone_that_works_at_a_size_passes_and_trains(name: str, arguments:
     try_out(backbone, 32)
     images = np.random.default_rng(0).integers(0, 255, (4, 3, 32, 32), dtype=np.uint8)
     assert scores(train(images, np.array([0, 1, 0, 1], bool), backbone, 1, 2, 0), images).shape == (4,)
+
+
+def test_a_backbone_of_a_fixed_size_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(3 * 299 * 299, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(images.flatten(1))
+
+    monkeypatch.setattr(training, "build", lambda backbone: Fixed())
+    with pytest.raises(ValueError, match="cannot be multiplied.* it works at 299 px: train a generator of that image"):
+        try_out(Backbone(name="inception_v3", learning_rate=1e-3), 32)
 
 
 def test_a_model_that_asks_for_values_is_tried_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:

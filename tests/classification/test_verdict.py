@@ -45,3 +45,8 @@ def test_intervals_equal_a_paired_t_test() -> None:
 def test_missing_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="not run on the same seeds"):
         compare([t for t in trials(GOOD) if not (t["arm"] == "more real" and t["seed"] == 1)])
+
+
+def test_one_pair_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="at least two pairs"):
+        compare([t for t in trials(GOOD) if (t["backbone"], t["seed"]) == ("x", 0)])

@@ -11,7 +11,9 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from dermray.captioning.compose import ENTITY_NAMES
+from dermray.statistics import auc_interval
 
+RESAMPLES = 500
 DIAGNOSES = (
     r"melanomas?|n(?:a)?ev(?:us|i)|carcinomas?|keratos[ie]s|dermatofibromas?|angiomas?|hemangiomas?|"
     r"malignan(?:t|cy)|benign|cancer(?:ous)?"
@@ -36,8 +38,8 @@ def label_leak(texts: list[str], labels: np.ndarray, groups: list[str], folds: i
     if few < folds:
         return {"reason": f"{few} leak groups in the rarer class: {folds} folds need at least as many"}
     scores = _out_of_fold(texts, labels, groups, folds, seed)
+    low, high = auc_interval(labels, scores[None], groups, RESAMPLES, seed) or (None, None)
     rng = np.random.default_rng(seed)
-    low, high = _interval(labels, scores, groups, rng)
     shuffled = []
     for turn in range(20):
         mixed = shuffled_groups(labels, groups, rng)
@@ -69,20 +71,8 @@ def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds:
         LogisticRegression(max_iter=1000, class_weight="balanced"),
     )
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    found = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
-    return np.asarray(found)
-
-
-def _interval(
-    labels: np.ndarray, scores: np.ndarray, groups: list[str], rng: np.random.Generator, resamples: int = 500
-) -> tuple[float, float]:
-    names, member = np.unique(np.array(groups), return_inverse=True)
-    values = []
-    for _ in range(resamples):
-        weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[member]
-        if len(set(labels[weights > 0])) == 2:
-            values.append(roc_auc_score(labels, scores, sample_weight=weights))
-    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+    scores = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
+    return np.asarray(scores)
 
 
 def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:

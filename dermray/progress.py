@@ -55,7 +55,7 @@ def rows_written(uri: str, total: int) -> Callable[[], str]:
 
 
 def count_rows(uri: str, counted: dict[str, int] | None = None) -> int:
-    """Rows in the Parquet files below `uri`, from their footers; `counted` remembers files from one reading to the next."""
+    """Rows in the Parquet files below `uri`, from their footers; `counted` remembers the files read before."""
     import pyarrow.parquet as pq
 
     counted = {} if counted is None else counted

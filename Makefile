@@ -33,7 +33,8 @@ $(READY): pyproject.toml cluster/repair_torchvision.py
 	@echo "environment: installing into $(VENV) (about 4 GB, a few minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --upgrade pip  # Python 3.11's own takes twice as long below
-	$(RUN)/pip install --no-compile --quiet --disable-pip-version-check -e '.[$(EXTRA),dev]'
+	@# setuptools warns of folders that bear the package's name; there are none, and pip's own warnings stay
+	PYTHONWARNINGS='ignore:Editable installation' $(RUN)/pip install --no-compile --quiet --disable-pip-version-check -e '.[$(EXTRA),dev]'
 	$(RUN)/python cluster/repair_torchvision.py
 	@echo "environment: Python looks for garbage every 10,000 new objects here, not every 700: imports take a fifth less"
 	@echo 'import gc; gc.set_threshold(10_000)' > "$$($(RUN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dermray_gc.pth"

@@ -49,6 +49,7 @@ QUIET = {
     "ray.train": logging.ERROR,
     "ray.tune": logging.ERROR,
     "ray.llm": logging.ERROR,
+    "ray.serve": logging.WARNING,
     "vllm": logging.ERROR,
 }
 

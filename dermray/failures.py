@@ -46,7 +46,8 @@ class Failure:
 def plain_cause(error: BaseException) -> Failure:
     """What was raised first, out of the wrappings that Ray Core, Data, Train and Tune put around it."""
     inner = _inner(error)
-    if _of_ray(error) and (inner is None or _of_ray(inner)) and (told := _from_text(str(error))):
+    # Ray Data and Serve keep the text of a cause and not the exception
+    if (inner is None or (_of_ray(error) and _of_ray(inner))) and (told := _from_text(str(error))):
         return told
     if inner is None:
         return Failure(type(error), _words(error))
@@ -72,7 +73,7 @@ def _words(error: BaseException) -> str:
 
 
 def _from_text(text: str) -> Failure | None:
-    """The last exception in a printed chain that is not Ray's own: Ray Data keeps no other trace of it."""
+    """The last exception in a printed chain that is not Ray's own."""
     told = [failure for block in CHAINED.split(text) if (failure := _from_traceback(block))]
     own = [failure for failure in told if failure.kind.__module__.partition(".")[0] != "ray"]
     return own[-1] if own else None

@@ -1,5 +1,6 @@
 """Starting Ray; that it starts and is joined is what every slow test shows."""
 
+import os
 from typing import Any
 
 import pytest
@@ -39,3 +40,28 @@ def test_a_ray_that_is_late_is_started_once_more(
     with pytest.raises(Exception, match="no memory"):
         cluster._start(broken)
     assert broken.started == 1
+
+
+def test_ray_s_notice_is_left_out_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    with cluster._without_notices():
+        os.write(2, b"logging.cc: Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL to 3\nno memory\n")
+    with pytest.raises(ValueError, match="late"):
+        _fails_within()
+    assert capfd.readouterr().err == "no memory\nlast words\n"
+
+
+@cluster._without_notices()
+def _fails_within() -> None:
+    os.write(2, b"last words\n")
+    raise ValueError("late")
+
+
+def test_ray_warns_of_many_processes_in_vain() -> None:
+    from ray._private import worker
+
+    assert callable(worker.print_to_stdstream), "this is what cluster._quieten replaces"
+    shown: list[Any] = []
+    show = cluster._without_pool_warnings(lambda data, ignore_prefix: shown.append(data["lines"]))
+    show({"lines": ["WARNING: 8 PYTHON worker processes have been started on node"]}, ignore_prefix=False)
+    show({"lines": ["Workers killed due to memory pressure"], "pid": "raylet"}, ignore_prefix=False)
+    assert shown == [["Workers killed due to memory pressure"]]

@@ -83,6 +83,11 @@ def test_a_machine_s_failure_is_one_line() -> None:
     assert cause.mendable and str(cause) == "The actor died unexpectedly before finishing this task."
 
 
+def test_a_replica_that_never_started_says_why() -> None:
+    told = "Deploying application default failed: it failed to start 3 times. Error:\n"
+    assert str(plain_cause(RuntimeError(told + FRAMES.format("ValueError: no model")))) == "no model"
+
+
 def test_workers_of_a_training_are_asked_first() -> None:
     task = RayTaskError("f", FRAMES.format("RuntimeError: x"), RuntimeError("x"), "p", 7, "127.0.0.1")
     error = type("WorkerGroupError", (Exception,), {"worker_failures": {1: task}})("frames and frames")

@@ -74,16 +74,16 @@ def run(config: SweepConfig) -> Result:
 
         connect()
         images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
-        for one in ARMS:  # before any trial starts
-            choose(one, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
+        for each in ARMS:  # before any trial starts
+            choose(each, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
         trials = _tune(images, work.data, config)
-        about = _about(trials, images, config)
+        metrics = _metrics(trials, images, config)
         for name, picture in plots.draw(trials, images, config).items():
             storage.write_bytes(storage.join(work.data, name), picture)
-        _keep_one(trials, work.data, config)
+        _keep_served(trials, work.data, config)
         used = len(images["real_labels"]) + len(images["synthetic_labels"]) + len(images["test_labels"])
         counts = Rows(rows_in=used, ok=used, rejected=0, failed=0)
-        return work.commit(counts, cpus=config.concurrent * config.cpus_per_trial, **about)
+        return work.commit(counts, cpus=config.concurrent * config.cpus_per_trial, **metrics)
 
 
 def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[d
     trainable = tune.with_resources(tune.with_parameters(trial, images=images, settings=settings), resources)
     system, path = storage.filesystem(directory)
     space = {
-        "arm": tune.grid_search([one.name for one in ARMS]),
+        "arm": tune.grid_search([each.name for each in ARMS]),
         "seed": tune.grid_search(list(range(config.seeds))),
         "backbone": tune.grid_search([b.name for b in config.backbones]),
     }
@@ -143,7 +143,7 @@ def _trial_of(result: Any) -> dict[str, Any]:
     )
 
 
-def _about(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
+def _metrics(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
     """What goes into the manifest: trials without their scores, arms with intervals, the verdict."""
     left_out = ("scores", "checkpoint")
     return {
@@ -152,8 +152,8 @@ def _about(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepCo
             for trial in sorted(trials, key=lambda t: (t["backbone"], t["arm"], t["seed"]))
         ],
         "arms": [
-            _arm_summary(one.name, backbone.name, trials, images, config)
-            for one in ARMS
+            _arm_summary(each.name, backbone.name, trials, images, config)
+            for each in ARMS
             for backbone in config.backbones
         ],
         "verdict": [comparison.as_dict() for comparison in compare(trials)],
@@ -182,9 +182,9 @@ def _arm_summary(
     return summary
 
 
-def _keep_one(trials: list[dict[str, Any]], directory: str, config: SweepConfig) -> None:
+def _keep_served(trials: list[dict[str, Any]], directory: str, config: SweepConfig) -> None:
     """The classifier to serve: first backbone, first seed, most real images. Chosen before it was tested."""
     wanted = {"arm": POSITIVE, "backbone": config.backbones[0].name, "seed": 0}
-    one = next(t for t in trials if wanted.items() <= t.items())
-    with one["checkpoint"].as_directory() as local:
+    served = next(t for t in trials if wanted.items() <= t.items())
+    with served["checkpoint"].as_directory() as local:
         storage.copy_directory(str(local), storage.join(directory, "model"))

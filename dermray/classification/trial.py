@@ -39,9 +39,9 @@ def trial(chosen: dict[str, Any], images: dict[str, Any], settings: TrialSetting
     )
     pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
     model = train(pixels, labels, backbone, settings.steps, settings.batch_size, seed)
-    found = scores(model, images["test"])
-    metrics = point_metrics(images["test_labels"], found, images["test_tones"])
-    details = metrics | {"scores": found.tolist(), "training_images": len(labels)}
+    tested = scores(model, images["test"])
+    metrics = point_metrics(images["test_labels"], tested, images["test_tones"])
+    details = metrics | {"scores": tested.tolist(), "training_images": len(labels)}
     _report(model, {"backbone": backbone.model_dump(), "image_size": images["test"].shape[-1]}, details)
 
 

@@ -69,7 +69,7 @@ def prepare_environment() -> None:
 
 def engine_environment(gpus: float) -> dict[str, str]:
     """What vLLM reads in the process of an engine with so many GPUs."""
-    names = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.startswith("VLLM_")}
+    names = {n: os.environ.get(n, value) for n, value in WORKER_ENVIRONMENT.items() if n.startswith("VLLM_")}
     if gpus:
         return names
     # On CPUs vLLM puts its one worker into a third process, to bind threads; the engine's own will do, and a process

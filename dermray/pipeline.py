@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from dermray import report, storage
+from dermray.classification.arms import ARMS
 from dermray.config import Config, ConfigError, validate
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
@@ -60,7 +61,8 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     """Every stage's typed config, all checked before anything starts.
 
     Raises:
-        ConfigError: a wrong section, a captioner both trained and named, or two stages with one output.
+        ConfigError: a wrong section, a captioner both trained and named, two stages with one output, or fewer images
+            to draw than the sweep will ask for.
     """
     named = config.caption.keys() & {"captioner", "remote"}
     if (config.captioner is None) == (not named):
@@ -81,6 +83,10 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     outputs = {storage.normalise(stage.output): name for name, stage in configs.items()}  # type: ignore[attr-defined]  # each has one
     if shared := [name for name in configs if name not in outputs.values()]:
         raise ConfigError(f"{shared[0]}.output: another stage's too; give each stage an output of its own")
+    drawn, few = configs["generate"].count, configs["sweep"].real_images  # type: ignore[attr-defined]  # SynthesisConfig, SweepConfig
+    needed = max(round(few * each.synthetic_ratio) for each in ARMS)
+    if drawn < needed and "synthetic" not in config.sweep:
+        raise ConfigError(f"generate.count={drawn}: sweep.real_images={few} needs {needed} synthetic images or more")
     return configs
 
 

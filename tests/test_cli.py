@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from dermray import cli
 
@@ -48,3 +49,37 @@ def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str
 def test_serving_an_unfinished_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, text = fails(capsys, "serve", "--run", str(tmp_path))
     assert code == 1 and "run the sweep stage first" in text
+
+
+FRAMES = 'ray::f()\n  File "x.py", line 5, in f\n    row["dx"]\nKeyError: \'dx\''
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("t.csv, line 3: 2 columns"), "dermray: t.csv, line 3: 2 columns\n"),
+        (RayTaskError("f", "frames", OSError("disk full"), "p", 7, "::1"), "dermray: disk full\n"),
+        (
+            RayTaskError("f", FRAMES, KeyError("dx"), "p", 7, "::1"),
+            f"{FRAMES}\ndermray: KeyError: 'dx' (a defect of dermray; the lines above say where)\n",
+        ),
+    ],
+)
+def test_the_last_line_says_what_went_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def failing(arguments: object) -> None:
+        raise error
+
+    monkeypatch.delenv("DERMRAY_WORKER_LOGS", raising=False)
+    monkeypatch.setattr(cli, "_run", failing)
+    assert fails(capsys, "quickstart") == (1, said)
+
+
+def test_a_defect_at_the_driver_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(arguments: object) -> None:
+        raise KeyError("dx")
+
+    monkeypatch.setattr(cli, "_run", failing)
+    with pytest.raises(KeyError):
+        cli.main(["quickstart"])

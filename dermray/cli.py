@@ -57,7 +57,12 @@ def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument(
         "--config", required=required, help="YAML file, or the name of a preset such as pipeline/quickstart"
     )
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="for example loop.steps=100")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="for example loop.steps=100 or sources.0.path=/data; text as it stands, YAML in brackets or quotes",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from dermray import storage
 from dermray.config import Config
 from dermray.datasets.sources import SEX, number, read_table, word
@@ -29,7 +31,7 @@ class SourceConfig(Config):
     path: str
     table: str = "metadata.csv"
     images: str = "images"
-    extension: str = ".jpg"
+    extension: str = Field(".jpg", min_length=0)
 
 
 def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:

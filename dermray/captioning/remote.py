@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from dermray.captioning.engine import ANSWERED, Answer, Ask, RemoteConfig
+from dermray.captioning.engine import ANSWERED, Answer, Ask
+from dermray.captioning.settings import RemoteConfig
 from dermray.pages import data_url
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prepared(config: RemoteConfig) -> Answer:
-    """See `engine.prepared`.
+    """See `choose.prepared`.
 
     Raises:
         ValueError: no key in the environment, or the endpoint does not know the model.

@@ -8,14 +8,15 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from dermray import manifest, storage
-from dermray.captioning import engine, models, prompts, summary
+from dermray.captioning import choose, models, prompts, summary
 from dermray.captioning.compose import METADATA
-from dermray.captioning.engine import Answer, Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_ids, resumable
+from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
 from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
@@ -64,7 +65,7 @@ def run(config: CaptionConfig) -> Result:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
-        answer = engine.prepared(captioner.model, config.host)
+        answer = choose.prepared(captioner.model, config.host)
         with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray import pages
-from dermray.captioning.engine import RemoteConfig, VllmConfig
 from dermray.captioning.ledger import Ledger
+from dermray.captioning.settings import RemoteConfig, VllmConfig
 from dermray.records import read_columns
 
 SHOWN_OK, SHOWN_OTHER = 12, 6

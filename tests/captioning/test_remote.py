@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dermray.captioning import remote
-from dermray.captioning.engine import RemoteConfig
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.settings import RemoteConfig
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.records import read_columns

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 from dermray import manifest
 from dermray.captioning import remote
-from dermray.captioning.engine import Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.engine import Ask
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_format
 from dermray.config import validate
 from dermray.datasets import ingest

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dermray.captioning.cache import AnswerCache
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import Sampling
 
@@ -34,6 +35,7 @@ class Ask:
     schema: dict[str, Any] | None  # of guided decoding
     rows_per_block: int
     ledger: Ledger
+    cache: AnswerCache
 
 
 # Adds the columns of ANSWERED; rows that are `unreadable` are never sent.

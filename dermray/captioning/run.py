@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dermray import manifest, storage
 from dermray.captioning import choose, models, prompts, summary
+from dermray.captioning.cache import AnswerCache
 from dermray.captioning.compose import METADATA
 from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.finish import Finish
@@ -153,12 +154,15 @@ def _caption(
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)
+    cache, checkpoint = AnswerCache(storage.join(data, "answers")), storage.join(data, "checkpoint", "asked")
+    cache.collect(checkpoint)
     ask = Ask(
         captioner.model,
         config.sampling,
         prompts.prompt_set(config.prompt_set).schema,
         config.rows_per_block,
         ledger,
+        cache,
     )
     constants = {
         "captioner": captioner.name,
@@ -168,7 +172,7 @@ def _caption(
     finish = Finish(config.prompt_set, tuple(config.metadata), constants)
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
-    with resumable("sample_id", storage.join(data, "checkpoint", "asked")):
+    with resumable("sample_id", checkpoint):
         # of an earlier result only what went into it, and how often it was tried
         columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
         rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
@@ -197,8 +201,8 @@ def _finish(work: manifest.Work, ledger: Ledger, kept: pa.Table, config: Caption
     result = work.commit(
         Rows.count(counts), cpus=cpus, gpus=gpus, attribute_accuracy=accuracy, captioning=told, page="page.html"
     )
-    for left in (storage.join(work.data, "checkpoint"), ledger.uri):  # not before: killed in between, all was lost
-        storage.delete_tree(left)
+    for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
+        storage.delete_tree(storage.join(work.data, left))
     return result
 
 

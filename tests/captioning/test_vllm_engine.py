@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from dermray import manifest
 from dermray.captioning import remote
+from dermray.captioning.cache import AnswerCache
 from dermray.captioning.engine import Ask
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import find
@@ -176,7 +177,7 @@ def test_guided_decoding_makes_a_model_write_json_that_never_saw_any(vllm_server
     known: dict[str, Any] = structured.SCHEMA["properties"]  # type: ignore[assignment]  # a literal of several types
     schema["properties"] = {name: known[name] for name in schema["required"]}
     config = RemoteConfig(base_url=vllm_server, model="nano")
-    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)))
+    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
     image = phantom_row(0, SourceConfig(count=1, duplicates=0, broken=0))["image"]
     client = OpenAI(api_key=SERVED_KEY, base_url=vllm_server)
     messages: Any = remote.messages(image, "Describe.")

@@ -107,7 +107,13 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
         client = session.create_client("s3", region_name=region)
     except ValueError as error:  # "Invalid endpoint: host:9000"
         raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
-    options = {"region": region, "allow_bucket_creation": False, **_endpoint(client), **_keys(credentials)}
+    options = {
+        "region": region,
+        "allow_bucket_creation": False,
+        "allow_delayed_open": True,
+        **_endpoint(client),
+        **_keys(credentials),
+    }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
     return client, fs.S3FileSystem(**options)

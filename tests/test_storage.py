@@ -189,6 +189,13 @@ def test_boto3_and_pyarrow_read_the_same_settings(
     assert both_ways("s3://bucket/a.txt") == [expected, expected]
 
 
+def test_a_small_file_is_one_request(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": f"http://{listener}"}.items():
+        monkeypatch.setenv(name, value)
+    storage.write_bytes("s3://bucket/a", b"bytes")
+    assert [heard["place"] for heard in Listener.heard] == [f"{listener}/bucket/a"]
+
+
 def test_changed_keys_are_read_again(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{listener}")
     file = Path.home() / ".aws" / "credentials"

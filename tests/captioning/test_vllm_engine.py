@@ -37,6 +37,7 @@ LOUDNESS = 0.1  # of the adapter's noise
 pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart, whose captioner all use
 
 
+@pytest.mark.xdist_group("vllm")
 def test_settings_reach_vllm() -> None:
     given = VllmConfig(
         replicas=(2, 8), tensor_parallel_size=2, pipeline_parallel_size=2, quantization="fp8", kv_cache_dtype="fp8",

@@ -110,7 +110,7 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
     options = {
         "region": region,
         "allow_bucket_creation": False,
-        "allow_delayed_open": True,
+        "allow_delayed_open": True,  # a small file is one request, not three
         **_endpoint(client),
         **_keys(credentials),
     }

@@ -137,8 +137,8 @@ class Client:
             return known[key]
         async with self.room:
             answer, paid = await self._send(messages(row["shown"], row["question"]))
-        if paid:
-            await block.keep(key, row["sample_id"], answer)
+            if paid:  # before another is asked: no more than `concurrency` answers are ever unwritten
+                await block.keep(key, row["sample_id"], answer)
         return answer
 
     async def _send(self, chat: list[dict[str, Any]]) -> tuple[dict[str, Any], bool]:

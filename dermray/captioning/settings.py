@@ -53,9 +53,9 @@ class RemoteConfig(Config):
     key_variable: HowFast[str] = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     replicas: HowFast[int] = Field(1, ge=1, description="clients")
     concurrency: HowFast[int] = Field(32, ge=1, description="requests in flight per client")
-    requests_per_minute: HowFast[float | None] = Field(None, gt=0, description="over all clients")
+    requests_per_minute: HowFast[float | None] = Field(None, gt=0, description="over all clients, retries too")
     max_retries: HowFast[int] = Field(
-        5, ge=0, description="with exponential backoff, on 408, 409, 429, 5xx and lost connections"
+        5, ge=0, description="with exponential backoff, on 408, 409, 425, 429, 5xx, lost connections and broken replies"
     )
     timeout: HowFast[float] = Field(120, gt=0, description="seconds per request")
     price_in: HowFast[float | None] = Field(None, ge=0, description="per million tokens")

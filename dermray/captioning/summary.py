@@ -26,6 +26,9 @@ def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
 def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table) -> dict[str, Any]:
     """Counts, rates and resources of a finished job.
 
+    `rows_asked_again` is an upper bound, because engines note rows before they ask: of a block that was killed, rows
+    count that were not asked yet.
+
     Args:
         rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they
             cost was paid by the earlier job.

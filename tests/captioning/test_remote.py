@@ -1,77 +1,38 @@
-"""A remote endpoint: a real `vllm serve` process with a nano captioner, and a small server of errors."""
+"""A remote endpoint: small servers of errors, and kills. For `vllm serve` itself see test_vllm_engine."""
 
-import asyncio
 import contextlib
+import glob
 import json
-import threading
+import os
+import subprocess
+import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import psutil
 import pytest
 
 from dermray.captioning import remote, replies
-from dermray.captioning.cache import AnswerCache
-from dermray.captioning.engine import ANSWERED, Ask
 from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.run import CaptionConfig, run
-from dermray.captioning.settings import RemoteConfig, Sampling
+from dermray.captioning.settings import RemoteConfig
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.records import read_columns
+from tests.captioning.endpoint import KEY, Endpoint, ask_all, completion, serving
 from tests.conftest import free_port
 
-KEY = "a-key"
-MODELS = {"object": "list", "data": [{"id": "m", "object": "model"}]}
+ROOT = Path(__file__).parent.parent.parent
 PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in</body></html>"
-
-
-def completion(content: Any) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-    usage = {"prompt_tokens": 70, "completion_tokens": 6, "total_tokens": 76}
-    return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-
-
-class Endpoint(BaseHTTPRequestHandler):
-    """Speaks the protocol, no more."""
-
-    tries: Counter[str] = Counter()
-    counting = threading.Lock()
-    models: Any = MODELS
-
-    def do_GET(self) -> None:
-        allowed = self.headers["Authorization"] == f"Bearer {KEY}"
-        self.send(200 if allowed else 401, self.models if allowed else {"error": {"message": "Wrong key."}})
-
-    def count(self, what: str) -> int:
-        with self.counting:
-            self.tries[what] += 1
-            return self.tries[what]
-
-    def send(
-        self, status: int, body: Any, headers: dict[str, str] | None = None, kind: str = "application/json"
-    ) -> None:
-        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 class Unreliable(Endpoint):
     """Refuses every first try, and images whose question says so for good."""
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+    def reply(self, body: str) -> None:
         if self.count(body) == 1:
             self.send(429, {"error": {"message": "slow down"}}, {"retry-after": "0"})
         elif int(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"][-12:-4].encode().hex(), 16) % 5 == 0:
@@ -83,9 +44,8 @@ class Unreliable(Endpoint):
 class Scripted(Endpoint):
     """Answers as the question says: a status, or what is wrong with the reply."""
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = body["messages"][0]["content"][1]["text"]
+    def reply(self, body: str) -> None:
+        question = json.loads(body)["messages"][0]["content"][1]["text"]
         if self.count(question) == 2 and question.startswith("once "):
             self.send(200, completion("Red."))
         else:
@@ -123,45 +83,10 @@ class Scripted(Endpoint):
             raise AssertionError(what)
 
 
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128  # of 5, the default, a client with 32 connections would lose some
-
-
-@contextlib.contextmanager
-def serving(handler: type[Endpoint]) -> Iterator[str]:
-    handler.tries.clear()
-    server = Server(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-
-
 @pytest.fixture
 def unreliable() -> Iterator[str]:
     with serving(Unreliable) as address:
         yield address
-
-
-def ask_all(
-    address: str, questions: list[str], directory: Path | str, table: pa.Table | None = None, **settings: Any
-) -> list[dict[str, Any]]:
-    """What the client makes of these questions, or of a table, in one block and without Ray."""
-    given = {"model": "m", "max_retries": 1, "timeout": 5.0, **settings}
-    ask = Ask("m", Sampling(), None, 64, Ledger(f"{directory}/ledger"), AnswerCache(f"{directory}/answers"))
-
-    async def answers() -> list[dict[str, Any]]:
-        client = remote.Client(ask, RemoteConfig(base_url=address, **given), KEY)
-        answered = [part async for part in client(block(questions) if table is None else table)]
-        rows: list[dict[str, Any]] = answered[0].select([name for name, _ in ANSWERED]).to_pylist()
-        return rows
-
-    return asyncio.run(answers())
-
-
-def block(questions: list[str]) -> pa.Table:
-    n = len(questions)
-    columns = [[f"id of {q}" for q in questions], [b"image"] * n, questions, pa.nulls(n, pa.string())]
-    return pa.table(columns, ["sample_id", "shown", "question", "unreadable"])
 
 
 GOOD = {"text": "Red.", "tokens_in": 70, "tokens_out": 6, "finish_reason": "stop", "engine_error": None}
@@ -286,3 +211,54 @@ def test_retries_are_counted_and_refusals_fail_alone(
     table = read_columns(f"{result.data}/rows", ["status", "attempts", "captioner", "tokens_out"]).to_pylist()
     assert {row["attempts"] for row in table if row["status"] == "ok"} == {2}
     assert {row["captioner"] for row in table} == {"m"}
+
+
+DRIVER = """
+import sys
+from dermray.captioning import run
+from dermray.config import load
+run.run(load(run.CaptionConfig, sys.argv[1]))
+"""
+
+
+class Patient(Endpoint):
+    """Takes its time, and counts by image."""
+
+    def reply(self, body: str) -> None:
+        self.count(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"])
+        time.sleep(0.1)
+        self.send(200, completion("asymmetric lesion, red."))
+
+
+@pytest.mark.slow
+def test_a_killed_job_asks_again_only_what_was_under_way(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver and all of its Ray are killed among blocks of which some are written, some begun."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    rows, answers = ingested(tmp_path, 120), f"{tmp_path}/caption/data-*/answers/**/*.jsonl"
+    with serving(Patient) as address:
+        config = {
+            "output": f"{tmp_path}/caption", "rows": rows, "rows_per_block": 16,
+            "remote": {"base_url": address, "model": "m", "concurrency": 3, "replicas": 2},
+        }  # fmt: skip
+        (tmp_path / "caption.yaml").write_text(json.dumps(config))
+        command = [sys.executable, "-c", DRIVER, str(tmp_path / "caption.yaml")]
+        with subprocess.Popen(
+            command, cwd=ROOT, env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+        ) as job:
+            while not list(tmp_path.glob("caption/data-*/rows/*.parquet")) and job.poll() is None:
+                time.sleep(0.05)
+            its = psutil.Process(job.pid).children(recursive=True)
+            for process in [psutil.Process(job.pid), *its]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        psutil.wait_procs(its, timeout=30)
+        before = Patient.tries.total()
+        kept = sum(Path(file).read_bytes().count(b"\n") for file in glob.glob(answers, recursive=True))
+        assert 16 <= kept <= before <= kept + 2 * 3, "all but what the two clients had under way"
+        result = run(validate(CaptionConfig, config))
+    total = result.manifest.rows.ok
+    assert total == len(Patient.tries) > 100 and result.manifest.metrics["captioning"]["starts"] == 2
+    assert Patient.tries.total() - total == before - kept and max(Patient.tries.values()) <= 2
+    assert not glob.glob(f"{tmp_path}/caption/data-*/answers"), "the rows hold them now"

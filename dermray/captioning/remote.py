@@ -90,7 +90,10 @@ class Client:
         self.ask, self.config = ask, config
         limiter = _limiter(config)
         # as hooks of HTTP, so that they see each try
-        hooks = {"request": [lambda _: limiter.acquire()] if limiter else [], "response": [_whole]}
+        hooks: dict[str, list[Any]] = {
+            "request": [lambda _: limiter.acquire()] if limiter else [],
+            "response": [_whole],
+        }
         self.client = AsyncOpenAI(
             api_key=key,
             base_url=config.base_url,

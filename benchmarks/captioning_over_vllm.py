@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from dermray import manifest
-from dermray.captioning.engine import VllmConfig
 from dermray.captioning.prompts import render
 from dermray.captioning.remote import messages
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.settings import VllmConfig
 from dermray.captioning.vllm_engine import engine_arguments
 from dermray.cluster import connect, prepare_environment
 from dermray.config import load, preset, validate

@@ -13,7 +13,7 @@ import threading
 import ray
 
 from benchmarks.stand_in_engine import StandIn
-from dermray.captioning import engine
+from dermray.captioning import choose
 from dermray.captioning.run import CaptionConfig, run
 from dermray.cluster import connect
 from dermray.config import validate
@@ -49,7 +49,7 @@ def measure(directory: str, rows: int) -> tuple[float, float]:
 
 def main(rows: int) -> None:
     """Print both rates, both peaks and their ratios."""
-    engine.prepared = StandIn().prepared  # type: ignore[assignment]  # a stand-in for this measurement
+    choose.prepared = StandIn().prepared  # type: ignore[assignment]  # a stand-in for this measurement
     with tempfile.TemporaryDirectory() as directory:
         (few, few_memory), (many, many_memory) = (measure(directory, n) for n in (rows, 10 * rows))
     print(f"{rows} rows: {few:.0f} rows/s, peak {few_memory:.2f} GiB")

@@ -16,7 +16,7 @@ from pathlib import Path
 import ray
 
 from benchmarks.stand_in_engine import StandIn
-from dermray.captioning import engine
+from dermray.captioning import choose
 from dermray.captioning.run import CaptionConfig, run
 from dermray.cluster import prepare_environment
 from dermray.config import validate
@@ -35,7 +35,7 @@ def efficiency(directory: str, replicas: int) -> float:
     ingest(validate(IngestConfig, {"output": f"{directory}/ingest{replicas}", "sources": [source]}))
     clock = Path(directory, f"clock{replicas}")
     clock.mkdir()
-    engine.prepared = StandIn(LATENCY, CONCURRENCY, replicas, clock=str(clock)).prepared  # type: ignore[assignment]
+    choose.prepared = StandIn(LATENCY, CONCURRENCY, replicas, clock=str(clock)).prepared  # type: ignore[assignment]
     config = {"output": f"{directory}/caption{replicas}", "rows": f"{directory}/ingest{replicas}",
               "captioner": directory, "rows_per_block": BLOCK}  # fmt: skip
     run(validate(CaptionConfig, config))

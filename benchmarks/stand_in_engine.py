@@ -40,7 +40,7 @@ class StandIn:
     resource: str | None = None  # a Ray resource that places the replicas
 
     def prepared(self, model: str, host: Any) -> Answer:
-        """Takes the place of `engine.prepared`."""
+        """Takes the place of `choose.prepared`."""
         return self.answer
 
     def answer(self, rows: "Dataset", ask: Ask) -> "Dataset":

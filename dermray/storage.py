@@ -1,11 +1,13 @@
 """Files by URI, on local disk and in S3: the same few verbs, and two that decide races.
 
-Paths without a scheme are local. S3 credentials and endpoint come from the environment as boto3 reads them
-(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL).
+Paths without a scheme are local. Settings of S3 come from the environment, then from ~/.aws, as boto3 reads them:
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
+AWS_CA_BUNDLE; the region is AWS_REGION, AWS_DEFAULT_REGION or the profile's.
 """
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import threading
@@ -14,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyarrow import fs
 
@@ -48,35 +51,99 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """pyarrow's file system for `uri` and the path inside it.
 
     Raises:
-        ValueError: an S3 URI without credentials in the environment.
+        ValueError: an S3 URI, and the settings for S3 cannot be used: see `_s3_clients`.
     """
     if not is_s3(uri):
         return fs.LocalFileSystem(), str(uri)
-    _require_credentials(uri)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    options: dict[str, Any] = {"region": region, "allow_bucket_creation": False}
-    if endpoint:
-        scheme, _, host = endpoint.rpartition("://")
-        options |= {"endpoint_override": host, "scheme": scheme or "https"}
-    return fs.S3FileSystem(**options), uri.removeprefix("s3://")
-
-
-def _require_credentials(uri: str) -> None:
-    import boto3
-
-    if boto3.Session().get_credentials() is None:
-        raise ValueError(
-            f"{uri}: no S3 credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        )
+    return _s3_clients(uri)[1], uri.removeprefix("s3://")
 
 
 def _s3(uri: str) -> tuple[Any, str, str]:
-    import boto3
-
-    _require_credentials(uri)
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return boto3.client("s3", region_name=os.environ.get("AWS_REGION", "us-east-1")), bucket, key
+    return _s3_clients(uri)[0], bucket, key
+
+
+def _s3_clients(uri: str) -> tuple[Any, fs.S3FileSystem]:
+    """botocore's client, for what needs conditions, and pyarrow's file system, for all else.
+
+    Raises:
+        ValueError: no credentials, an unknown profile, or an endpoint that is no address of a server.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    files = (
+        os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+    )
+    # Reading the settings takes 80 ms, so it is done anew only where they changed, or in a forked process.
+    state = [
+        (k, v) for k, v in sorted(os.environ.items()) if k.startswith("AWS_") or k in ("HOME", "REQUESTS_CA_BUNDLE")
+    ]
+    state += [(file, _modified(file)) for file in files]
+    try:
+        return _connected(os.getpid(), tuple(sorted(state)))
+    except (BotoCoreError, ValueError) as error:
+        raise ValueError(f"{uri}: {error}") from None
+
+
+def _modified(file: str) -> str:
+    path = Path(file).expanduser()
+    return str(path.stat().st_mtime_ns) if path.is_file() else ""
+
+
+@functools.lru_cache(maxsize=4)
+def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
+    """Settings are read once, by botocore, and pyarrow is told what it read: by themselves they differ in the
+    variables, files and profiles that they look at."""
+    from botocore.session import get_session
+
+    session = get_session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise ValueError("no S3 credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
+    # botocore itself does not know AWS_REGION, which AWS's other tools prefer
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
+    try:
+        client = session.create_client("s3", region_name=region)
+    except ValueError as error:  # "Invalid endpoint: host:9000"
+        raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
+    options = {
+        "region": region,
+        "allow_bucket_creation": False,
+        "allow_delayed_open": True,  # a small file is one request, not three
+        **_endpoint(client),
+        **_keys(credentials),
+    }
+    if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
+        options["tls_ca_file_path"] = authorities
+    return client, fs.S3FileSystem(**options)
+
+
+def _endpoint(client: Any) -> dict[str, Any]:
+    """The server and the way of addressing it, as pyarrow wants them; nothing for Amazon's own."""
+    url, region = client.meta.endpoint_url, client.meta.region_name
+    if url in ("https://s3.amazonaws.com", f"https://s3.{region}.amazonaws.com"):
+        return {}
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query or parts.scheme not in ("http", "https"):
+        raise ValueError(
+            f"S3 endpoint {url}: expected scheme and host alone, such as {parts.scheme}://{parts.netloc}; "
+            "a bucket belongs into the s3:// URI"
+        )
+    style = (client.meta.config.s3 or {}).get("addressing_style")
+    return {
+        "endpoint_override": parts.netloc,
+        "scheme": parts.scheme,
+        "force_virtual_addressing": style == "virtual",
+    }
+
+
+def _keys(credentials: Any) -> dict[str, str | None]:
+    """The keys for pyarrow; nothing for a machine's own role, which pyarrow finds as well and renews as they expire."""
+    if credentials.method in ("iam-role", "container-role", "assume-role-with-web-identity", "sso", "custom-process"):
+        return {}
+    keys = credentials.get_frozen_credentials()
+    return {"access_key": keys.access_key, "secret_key": keys.secret_key, "session_token": keys.token}
 
 
 def exists(uri: str) -> bool:

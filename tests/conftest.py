@@ -121,7 +121,7 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     """`ingest`, `caption` and `train` of 160 phantoms. Captions are a stand-in's, the generator saw five batches:
     for tests that need rows and a model, whatever these say."""
     from benchmarks.stand_in_engine import StandIn
-    from dermray.captioning import engine
+    from dermray.captioning import choose
     from dermray.captioning import run as captioning
     from dermray.config import validate
     from dermray.datasets import ingest
@@ -133,7 +133,7 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     (run / "model").mkdir()
     captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": f"{run}/model"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "prepared", StandIn().prepared)
+        patch.setattr(choose, "prepared", StandIn().prepared)
         captioning.run(validate(captioning.CaptionConfig, captions))
     model = {"image_size": 32, "width": 32, "blocks": 1, "stem_width": 8}
     loop = {"steps": 5, "batch_size": 8}

@@ -1,5 +1,10 @@
+import os
+import re
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +93,154 @@ def test_a_file_is_copied_once_where_it_is_far(place: str, tmp_path: Path) -> No
     near = storage.local_file(uri, tmp_path / "cache")
     assert near.read_bytes() == b"first" and storage.local_file(uri, tmp_path / "cache") == near
     assert near.is_relative_to(tmp_path / "cache") is storage.is_s3(uri)
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Takes any request, and notes how it was signed and where it went."""
+
+    heard: list[dict[str, str]] = []
+
+    def answer(self) -> None:
+        signed = re.search(r"Credential=(\w+)/\d+/([\w-]+)/s3/", self.headers["Authorization"])
+        assert signed is not None
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        token = self.headers.get("X-Amz-Security-Token", "")
+        place = self.headers["Host"] + self.path.partition("?")[0]
+        self.heard.append({"key": signed[1], "region": signed[2], "token": token, "place": place})
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", '"x"')
+        self.send_header("Last-Modified", "Thu, 26 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+
+    do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An endpoint in an environment without any setting of S3, and an empty home."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (tmp_path / ".aws").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Listener.heard.clear()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def both_ways(uri: str) -> list[dict[str, str]]:
+    """What the server hears from boto3, which makes conditional requests, and from pyarrow, which makes all others."""
+    Listener.heard.clear()
+    storage.create(uri, b"")
+    through_boto3 = list(Listener.heard)
+    Listener.heard.clear()
+    assert storage.exists(uri)
+    assert len(through_boto3) == len(Listener.heard) == 1
+    return through_boto3 + Listener.heard
+
+
+CONFIG = """
+[default]
+region = eu-central-1
+[profile clinic]
+region = ap-southeast-2
+endpoint_url = http://{server}
+aws_access_key_id = FROMCONFIG
+aws_secret_access_key = secret
+"""
+CREDENTIALS = """
+[default]
+aws_access_key_id = FROMFILE
+aws_secret_access_key = secret
+aws_session_token = tokenoffile
+"""
+VARIABLES = {"AWS_ACCESS_KEY_ID": "FROMVARIABLE", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "tokenofvariable"}
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "region", "token"),
+    [
+        ({}, "FROMFILE", "eu-central-1", "tokenoffile"),
+        ({"AWS_DEFAULT_REGION": "us-west-2"}, "FROMFILE", "us-west-2", "tokenoffile"),
+        ({"AWS_DEFAULT_REGION": "us-west-2", "AWS_REGION": "us-east-2"}, "FROMFILE", "us-east-2", "tokenoffile"),
+        ({"AWS_PROFILE": "clinic"}, "FROMCONFIG", "ap-southeast-2", ""),
+        (VARIABLES, "FROMVARIABLE", "eu-central-1", "tokenofvariable"),
+        ({"AWS_CONFIG_FILE": "/nonexistent"}, "FROMFILE", "us-east-1", "tokenoffile"),
+    ],
+)
+def test_boto3_and_pyarrow_read_the_same_settings(
+    listener: str, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], key: str, region: str, token: str
+) -> None:
+    (Path.home() / ".aws" / "config").write_text(CONFIG.format(server=listener))
+    (Path.home() / ".aws" / "credentials").write_text(CREDENTIALS)
+    if given.get("AWS_PROFILE") != "clinic":  # whose endpoint stands in its profile
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{listener}/")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    expected = {"key": key, "region": region, "token": token, "place": f"{listener}/bucket/a.txt"}
+    assert both_ways("s3://bucket/a.txt") == [expected, expected]
+
+
+def test_a_small_file_is_one_request(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": f"http://{listener}"}.items():
+        monkeypatch.setenv(name, value)
+    storage.write_bytes("s3://bucket/a", b"bytes")
+    assert [heard["place"] for heard in Listener.heard] == [f"{listener}/bucket/a"]
+
+
+def test_changed_keys_are_read_again(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{listener}")
+    file = Path.home() / ".aws" / "credentials"
+    file.write_text(CREDENTIALS)
+    assert {heard["key"] for heard in both_ways("s3://bucket/a")} == {"FROMFILE"}
+    file.write_text(CREDENTIALS.replace("FROMFILE", "RENEWED"))
+    os.utime(file, ns=(1, 1))
+    assert {heard["key"] for heard in both_ways("s3://bucket/a")} == {"RENEWED"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "AWS_ENDPOINT_URL",
+            "http://host:9000/bucket",
+            "S3 endpoint http://host:9000/bucket: expected scheme and host",
+        ),
+        ("AWS_ENDPOINT_URL_S3", "https://host/a/b", "such as https://host; a bucket belongs into the s3:// URI"),
+        ("AWS_ENDPOINT_URL", "host:9000", "Invalid endpoint: host:9000; .* such as http://host:9000"),
+        ("AWS_ENDPOINT_URL", "host", "Invalid endpoint: host"),
+        ("AWS_PROFILE", "clinik", r"s3://b/x: .*profile \(clinik\) could not be found"),
+        ("AWS_ACCESS_KEY_ID", "", "s3://b/x: no S3 credentials found"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_one_sentence(
+    listener: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    for variable, given in {**VARIABLES, name: value}.items():
+        monkeypatch.setenv(variable, given)
+    for use in (storage.exists, lambda uri: storage.create(uri, b"")):
+        with pytest.raises(ValueError, match=message) as refused:
+            use("s3://b/x")
+        assert "\n" not in str(refused.value)
+
+
+def test_own_certificates_count_for_both(listener: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("pyarrow.fs.S3FileSystem", lambda **options: given.update(options))
+    for name, value in {**VARIABLES, "AWS_CA_BUNDLE": f"{tmp_path}/ca.pem"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "ca.pem").write_text("")
+    storage.filesystem("s3://bucket/x")
+    assert given["tls_ca_file_path"] == f"{tmp_path}/ca.pem" and "endpoint_override" not in given
+    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/config")
+    (tmp_path / "config").write_text("[default]\ns3 =\n    addressing_style = virtual\nendpoint_url = https://host:1\n")
+    storage.filesystem("s3://bucket/x")
+    assert given["endpoint_override"] == "host:1" and given["force_virtual_addressing"]

@@ -97,14 +97,16 @@ QUOTED = re.compile(
 )
 
 
-def unusable(answer: str, finish_reason: str) -> str | None:
+def unusable(answer: str, finish_reason: str | None) -> str | None:
     """Why an answer must not become a caption, judged by its form alone; or None."""
     words = answer.split()
+    if finish_reason in ("content_filter", "refusal"):  # the endpoint's own word
+        return "refusal"
     if not words:
         return "empty answer"
     if finish_reason == "length":
         return "truncated answer"
-    if finish_reason == "content_filter" or REFUSAL.search(answer):
+    if REFUSAL.search(answer):
         return "refusal"
     if loops(words):
         return "repetition loop"

@@ -40,7 +40,7 @@ class Finish:
     def _read(self, raw: dict[str, Any]) -> dict[str, Any]:
         words, text = prompts.prompt_set(self.name), (raw["text"] or "").strip()
         said = {"answer": text, "status": "rejected"}
-        if reason := unusable(text, raw["finish_reason"]):
+        if reason := unusable(text, raw.get("finish_reason")):
             return said | {"reason": reason}
         try:
             answer = words.read(text)

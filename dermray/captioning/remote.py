@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from dermray.captioning.engine import ANSWERED, Answer, Ask, RemoteConfig
+from dermray.captioning import cache, replies
+from dermray.captioning.engine import ANSWERED, Answer, Ask
+from dermray.captioning.settings import RemoteConfig
 from dermray.pages import data_url
 
 if TYPE_CHECKING:
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def prepared(config: RemoteConfig) -> Answer:
-    """See `engine.prepared`.
+    """See `choose.prepared`.
 
     Raises:
-        ValueError: no key in the environment, or the endpoint does not know the model.
+        ValueError: no key in the environment, or the endpoint does not know the model, or is none.
         ConnectionError: the endpoint does not answer.
     """
     key = api_key(config)
@@ -61,16 +63,21 @@ def check(config: RemoteConfig, key: str) -> None:
 
     client = OpenAI(api_key=key, base_url=config.base_url, timeout=config.timeout, max_retries=config.max_retries)
     try:
-        names = [model.id for model in client.models.list()]
+        reply = client.models.with_raw_response.list()
     except APIConnectionError as error:
         raise ConnectionError(f"remote.base_url={config.base_url}: no answer ({error.__cause__ or error})") from None
     except APIStatusError as error:
         if error.status_code in (404, 405):  # not every gateway lists its models
             return
         raise ValueError(
-            f"remote.base_url={config.base_url}: {error.status_code} {error.message}; is {config.key_variable} right?"
+            f"remote.base_url={config.base_url}: {_reason(error)}; is {config.key_variable} right?"
         ) from None
-    if config.model not in names:
+    try:
+        models = replies.decode(reply.http_response.content).get("data")
+    except ValueError as error:
+        raise ValueError(f"remote.base_url={config.base_url}: {error}; does the address lack its /v1?") from None
+    names = [model.get("id") for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+    if names and config.model not in names:
         raise ValueError(f"remote.model={config.model!r}: not served at {config.base_url}; there are {names[:10]}")
 
 
@@ -78,46 +85,110 @@ class Client:
     """Sends a block's rows, so many at a time and so many a minute."""
 
     def __init__(self, ask: Ask, config: RemoteConfig, key: str) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.ask, self.config = ask, config
+        limiter = _limiter(config)
+        # as hooks of HTTP, so that they see each try
+        hooks: dict[str, list[Any]] = {
+            "request": [lambda _: limiter.acquire()] if limiter else [],
+            "response": [_whole],
+        }
         self.client = AsyncOpenAI(
-            api_key=key, base_url=config.base_url, timeout=config.timeout, max_retries=config.max_retries
+            api_key=key,
+            base_url=config.base_url,
+            timeout=config.timeout,
+            max_retries=config.max_retries,
+            http_client=DefaultAsyncHttpxClient(event_hooks=hooks),
         )
         self.options = options(ask, config)
         self.room = asyncio.Semaphore(config.concurrency)
-        self.limiter = _limiter(config)
+        self.earlier = ask.cache.earlier()
         ask.ledger.engine_ready()
 
     async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
         """The table with the columns of ANSWERED."""
-        self.ask.ledger.begun(table["unreadable"].null_count)
-        rows = table.select(["shown", "question", "unreadable"]).to_pylist()
-        answers = await asyncio.gather(*(self._one(row) for row in rows))
+        columns = [c for c in ("sample_id", "shown", "question", "unreadable", "attempts") if c in table.column_names]
+        rows = table.select(columns).to_pylist()
+        keys = [None if row["unreadable"] else self._key(row) for row in rows]
+        async with self.ask.cache.block(table["sample_id"].to_pylist()) as block:
+            known = self.earlier | block.answers
+            self.ask.ledger.begun(sum(key is not None and key not in known for key in keys))
+            answers = await asyncio.gather(
+                *(self._one(row, key, known, block) for row, key in zip(rows, keys, strict=True))
+            )
         for name, kind in ANSWERED:
             table = table.append_column(name, pa.array([a.get(name) for a in answers], kind))
         yield table
 
-    async def _one(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _key(self, row: dict[str, Any]) -> str:
+        # with the tries before this run, because `--retry-failed` asks for another answer
+        return cache.key(
+            self.config.base_url,
+            self.options,
+            messages(row["shown"], row["question"]),
+            row["sample_id"],
+            row.get("attempts"),
+        )
+
+    async def _one(
+        self, row: dict[str, Any], key: str | None, known: dict[str, dict[str, Any]], block: cache.Block
+    ) -> dict[str, Any]:
+        if key is None:
+            return {}
+        if key in known:
+            return known[key]
+        async with self.room:
+            answer, paid = await self._send(messages(row["shown"], row["question"]))
+            if paid:  # before another is asked: no more than `concurrency` answers are ever unwritten
+                await block.keep(key, row["sample_id"], answer)
+        return answer
+
+    async def _send(self, chat: list[dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+        """Columns of the answer, and whether it was one that is paid for."""
         from openai import APIError
 
-        if row["unreadable"]:
-            return {}
-        async with self.room:
-            if self.limiter is not None:
-                await self.limiter.acquire()
-            try:
-                raw = await self.client.chat.completions.with_raw_response.create(
-                    messages=cast(Any, messages(row["shown"], row["question"])), **self.options
-                )
-            except APIError as error:  # retried in vain, or not worth a retry
-                status = getattr(error, "status_code", None)
-                tries = 1 if status is not None and status < 500 and status not in (408, 409, 429) else None
-                return {
-                    "engine_error": f"{type(error).__name__}: {error.message}",
-                    "requests": tries or self.config.max_retries + 1,
-                }
-        return _columns(raw.parse(), raw.retries_taken + 1)
+        try:
+            raw = await self.client.chat.completions.with_raw_response.create(messages=cast(Any, chat), **self.options)
+        except APIError as error:  # retried in vain, or not worth a retry
+            retries = int(error.request.headers.get("x-stainless-retry-count", 0))  # as openai's client counts them
+            return {"engine_error": _reason(error), "requests": retries + 1}, False
+        body = replies.decode(raw.http_response.content)
+        return replies.columns(body) | {"requests": raw.retries_taken + 1}, replies.paid(body)
+
+
+async def _whole(response: Any) -> None:
+    """Hook of httpx: a reply that is cut, no JSON or an error that passes counts as a lost connection, and such are
+    sent again by openai's client."""
+    import httpx2
+
+    if response.status_code == 425:  # "too early", which the client does not know
+        response.headers["x-should-retry"] = "true"
+    if not response.is_success:
+        return
+    await response.aread()
+    try:
+        error = replies.error_of(replies.decode(response.content))
+    except ValueError as reason:
+        raise httpx2.RemoteProtocolError(str(reason), request=response.request) from None
+    if error and replies.passes(error):
+        said = f"an error in a reply of status 200: {replies.message_of(error)}"
+        raise httpx2.RemoteProtocolError(said, request=response.request)
+
+
+def _reason(error: Any) -> str:
+    """Why there is no answer, in one line."""
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    if isinstance(error, APITimeoutError):
+        return "no reply in time (remote.timeout)"
+    if isinstance(error, APIConnectionError):
+        cause = error.__cause__ or error
+        return f"no whole reply: {replies.encodable(str(cause)) or type(cause).__name__}"
+    if isinstance(error, APIStatusError):
+        said = replies.message_of(error.body) if error.body else error.response.reason_phrase
+        return f"{error.status_code}: {said}"
+    return f"{type(error).__name__}: {error.message}"
 
 
 def messages(image: bytes, question: str) -> list[dict[str, Any]]:
@@ -142,14 +213,3 @@ def _limiter(config: RemoteConfig) -> Any:
 
     seconds_between = 60 * config.replicas / config.requests_per_minute
     return AsyncLimiter(1, seconds_between)  # one at a time: no burst at the start of a minute
-
-
-def _columns(completion: Any, requests: int) -> dict[str, Any]:
-    choice, usage = completion.choices[0], completion.usage
-    return {
-        "text": choice.message.content or "",
-        "tokens_in": usage.prompt_tokens if usage else None,
-        "tokens_out": usage.completion_tokens if usage else None,
-        "finish_reason": choice.finish_reason,
-        "requests": requests,
-    }

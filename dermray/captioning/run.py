@@ -8,14 +8,16 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from dermray import manifest, storage
-from dermray.captioning import engine, models, prompts, summary
+from dermray.captioning import choose, models, prompts, summary
+from dermray.captioning.cache import AnswerCache
 from dermray.captioning.compose import METADATA
-from dermray.captioning.engine import Answer, Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_ids, resumable
+from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
 from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
@@ -78,7 +80,7 @@ def run(config: CaptionConfig) -> Result:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
-        answer = engine.prepared(captioner.model, config.host)
+        answer = choose.prepared(captioner.model, config.host)
         with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
@@ -151,12 +153,15 @@ def _caption(
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)
+    cache, checkpoint = AnswerCache(storage.join(data, "answers")), storage.join(data, "checkpoint", "asked")
+    cache.collect(checkpoint)
     ask = Ask(
         captioner.model,
         config.sampling,
         prompts.prompt_set(config.prompt_set).schema,
         config.rows_per_block,
         ledger,
+        cache,
     )
     constants = {
         "captioner": captioner.name,
@@ -166,7 +171,7 @@ def _caption(
     finish = Finish(config.prompt_set, tuple(config.metadata), constants)
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
-    with resumable("sample_id", storage.join(data, "checkpoint", "asked")):
+    with resumable("sample_id", checkpoint):
         # of an earlier result only what went into it, and how often it was tried
         columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
         rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
@@ -195,8 +200,8 @@ def _finish(work: manifest.Work, ledger: Ledger, kept: pa.Table, config: Caption
     result = work.commit(
         Rows.count(counts), cpus=cpus, gpus=gpus, attribute_accuracy=accuracy, captioning=told, page="page.html"
     )
-    for left in (storage.join(work.data, "checkpoint"), ledger.uri):  # not before: killed in between, all was lost
-        storage.delete_tree(left)
+    for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
+        storage.delete_tree(storage.join(work.data, left))
     return result
 
 

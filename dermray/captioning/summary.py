@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray import pages
-from dermray.captioning.engine import RemoteConfig, VllmConfig
 from dermray.captioning.ledger import Ledger
+from dermray.captioning.settings import RemoteConfig, VllmConfig
 from dermray.records import read_columns
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
@@ -25,6 +25,9 @@ def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
 
 def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table) -> dict[str, Any]:
     """Counts, rates and resources of a finished job.
+
+    `rows_asked_again` is an upper bound, because engines note rows before they ask: of a block that was killed, rows
+    count that were not asked yet.
 
     Args:
         rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they

@@ -10,7 +10,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dermray.captioning.engine import Answer, Ask, VllmConfig
+from dermray.captioning.engine import Answer, Ask
+from dermray.captioning.settings import VllmConfig
 from dermray.cluster import engine_environment
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ QUESTION = "QUESTION-GOES-HERE"
 
 
 def prepared(model: str, config: VllmConfig) -> Answer:
-    """See `engine.prepared`.
+    """See `choose.prepared`.
 
     Raises:
         ValueError: see `prompt_format`.

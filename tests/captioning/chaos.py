@@ -26,11 +26,11 @@ SHARES = (("engine", 0.35), ("worker", 0.35), ("driver", 0.15), ("node", 0.15))
 DRIVER = """
 import sys
 from benchmarks.stand_in_engine import StandIn
-from dermray.captioning import engine, run
+from dermray.captioning import choose, run
 from dermray.config import validate
 directory = sys.argv[1]
 stand_in = StandIn({latency}, {concurrency}, {replicas}, record=directory + "/record", process=True, resource="engines")
-engine.prepared = stand_in.prepared
+choose.prepared = stand_in.prepared
 run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": directory + "/ingest",
                                      "captioner": directory + "/model", "rows_per_block": {block}}}))
 """

@@ -1,71 +1,155 @@
-"""A remote endpoint: a real `vllm serve` process with a nano captioner, and a small server of errors."""
+"""A remote endpoint: small servers of errors, and kills. For `vllm serve` itself see test_vllm_engine."""
 
+import contextlib
+import glob
 import json
-import threading
-from collections import Counter
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from dermray.captioning import remote
-from dermray.captioning.engine import RemoteConfig
+from dermray.captioning import remote, replies
+from dermray.captioning.finish import Finish
+from dermray.captioning.ledger import Ledger
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.settings import RemoteConfig
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.records import read_columns
+from tests.captioning.endpoint import KEY, Endpoint, ask_all, completion, serving
 from tests.conftest import free_port
 
-KEY = "a-key"
+ROOT = Path(__file__).parent.parent.parent
+PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in</body></html>"
 
 
-class Unreliable(BaseHTTPRequestHandler):
-    """Speaks the protocol, no more: refuses every first try, and images whose question says so for good."""
+class Unreliable(Endpoint):
+    """Refuses every first try, and images whose question says so for good."""
 
-    tries: Counter[str] = Counter()
-
-    def do_GET(self) -> None:
-        allowed = self.headers["Authorization"] == f"Bearer {KEY}"
-        self.send(200 if allowed else 401, {"object": "list", "data": [{"id": "m", "object": "model"}]})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.tries[body] += 1
-        if self.tries[body] == 1:
+    def reply(self, body: str) -> None:
+        if self.count(body) == 1:
             self.send(429, {"error": {"message": "slow down"}}, {"retry-after": "0"})
         elif int(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"][-12:-4].encode().hex(), 16) % 5 == 0:
             self.send(400, {"error": {"message": "cannot look at this"}})
         else:
-            message = {"role": "assistant", "content": "asymmetric lesion, red."}
-            choice = {"index": 0, "finish_reason": "stop", "message": message}
-            usage = {"prompt_tokens": 70, "completion_tokens": 6, "total_tokens": 76}
-            self.send(200, {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
-                            "usage": usage})  # fmt: skip
+            self.send(200, completion("asymmetric lesion, red."))
 
-    def send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(data)),
-            **(headers or {}),
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *_: Any) -> None:
-        pass
+class Scripted(Endpoint):
+    """Answers as the question says: a status, or what is wrong with the reply."""
+
+    def reply(self, body: str) -> None:
+        question = json.loads(body)["messages"][0]["content"][1]["text"]
+        if self.count(question) == 2 and question.startswith("once "):
+            self.send(200, completion("Red."))
+        else:
+            self.misbehave(question.removeprefix("once "))
+
+    def misbehave(self, what: str) -> None:
+        whole = json.dumps(completion("Red."))
+        if what.isdecimal():
+            self.send(int(what), {"error": {"message": "As asked for."}})
+        elif what == "page":
+            self.send(200, PAGE, kind="text/html")
+        elif what == "page of 502":
+            self.send(502, "<html><title>502 Bad Gateway</title></html>", kind="text/html")
+        elif what == "cut":
+            self.send(200, whole[:80])
+        elif what == "string":
+            self.send(200, '"Red."')
+        elif what == "plain":
+            self.send(200, whole, kind="text/plain")
+        elif what == "reset":
+            self.send(200, whole[:20], {"Content-Length": str(len(whole))})
+            self.close_connection = True
+        elif what == "slow":
+            time.sleep(0.8)
+            self.send(200, whole)
+        elif what == "overloaded":
+            self.send(200, {"error": {"message": "Overloaded", "code": 529}})
+        elif what == "error":
+            self.send(200, {"error": {"message": "Your image is forbidden.", "code": "content_policy_violation"}})
+        elif what == "empty":
+            self.send(200, {"choices": [], "usage": {"prompt_tokens": 70, "completion_tokens": 0}})
+        elif what == "parts":
+            self.send(200, completion([{"type": "text", "text": "Red."}]))
+        else:
+            raise AssertionError(what)
 
 
 @pytest.fixture
 def unreliable() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Unreliable)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
+    with serving(Unreliable) as address:
+        yield address
+
+
+GOOD = {"text": "Red.", "tokens_in": 70, "tokens_out": 6, "finish_reason": "stop", "engine_error": None}
+CASES = {
+    **{status: (1, f"{status}: As asked for.") for status in ("400", "401", "403", "404", "422")},
+    **{status: (2, f"{status}: As asked for.") for status in ("408", "409", "425", "429", "500", "503", "529")},
+    "page": (2, "no whole reply: the reply is no JSON: an HTML page: Sign in"),
+    "page of 502": (2, "502: an HTML page: 502 Bad Gateway"),
+    "cut": (2, 'no whole reply: the reply is no JSON: {"id": "x", "object": "chat.completion"'),
+    "string": (2, "no whole reply: the reply is no JSON object: Red."),
+    "reset": (2, "no whole reply: peer closed connection without sending complete message body"),
+    "overloaded": (2, "no whole reply: an error in a reply of status 200: Overloaded"),
+    "error": (1, "an error in a reply of status 200: Your image is forbidden."),
+    "empty": (1, "no choices in the reply"),
+    "plain": (1, None),
+    "parts": (1, None),
+    **{f"once {what}": (2, None) for what in ("429", "425", "500", "page", "cut", "string", "reset", "overloaded")},
+}  # fmt: skip
+
+
+def test_each_bad_reply_is_a_row_with_a_reason_and_is_asked_again_where_that_may_help(tmp_path: Path) -> None:
+    with serving(Scripted) as address:
+        rows = ask_all(address, list(CASES), tmp_path)
+    for (what, (requests, reason)), row in zip(CASES.items(), rows, strict=True):
+        assert Scripted.tries[what] == row.pop("requests") == requests, what
+        if reason is None:
+            assert row == GOOD, what
+        else:
+            assert row["engine_error"].startswith(reason) and row["text"] is None, (what, row)
+
+
+def test_a_reply_that_is_late_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    with serving(Scripted) as address:
+        (row,) = ask_all(address, ["slow"], tmp_path, timeout=0.3)
+        (lost,) = ask_all(f"http://127.0.0.1:{free_port()}/v1", ["slow"], tmp_path)
+    assert row["engine_error"] == "no reply in time (remote.timeout)" and row["requests"] == 2
+    assert lost["engine_error"].startswith("no whole reply: ") and lost["requests"] == 2
+
+
+def test_a_refusal_by_the_servers_own_word_is_no_caption() -> None:
+    said = replies.columns({"choices": [{"message": {"refusal": "That would be a diagnosis."}}]})
+    row = Finish("attributes-2", (), {}).row({"question": "?", "unreadable": None, **said})
+    assert (row["status"], row["reason"]) == ("rejected", "refusal")
+
+
+def test_tries_count_against_the_rate_as_requests_do(tmp_path: Path) -> None:
+    with serving(Scripted) as address:
+        start = time.monotonic()
+        rows = ask_all(address, ["once 500", "once 503"], tmp_path, requests_per_minute=120.0)
+    assert [row["requests"] for row in rows] == [2, 2] and time.monotonic() - start > 1.45, "four, half a second apart"
+
+
+def test_what_was_paid_for_is_not_asked_again_and_what_failed_is(tmp_path: Path) -> None:
+    asked = ["plain", "empty", "parts", "400", "page"]
+    with serving(Scripted) as address:
+        first = ask_all(address, asked, tmp_path)
+        before = dict(Scripted.tries)
+        assert ask_all(address, asked, tmp_path) == first
+        again = {what for what in asked if Scripted.tries[what] > before[what]}
+        assert again == {"400", "page"}, "no answers, so nothing was kept of them"
+        assert {f.name for f in tmp_path.glob("answers/blocks/*")} and Ledger(f"{tmp_path}/ledger").notes("block")
+        counted = [note["rows"] for note in Ledger(f"{tmp_path}/ledger").notes("block")]
+        assert counted == [5, 2], "the ledger notes what is sent"
 
 
 def test_what_an_endpoint_lacks_is_said_before_anything_starts(
@@ -82,6 +166,25 @@ def test_what_an_endpoint_lacks_is_said_before_anything_starts(
     with pytest.raises(ConnectionError, match="no answer"):
         remote.check(config.model_copy(update={"base_url": f"http://127.0.0.1:{free_port()}/v1"}), KEY)
     remote.check(config, KEY)
+
+
+@pytest.mark.parametrize(
+    ("models", "message"), [(PAGE, "HTML page: Sign in; does .* lack its /v1"), ('"m"', "no JSON obj")]
+)
+def test_an_address_that_is_no_endpoint_is_refused(
+    unreliable: str, monkeypatch: pytest.MonkeyPatch, models: str, message: str
+) -> None:
+    monkeypatch.setattr(Endpoint, "models", models)
+    with pytest.raises(ValueError, match=f"remote.base_url={unreliable}: .*{message}"):
+        remote.check(RemoteConfig(base_url=unreliable, model="m", max_retries=0), KEY)
+
+
+@pytest.mark.parametrize("models", [{"data": []}, {"data": None}, {"data": [None]}, {}])
+def test_a_gateway_that_lists_no_models_may_have_them(
+    unreliable: str, monkeypatch: pytest.MonkeyPatch, models: Any
+) -> None:
+    monkeypatch.setattr(Endpoint, "models", models)
+    remote.check(RemoteConfig(base_url=unreliable, model="m", max_retries=0), KEY)
 
 
 def ingested(directory: Path, count: int) -> str:
@@ -102,9 +205,60 @@ def test_retries_are_counted_and_refusals_fail_alone(
     result = run(validate(CaptionConfig, config))
     rows = result.manifest.rows
     assert rows.rows_in == rows.ok + rows.failed and rows.ok > 20 and rows.failed > 2
-    assert all("BadRequestError" in reason and "cannot look at this" in reason for reason in rows.reasons)
+    assert all("engine: 400: cannot look at this" in reason for reason in rows.reasons)
     told = result.manifest.metrics["captioning"]
     assert told["tokens_in"] == 70 * rows.ok and told["cost"] == pytest.approx(rows.ok * (70 * 2 + 6 * 10) / 1e6)
     table = read_columns(f"{result.data}/rows", ["status", "attempts", "captioner", "tokens_out"]).to_pylist()
     assert {row["attempts"] for row in table if row["status"] == "ok"} == {2}
     assert {row["captioner"] for row in table} == {"m"}
+
+
+DRIVER = """
+import sys
+from dermray.captioning import run
+from dermray.config import load
+run.run(load(run.CaptionConfig, sys.argv[1]))
+"""
+
+
+class Patient(Endpoint):
+    """Takes its time, and counts by image."""
+
+    def reply(self, body: str) -> None:
+        self.count(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"])
+        time.sleep(0.1)
+        self.send(200, completion("asymmetric lesion, red."))
+
+
+@pytest.mark.slow
+def test_a_killed_job_asks_again_only_what_was_under_way(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver and all of its Ray are killed among blocks of which some are written, some begun."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    rows, answers = ingested(tmp_path, 120), f"{tmp_path}/caption/data-*/answers/**/*.jsonl"
+    with serving(Patient) as address:
+        config = {
+            "output": f"{tmp_path}/caption", "rows": rows, "rows_per_block": 16,
+            "remote": {"base_url": address, "model": "m", "concurrency": 3, "replicas": 2},
+        }  # fmt: skip
+        (tmp_path / "caption.yaml").write_text(json.dumps(config))
+        command = [sys.executable, "-c", DRIVER, str(tmp_path / "caption.yaml")]
+        with subprocess.Popen(
+            command, cwd=ROOT, env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+        ) as job:
+            while not list(tmp_path.glob("caption/data-*/rows/*.parquet")) and job.poll() is None:
+                time.sleep(0.05)
+            its = psutil.Process(job.pid).children(recursive=True)
+            for process in [psutil.Process(job.pid), *its]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        psutil.wait_procs(its, timeout=30)
+        before = Patient.tries.total()
+        kept = sum(Path(file).read_bytes().count(b"\n") for file in glob.glob(answers, recursive=True))
+        assert 16 <= kept <= before <= kept + 2 * 3, "all but what the two clients had under way"
+        result = run(validate(CaptionConfig, config))
+    total = result.manifest.rows.ok
+    assert total == len(Patient.tries) > 100 and result.manifest.metrics["captioning"]["starts"] == 2
+    assert Patient.tries.total() - total == before - kept and max(Patient.tries.values()) <= 2
+    assert not glob.glob(f"{tmp_path}/caption/data-*/answers"), "the rows hold them now"

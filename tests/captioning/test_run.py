@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.stand_in_engine import StandIn
 from dermray import cli, manifest, weights
-from dermray.captioning import engine, models, prompts
+from dermray.captioning import choose, models, prompts
 from dermray.captioning.finish import Finish
 from dermray.captioning.prepare import Prepare, shown
 from dermray.captioning.run import CaptionConfig, run
@@ -123,13 +123,13 @@ def test_retry_failed_redoes_only_those(
     source = {"source": "phantom", "count": 60, "size": 16}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}/model"]
-    monkeypatch.setattr(engine, "prepared", Moody().prepared)
+    monkeypatch.setattr(choose, "prepared", Moody().prepared)
     cli.main([*base, f"output={tmp_path}/first"])
     first = manifest.read(f"{tmp_path}/first").manifest
     assert 5 < first.rows.reasons["rejected: empty answer"] == first.rows.rejected
 
     (tmp_path / "record").mkdir()
-    monkeypatch.setattr(engine, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
+    monkeypatch.setattr(choose, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
     cli.main([*base, f"output={tmp_path}/second", "--retry-failed", f"{tmp_path}/first"])
     second = manifest.read(f"{tmp_path}/second")
     asked = [i for f in (tmp_path / "record").iterdir() for i in f.read_text().splitlines()]

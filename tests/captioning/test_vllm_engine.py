@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 
 from dermray import manifest
 from dermray.captioning import remote
-from dermray.captioning.engine import Ask, RemoteConfig, Sampling, VllmConfig
+from dermray.captioning.cache import AnswerCache
+from dermray.captioning.engine import Ask
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
+from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_format
 from dermray.config import validate
 from dermray.datasets import ingest
@@ -35,6 +37,7 @@ LOUDNESS = 0.1  # of the adapter's noise
 pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart, whose captioner all use
 
 
+@pytest.mark.xdist_group("vllm")
 def test_settings_reach_vllm() -> None:
     given = VllmConfig(
         replicas=(2, 8), tensor_parallel_size=2, pipeline_parallel_size=2, quantization="fp8", kv_cache_dtype="fp8",
@@ -175,7 +178,7 @@ def test_guided_decoding_makes_a_model_write_json_that_never_saw_any(vllm_server
     known: dict[str, Any] = structured.SCHEMA["properties"]  # type: ignore[assignment]  # a literal of several types
     schema["properties"] = {name: known[name] for name in schema["required"]}
     config = RemoteConfig(base_url=vllm_server, model="nano")
-    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)))
+    ask = Ask("nano", Sampling(max_tokens=200), schema, 1, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
     image = phantom_row(0, SourceConfig(count=1, duplicates=0, broken=0))["image"]
     client = OpenAI(api_key=SERVED_KEY, base_url=vllm_server)
     messages: Any = remote.messages(image, "Describe.")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.stand_in_engine import StandIn
 from dermray import manifest
-from dermray.captioning import engine
+from dermray.captioning import choose
 from dermray.captioning import run as captioning
 from dermray.config import validate
 from dermray.datasets import ingest
@@ -114,7 +114,7 @@ def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pyt
         def answer(self, rows: Any, ask: Any) -> Any:
             return super().answer(rows, ask).map(lambda row: row | {"text": ""})
 
-    monkeypatch.setattr(engine, "prepared", Silent().prepared)
+    monkeypatch.setattr(choose, "prepared", Silent().prepared)
     source = {"source": "phantom", "count": 60}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}

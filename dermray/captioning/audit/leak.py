@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from dermray.captioning.compose import ENTITY_NAMES
+from dermray.captioning.reading.typography import plain
 
 DIAGNOSES = (
     r"melanomas?|n(?:a)?ev(?:us|i)|carcinomas?|keratos[ie]s|dermatofibromas?|angiomas?|hemangiomas?|"
@@ -69,8 +70,8 @@ def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds:
         LogisticRegression(max_iter=1000, class_weight="balanced"),
     )
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    found = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
-    return np.asarray(found)
+    scores = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
+    return np.asarray(scores)
 
 
 def _interval(
@@ -86,7 +87,10 @@ def _interval(
 
 
 def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:
-    """Whether a text names a diagnosis or says malignant or benign, its own row's word included."""
-    own = [re.escape(str(word).lower()) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
+    """Whether a text names a diagnosis or says malignant or benign, its own row's word included.
+
+    A denial counts: who reads "no sign of melanoma" knows the label as well.
+    """
+    own = [re.escape(plain(str(word))) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
            if word and len(str(word)) > 3]  # fmt: skip
-    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", text.lower()) is not None
+    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", plain(text)) is not None

@@ -1,0 +1,40 @@
+"""Whether an answer calls a lesion asymmetric, in shape, colour or structure (the A of the ABCD rule)."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from dermray.captioning.reading.clauses import Clause
+from dermray.captioning.reading.nouns import described
+from dermray.captioning.reading.votes import unanimous, vote
+
+ADJECTIVE = re.compile(r"\b(a?)symmetric(?:al(?:ly)?)?\b")
+NOUN = re.compile(r"\b(a?)symmetr(?:y|ies)\b")
+# A noun needs somebody who sees it: "regarding its asymmetry" says nothing of it.
+SEEN = re.compile(
+    r"\b(?:shows?|exhibits?|displays?|demonstrates?|has|have|with|there (?:is|are)|present|seen|noted|evident|visible|"
+    r"observed|apparent|notable|marked|clear|obvious|significant|mild|slight|moderate|some|good|preserved|high|pronounced|noticeable|"
+    r"in (?:shape|colou?r|structure|outline))\b"
+)
+HALVES = re.compile(r"\b(?:halves|half|two sides)\b.*?\b(?:(match|mirror|alike|identical)|(differ|unlike))")
+# Symmetric about one axis only is neither: the ABCD rule gives it one point of two.
+ONE_AXIS = re.compile(r"\b(?:in|along|about|across) (?:only )?(?:one|a single|the \w+) ax[ie]s\b")
+OF_THE_LESION = {"lesion", "shape", "colour", None}
+
+
+def asymmetry(clauses: Iterable[Clause]) -> bool | None:
+    """True, False, or None where nothing is said for certain."""
+    clauses = list(clauses)
+    if any(ONE_AXIS.search(clause.text) for clause in clauses):
+        return None
+    return unanimous(value for clause in clauses for value in _votes(clause))
+
+
+def _votes(clause: Clause) -> Iterator[bool | None]:
+    for word in ADJECTIVE.finditer(clause.text):
+        if described(clause, word, ADJECTIVE) in OF_THE_LESION:
+            yield vote(clause, word.start(), word[1] == "a")
+    for word in NOUN.finditer(clause.text):
+        if clause.status(word.start()) == "denied" or SEEN.search(clause.text):
+            yield vote(clause, word.start(), word[1] == "a")
+    for words in HALVES.finditer(clause.text):
+        yield vote(clause, words.end() - 1, words[2] is not None)

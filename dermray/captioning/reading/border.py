@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from dermray.captioning.reading.clauses import Clause
 from dermray.captioning.reading.nouns import NOUNS, WORD, described
-from dermray.captioning.reading.symmetry import SEEN
-from dermray.captioning.reading.votes import unanimous, vote
+from dermray.captioning.reading.votes import CUES, unanimous, vote
 
 OUTLINE = re.compile(
     r"\b(?:(irregular|notched|jagged|ragged|scalloped|uneven|lobulated)|(regular|smooth|even)(?![\w-]))\b"
@@ -42,7 +41,7 @@ def _outline(clause: Clause) -> Iterator[bool | None]:
             yield vote(clause, word.start(), word[1] is not None)
     for word in IRREGULARITY.finditer(clause.text):
         of_the_border = "border" in (NOUNS.get(other) for other in WORD.findall(f"{clause.text} {clause.topic}"))
-        if of_the_border and (clause.status(word.start()) == "denied" or SEEN.search(clause.text)):
+        if of_the_border and (clause.status(word.start()) == "denied" or CUES.search(clause.text)):
             yield vote(clause, word.start(), True)
 
 

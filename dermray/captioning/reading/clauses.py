@@ -1,8 +1,8 @@
 """Clauses of an answer, and for each word in them: affirmed, denied, or neither.
 
-After NegEx (Chapman et al. 2001): triggers open a scope that conjunctions and punctuation close; some words only look
-like negations ("not only"). Where the words leave it open (questions, "may", "if", comparisons) the status is unclear,
-and a reader learns nothing.
+After NegEx (Chapman et al., J Biomed Inform 2001): triggers open a scope that conjunctions and punctuation close; some
+words only look like negations ("not only"). Where the words leave it open (questions, "may", "if", comparisons) the
+status is unclear, and a reader learns nothing.
 """
 
 import re
@@ -69,10 +69,11 @@ OPEN = re.compile(
     r"(?:look|monitor|check|watch|assess|evaluat|examin|judg)(?:e|es|ed|ing)?\b.*\bfor|no comment|warning signs?|"
     r"criteria|tends? to|not (?:think|believe)|not (?:clear|certain|sure) (?:that|if))\b"
 )
-# These leave open the whole sentence, which speaks of lesions at large: "melanomas are asymmetric".
-LESIONS = r"(?:moles|lesions|n(?:a)?evi|melanomas?|growths)"
+# These leave open the whole sentence: conditions, and what is said of lesions at large ("melanomas are asymmetric").
+LESIONS = r"(?:moles|lesions|n(?:a)?evi|melanomas|melanoma(?= (?:is|has|can|often|usually|typically))|growths)"
 AT_LARGE = re.compile(
-    rf"^(?:(?!two|both|these|those|several|multiple|many)\w+ )?{LESIONS}\b|\bin {LESIONS}\b"
+    rf"^(?:if|unless|when(?:ever)?)\b|\bin {LESIONS}\b"
+    rf"|^(?:(?!two|both|these|those|several|multiple|many)\w+ )?{LESIONS}\b"
     r"|\ban? (?:typical|normal|common|ordinary) (?:mole|lesion|n(?:a)?evus)\b"
 )
 COPULA = re.compile(r"\b(?:is|are|was|were)\b")

@@ -12,7 +12,7 @@ VOCABULARY: dict[Noun, str] = {
     "periphery boundary boundaries",
     "lesion": "lesion lesions mole moles nevus naevus nevi papule macule nodule plaque patch spot growth tumor tumour",
     "shape": "shape form silhouette configuration appearance structure pattern distribution halves axes",
-    "colour": "color colors colour colours pigmentation pigment hue shade shades",
+    "colour": "color colors colour colours pigmentation hue shade shades",
     "elsewhere": "skin hair hairs flash reflection reflections glare ruler scale marker arrow arrows background "
     "vignette corner corners patient patients people man men woman women person individual flag "
     "flags balance ink sticker surroundings scars scar",
@@ -23,7 +23,7 @@ NOUNS = {word: noun for noun, words in VOCABULARY.items() for word in words.spli
 # A noun phrase ends before one of these.
 STOP = re.compile(
     r"is|are|was|were|be|been|appears?|seems?|looks?|has|have|shows?|exhibits|in|on|at|with|along|around|throughout|by|"
-    r"for|to|from|of|than|over|across|near|upon|as|when|without|within|under|an?|the|its?|this|that|these|there|no|not|"
+    r"for|from|of|than|over|across|near|upon|as|when|without|within|under|an?|the|its?|this|that|these|there|no|not|"
     r"overall"
 )
 PHRASE = 200  # characters within which a phrase ends, or its head noun is not worth looking for
@@ -49,22 +49,33 @@ def described(clause: Clause, adjective: re.Match[str], adjectives: re.Pattern[s
 
 
 def _head(after: str, adjectives: re.Pattern[str]) -> Noun | Literal["nothing", "unknown"]:
-    """The first noun we know in the rest of a noun phrase."""
+    """The first noun we know in the rest of a noun phrase; of a compound ("lesion border") its last."""
+    head: Noun | None = None
     unknown, joined = False, False
     for word in WORD.findall(after[:PHRASE]):
+        if head and word not in NOUNS:
+            break
         if word in NOUNS:
-            return NOUNS[word]
+            head = NOUNS[word]
+            continue
         if STOP.fullmatch(word):
             break
         unknown |= word not in JOINTS and not word.endswith("ly") and not joined and not adjectives.fullmatch(word)
         joined = word in JOINTS  # what follows "and" may be one more adjective
-    return "unknown" if unknown else "nothing"
+    return head or ("unknown" if unknown else "nothing")
 
 
 def subject(clause: Clause, at: int) -> Noun | None:
     """The first noun of the clause, of the part of it after a comma, of a clause before; or what the heading names."""
     for part in (clause.text[:at].rpartition(",")[2], clause.text[:at], *reversed(clause.before), clause.topic):
-        relative = part.rpartition(" that ")
-        if nouns := [NOUNS[word] for word in WORD.findall(part) if word in NOUNS]:
-            return nouns[-1] if relative[1] and not any(w in NOUNS for w in relative[2].split()) else nouns[0]
+        nouns = _nouns(part)
+        main, that, relative = part.rpartition(" that ")
+        if that and not _nouns(relative):  # "a lesion with an edge that is"
+            nouns = _nouns(main)[-1:]
+        if nouns:
+            return nouns[0]
     return None
+
+
+def _nouns(text: str) -> list[Noun]:
+    return [NOUNS[word] for word in WORD.findall(text) if word in NOUNS]

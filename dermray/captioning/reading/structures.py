@@ -1,7 +1,7 @@
 """Which dermoscopic structures an answer sees, by the names of the revised pattern analysis."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from dermray.captioning.reading.clauses import Clause, affirmed
 from dermray.records import STRUCTURES
@@ -18,10 +18,15 @@ WORDS = {
 }
 assert tuple(WORDS) == STRUCTURES
 STRUCTURE = re.compile("|".join(rf"\b({words})\b" for words in WORDS.values()))
+# Under a heading, an adjective is enough: "pigment network: atypical".
+KINDS = re.compile(
+    r"(?:a?typical|(?:ir)?regular|prominent|faint|subtle|few|several|multiple|focal|peripheral|central)\b"
+)
 VEIL = re.compile(WORDS["blue-white veil"])
 
 
-def structures(clauses: Iterable[Clause]) -> tuple[str, ...]:
+def structures(clauses: Sequence[Clause]) -> tuple[str, ...]:
     """Those affirmed, in the order of `records.STRUCTURES`."""
-    seen = {STRUCTURES[word.lastindex - 1] for word in affirmed(clauses, STRUCTURE) if word.lastindex}
+    headed = (Clause(clause.topic) for clause in clauses if clause.topic and KINDS.match(clause.text))
+    seen = {STRUCTURES[word.lastindex - 1] for word in affirmed((*clauses, *headed), STRUCTURE) if word.lastindex}
     return tuple(name for name in STRUCTURES if name in seen)

@@ -5,16 +5,11 @@ from collections.abc import Iterable, Iterator
 
 from dermray.captioning.reading.clauses import Clause
 from dermray.captioning.reading.nouns import described
-from dermray.captioning.reading.votes import unanimous, vote
+from dermray.captioning.reading.votes import CUES, unanimous, vote
 
 ADJECTIVE = re.compile(r"\b(a?)symmetric(?:al(?:ly)?)?\b")
 NOUN = re.compile(r"\b(a?)symmetr(?:y|ies)\b")
-# A noun needs somebody who sees it: "regarding its asymmetry" says nothing of it.
-SEEN = re.compile(
-    r"\b(?:shows?|exhibits?|displays?|demonstrates?|has|have|with|there (?:is|are)|present|seen|noted|evident|visible|"
-    r"observed|apparent|notable|marked|clear|obvious|significant|mild|slight|moderate|some|good|preserved|high|pronounced|noticeable|"
-    r"in (?:shape|colou?r|structure|outline))\b"
-)
+# "One half does not match the other" is how laymen's rules put it.
 HALVES = re.compile(r"\b(?:halves|half|two sides)\b.*?\b(?:(match|mirror|alike|identical)|(differ|unlike))")
 # Symmetric about one axis only is neither: the ABCD rule gives it one point of two.
 ONE_AXIS = re.compile(r"\b(?:in|along|about|across) (?:only )?(?:one|a single|the \w+) ax[ie]s\b")
@@ -34,7 +29,7 @@ def _votes(clause: Clause) -> Iterator[bool | None]:
         if described(clause, word, ADJECTIVE) in OF_THE_LESION:
             yield vote(clause, word.start(), word[1] == "a")
     for word in NOUN.finditer(clause.text):
-        if clause.status(word.start()) == "denied" or SEEN.search(clause.text):
+        if clause.status(word.start()) == "denied" or CUES.search(clause.text):
             yield vote(clause, word.start(), word[1] == "a")
     for words in HALVES.finditer(clause.text):
         yield vote(clause, words.end() - 1, words[2] is not None)

@@ -1,8 +1,16 @@
 """How statements about one thing become one answer."""
 
+import re
 from collections.abc import Iterable
 
 from dermray.captioning.reading.clauses import Clause
+
+# A bare noun needs somebody who sees it: "regarding its asymmetry" says nothing of it.
+CUES = re.compile(
+    r"\b(?:shows?|exhibits?|displays?|demonstrates?|has|have|with|there (?:is|are)|present|seen|noted|evident|visible|"
+    r"observed|detected|identified|apparent|notable|marked|clear|obvious|significant|mild|slight|moderate|some|good|preserved|high|pronounced|"
+    r"noticeable|in (?:shape|colou?r|structure|outline))\b"
+)
 
 
 def vote(clause: Clause, at: int, value: bool) -> bool | None:

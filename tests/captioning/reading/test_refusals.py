@@ -38,3 +38,17 @@ def test_a_disclaimer_before_a_description_is_none() -> None:
     assert refuses(disclaimer)
     assert not refuses(f"{disclaimer} The mole is asymmetric with an irregular border.")
     assert refuses(f"{disclaimer} Melanomas are often asymmetric with an irregular border.")
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "I cannot assess the depth of the lesion. It is red.",
+        "I cannot evaluate whether it is raised. The lesion is red.",
+        "A bump on the arm. I do not see anything else.",
+        "A firm bump that is fixed and cannot be moved.",
+        "I cannot identify any streaks.",
+    ],
+)
+def test_what_cannot_be_seen_is_no_refusal(caption: str) -> None:
+    assert not refuses(caption)

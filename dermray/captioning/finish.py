@@ -6,8 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from dermray.captioning import prompts
-from dermray.captioning.answers import Attributes, quotes, unusable
+from dermray.captioning.answers import Answer, Attributes
 from dermray.captioning.compose import compose
+from dermray.captioning.reading.refusals import refuses
+from dermray.captioning.unusable import quotes, unusable
 from dermray.records import CAPTIONED, conform
 
 
@@ -46,6 +48,8 @@ class Finish:
             answer = words.read(text)
         except ValueError as error:
             return said | {"reason": str(error)}
+        if words.schema and any(refuses(part) for part in _answered(answer)):
+            return said | {"reason": "refusal"}
         if words.internal_context and quotes(text, prompts.known(raw)):
             return said | {"reason": "quotes the internal context"}
         if words.needs_attributes and answer.attributes == Attributes():
@@ -63,3 +67,8 @@ class Finish:
             "said_structures": list(attributes.structures),
             "pairs": [{"question": q, "answer": a} for q, a in answer.pairs] or None,
         }
+
+
+def _answered(answer: Answer) -> list[str]:
+    """What an answer in JSON says in sentences."""
+    return [part for part in (answer.text, *(said for _, said in answer.pairs)) if part]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dermray import manifest, storage
-from dermray.captioning.answers import parse
+from dermray.captioning.reading import parse
 from dermray.captioning.resume import resumable
 from dermray.config import Config
 from dermray.datasets.decode import decode, square

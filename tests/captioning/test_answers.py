@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermray.captioning.answers import Answer, Attributes, parse, phrase, quotes, unusable
+from dermray.captioning.answers import Answer, Attributes
 from dermray.captioning.compose import compose
 from dermray.captioning.prompts import structured
+from dermray.captioning.reading import parse
 from dermray.records import COLOURS, SKIN_TONES, STRUCTURES
 
 ATTRIBUTES = st.builds(
@@ -15,44 +16,6 @@ ATTRIBUTES = st.builds(
     skin_tone=st.one_of(st.none(), st.sampled_from(SKIN_TONES)),
     structures=st.sets(st.sampled_from(STRUCTURES), max_size=3).map(lambda s: tuple(c for c in STRUCTURES if c in s)),
 )
-
-
-@given(ATTRIBUTES)
-def test_parse_reads_back_what_phrase_writes(attributes: Attributes) -> None:
-    assert parse(phrase(attributes)).attributes == attributes
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("The mole is not symmetric; it shows an irregular border and black and blue-grey areas.", (None, True)),
-        ("A symmetrical papule with a well-defined, smooth edge. Colour: light brown.", (False, False)),
-        ("Marked asymmetry. Border: irregular.", (True, True)),
-        ("It is asymmetric, not symmetric, with no irregular border, smooth throughout.", (True, False)),
-        ("A picture of a mole.", (None, None)),
-    ],
-)
-def test_answers_in_other_words(answer: str, expected: tuple[bool | None, bool | None]) -> None:
-    said = parse(answer).attributes
-    assert (said.asymmetry, said.border_irregular) == expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "finish", "reason"),
-    [
-        ("", "stop", "empty"),
-        ("   ", "stop", "empty"),
-        ("asymmetric lesion, red", "length", "truncated answer"),
-        ("I'm sorry, I cannot help with medical images.", "stop", "refusal"),
-        ("asymmetric red and red and red and red and red and red and red and red and red", "stop", "repetition"),
-        ("I cannot provide a medical assessment of this image.", "stop", "refusal"),
-        ("It is asymmetric.", "content_filter", "refusal"),
-        ("asymmetric lesion, irregular border, red and black.", "stop", None),
-    ],
-)
-def test_unusable_answers_have_a_reason(answer: str, finish: str, reason: str | None) -> None:
-    found = unusable(answer, finish)
-    assert found is None if reason is None else reason in (found or "")
 
 
 def test_a_caption_joins_metadata_with_the_answer() -> None:
@@ -81,24 +44,8 @@ def test_attributes_survive_in_the_caption(said: Attributes, malignant: bool, to
 def test_sets_that_ask_for_sentences_keep_them() -> None:
     answer = parse("A dark, asymmetric patch on the arm.")
     assert compose({"sex": "male"}, answer, True, ("sex",)) == "male: A dark, asymmetric patch on the arm."
-
-
-KNOWN = {"label": "malignant", "age": "55", "sex": "male"}
-
-
-@pytest.mark.parametrize(
-    ("answer", "quoted"),
-    [
-        ("According to the metadata, the lesion is malignant.", True),
-        ("The internal context says so.", True),
-        ("Given the patient's information it may grow. Age: 55.", True),
-        ("A lesion in a 55-year-old man.", True),
-        ("The border is irregular and the colours are given by pigment.", False),
-        ("About 155 dots are seen; in context of hair, contrast is low.", False),
-    ],
-)
-def test_answers_that_quote_the_internal_context_are_found(answer: str, quoted: bool) -> None:
-    assert quotes(answer, KNOWN) is quoted
+    curly = parse("It’s an asymmetric​ patch of 5 mm².")
+    assert compose({}, curly, True, ()) == "It's an asymmetric patch of 5 mm²."
 
 
 def test_structured_answers_are_read_by_their_schema() -> None:

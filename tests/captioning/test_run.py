@@ -42,6 +42,8 @@ def answered(**answer: Any) -> dict[str, Any]:
         ("structured", {"text": '{"asymmetry": "asym'}, "rejected", "invalid JSON: Unterminated string starting at"),
         ("clinical-qa", {"text": PAIRS % "It is dark."}, "ok", None),
         ("clinical-qa", {"text": PAIRS % "The metadata says melanoma."}, "rejected", "quotes the internal context"),
+        ("clinical-qa", {"text": PAIRS % "I’m sorry, I can’t assist with that."}, "rejected", "refusal"),
+        ("attributes-2", {"text": "Unfortunately, I won’t be able to help with this image."}, "rejected", "refusal"),
     ],
 )
 def test_every_row_gets_one_schema_and_one_status(

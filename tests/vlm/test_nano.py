@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dermray.captioning.answers import parse
+from dermray.captioning.reading import parse
 from dermray.datasets.renderer import draw_phantoms
 from dermray.vlm.lessons import Pupil, attributes_of, draw_lessons, shape_moments
 from dermray.vlm.nano import NanoConfig, build_model, build_processor, greedy, load, save, vllm_name

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
-from dermray.captioning.answers import parse
+from dermray.captioning.reading import parse
 
 SELF_BLEU_TEXTS = 200  # each is held against all others of them
 NEAR = 0.95  # cosine of TF-IDF vectors above which two captions count as near-duplicates

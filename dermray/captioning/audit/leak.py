@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from dermray.captioning.compose import ENTITY_NAMES
+from dermray.captioning.reading.typography import plain
 from dermray.statistics import auc_interval
 
 RESAMPLES = 500
@@ -76,7 +77,10 @@ def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds:
 
 
 def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:
-    """Whether a text names a diagnosis or says malignant or benign, its own row's word included."""
-    own = [re.escape(str(word).lower()) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
+    """Whether a text names a diagnosis or says malignant or benign, its own row's word included.
+
+    A denial counts: who reads "no sign of melanoma" knows the label as well.
+    """
+    own = [re.escape(plain(str(word))) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
            if word and len(str(word)) > 3]  # fmt: skip
-    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", text.lower()) is not None
+    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", plain(text)) is not None

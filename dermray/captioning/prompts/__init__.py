@@ -10,8 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from dermray.captioning.answers import Answer, parse
+from dermray.captioning.answers import Answer
 from dermray.captioning.compose import ENTITY_NAMES
+from dermray.captioning.reading import parse
 
 NAMES = ("abc", "abc-label", "attributes-2", "attributes-5", "clinical-qa", "structured")
 

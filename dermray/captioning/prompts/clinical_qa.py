@@ -5,8 +5,9 @@ The paper prints no list of its phrasings: these are ours. Which are asked is dr
 
 from typing import Any
 
-from dermray.captioning.answers import Answer, parse, read_json
+from dermray.captioning.answers import Answer, read_json
 from dermray.captioning.prompts import PromptSet
+from dermray.captioning.reading import parse
 
 GENERAL = (
     "Describe the lesion in this image.",
@@ -55,8 +56,8 @@ def read(answer: str) -> Answer:
         ValueError: not JSON, or not of the schema.
     """
     pairs = read_json(answer, SCHEMA)
-    text = str(pairs[0]["answer"]).strip()
-    return Answer(parse(text).attributes, text, tuple((p["question"], p["answer"]) for p in pairs))
+    general = parse(str(pairs[0]["answer"]))
+    return Answer(general.attributes, general.text, tuple((p["question"], p["answer"]) for p in pairs))
 
 
 PROMPT_SET = PromptSet(

@@ -49,6 +49,7 @@ def test_too_few_groups_are_not_measured() -> None:
     [
         ("This looks like a melanoma.", {}, True),
         ("Benign appearance.", {}, True),
+        ("No sign of a **mela​noma**.", {}, True),
         ("Multiple naevi and a nevus.", {}, True),
         ("An asymmetric brown patch.", {"diagnosis": "nv", "entity": "nv"}, False),
         ("A case of lichen planus.", {"diagnosis": "lichen planus"}, True),

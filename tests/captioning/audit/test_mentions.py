@@ -26,11 +26,23 @@ ROW = {"skin_tone": "A", "sex": "female", "age": 45.0, "site": "lower extremity"
         ("Dermoscopy shows dots.", {"modality": True}),
         ("A clinical photograph of a nodule.", {"modality": False}),
         ("Background pigment, armed streaks, maleficent.", {}),
+        ("This is not a female.", {}),
+        ("The patient isn’t a man but a woman.", {"sex": True}),
+        ("Is this a man?", {}),
+        ("It could be a man.", {}),
+        ("No sign of dermoscopy.", {}),
+        ("A light brown lesion on the back of the patient.", {"site": False}),
+        ("A light brown lesion on the back of the knee.", {"site": True}),
+        ("On the other hand, it is flat. On the left-hand side it is red.", {}),
+        ("A dark skin lesion, or a black skin tag.", {}),
+        ("Fitzpatrick types II–III.", {"skin_tone": True}),
+        ("Fitzpatrick type III or IV.", {"skin_tone": False}),
+        ("A 2-year-old lesion.", {}),
     ],
 )
 def test_what_is_said_is_held_against_the_metadata(answer: str, expected: dict[str, bool]) -> None:
-    found = {name: verdict for name, verdict in compare(answer, ROW).items() if verdict is not None}
-    assert found == expected
+    judged = {name: verdict for name, verdict in compare(answer, ROW).items() if verdict is not None}
+    assert judged == expected
 
 
 def test_unknown_metadata_cannot_be_contradicted() -> None:

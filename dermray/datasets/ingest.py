@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
@@ -10,19 +11,22 @@ from pydantic import Field
 
 from dermray import manifest, storage
 from dermray.config import Config, validate
-from dermray.datasets.decode import BadImage, decode
+from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.sources import source
-from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
+from dermray.datasets.splits import RANKS, Fractions, check_leaks, leak_groups, official_splits, split_around
 from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, conform, read_columns, sample_id
 
 KEY_COLUMNS = [
-    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity",
+    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
     "status", "reason", "hash", "thumbnail",
 ]  # fmt: skip
 RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
+
+
+REASONS_SHOWN = 12  # the manifest has more
 
 
 class IngestConfig(Config):
@@ -57,8 +61,10 @@ def run(config: IngestConfig) -> Result:
         _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
         storage.delete_tree(raw)
         counts, licences = _summary(storage.join(work.data, "rows"))
-        work.licences = licences
-        return work.commit(Rows.count(counts), cpus=manifest.cpu_count(), splits=_split_counts(assignment))
+        work.licences, told = licences, Rows.count(counts)
+        for reason, number in list(told.reasons.items())[:REASONS_SHOWN]:
+            print(f"      {number} {reason}", flush=True)
+        return work.commit(told, cpus=manifest.cpu_count(), splits=_split_counts(assignment))
 
 
 def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConfig) -> None:
@@ -79,22 +85,26 @@ def _look_at(table: pa.Table) -> pa.Table:
 
 
 def _examine(row: dict[str, Any]) -> dict[str, Any]:
-    """One row with bytes, id, size and fingerprint; or with a reason why not."""
-    uri = row.pop("uri", None)
-    row |= {"origin": "real", "status": "ok", "reason": None, "hash": None, "thumbnail": None}
+    """One row with bytes, id, size and fingerprint; or with a reason why not, a source's own before any other."""
+    uri, reason = row.pop("uri", None), row.get("reason")
+    row |= {"origin": "real", "status": "rejected" if reason else "ok", "hash": None, "thumbnail": None}
+    if reason:
+        return row
     try:
         data = row["image"] if row.get("image") is not None else storage.read_bytes(uri)
     except FileNotFoundError:
         return row | {"status": "failed", "reason": "image file missing"}
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:  # the latter for names that no S3 path may have
         return row | {"status": "failed", "reason": f"image file unreadable: {type(error).__name__}"}
     row |= {"image": data, "sample_id": sample_id(data)}
     try:
-        image = decode(data)
+        decoded = inspect(data)
     except BadImage as error:
         return row | {"status": "rejected", "reason": str(error)}
-    value, thumbnail = fingerprint(image)
-    return row | {"width": image.width, "height": image.height, "hash": value, "thumbnail": thumbnail}
+    value, thumbnail = fingerprint(decoded.image)
+    width, height = decoded.image.size
+    row |= {"width": width, "height": height, "modification": decoded.modification}
+    return row | {"hash": value, "thumbnail": thumbnail}
 
 
 def _assign(raw: str, config: IngestConfig) -> pa.Table:
@@ -105,6 +115,7 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     if not rows:
         raise ValueError("the sources hold no row: check their paths and tables")
     _require_unique_names(rows)
+    rows.sort(key=_rank)
     _reject_repeats(rows)
     for row in rows:
         if row["status"] == "ok" and _stratum(row, config) in config.drop_classes:
@@ -115,11 +126,29 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
         raise ValueError(f"none of {len(rows)} rows is usable: {reasons}")
     pairs = near_duplicates([row["hash"] for row in usable], [row["thumbnail"] for row in usable])
     groups = leak_groups([[row["sample_id"], row["patient_id"], row["lesion_id"]] for row in usable], pairs)
-    names = split([_stratum(row, config) for row in usable], groups, config.fractions, config.seed)
-    for row, group, name in zip(usable, groups.tolist(), names, strict=True):
-        row |= {"leak_group": f"g{group}", "split": name}
-    check_leaks((row["leak_group"], row["split"]) for row in usable)
+    _split(usable, groups, config)
+    for row in rows:
+        row["split"] = row["split"] if row["status"] == "ok" else None
+    check_leaks((row["leak_group"], row["split"]) for row in usable if row["status"] == "ok")
     return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
+
+
+def _rank(row: dict[str, Any]) -> int:
+    """Of copies the first stays: a row of the official test split before one of val, of train, of none."""
+    return RANKS.index(row["split"]) if row["split"] else len(RANKS)
+
+
+def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfig) -> None:
+    """A split for each row. An official one is kept; of a group that lies in several, the lower one's rows are not."""
+    official = official_splits([row["split"] for row in usable], groups)
+    strata = [_stratum(row, config) for row in usable]
+    names = split_around(official, strata, groups, config.fractions, config.seed)
+    for row, group, name in zip(usable, groups.tolist(), names, strict=True):
+        given, row["leak_group"] = row["split"], f"g{group}"
+        if given not in (None, official.get(group)):
+            reason = f"{given} row whose patient, lesion or near duplicate is in the official {official[group]} split"
+            row |= {"status": "rejected", "reason": reason}
+        row["split"] = name
 
 
 def _stratum(row: dict[str, Any], config: IngestConfig) -> str:

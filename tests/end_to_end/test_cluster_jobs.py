@@ -200,7 +200,7 @@ def test_bad_requests(service: str) -> None:
     ("upload", "status", "message"),
     [
         (b"", 422, "empty file"),
-        (b"no image", 422, "not a JPEG or PNG"),
+        (b"no image", 422, "not an image: expected JPEG, PNG"),
         (huge_png(40_000, 25_000), 422, "more than 50000000 pixels"),
         (b"\x89PNG" + b"0" * (10 << 20), 413, "larger than"),
     ],

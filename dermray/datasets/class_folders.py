@@ -4,6 +4,7 @@ Each file is a row; one that is no image is a rejected row. Folders further down
 folder (below the split). A file in no folder has no class.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 FILES_PER_BLOCK = 256  # whose images one task fetches and decodes
 
 
-def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> "Dataset":
-    """A row for every file below `path`, of what its place says; `to_row` completes it.
+def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple["Dataset", Counter[str]]:
+    """A row for every file below `path`, of what its place says, and how many files each class has.
 
-    A task lists the files and hands on block after block: the driver holds a reference for each.
+    `to_row` completes a row. A task lists the files and hands on block after block: the driver holds a reference for
+    each.
 
     Raises:
         ValueError: no file, or folders from which class or split cannot be told.
@@ -30,9 +32,9 @@ def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> "Data
     import ray.data
 
     listing = ray.remote(num_returns="streaming")(_blocks).remote(path, to_row)
-    blocks = list(listing)
-    ray.get(blocks[-1])  # which raises what the task raised
-    return ray.data.from_arrow_refs(blocks)
+    *blocks, counts = list(listing)
+    classes: Counter[str] = ray.get(counts)  # or raises what the task raised
+    return ray.data.from_arrow_refs(blocks), classes
 
 
 def _blocks(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
@@ -41,9 +43,11 @@ def _blocks(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> It
     from dermray.records import IMAGES, conform
 
     schema = pa.schema([*IMAGES, ("uri", pa.string())])
-    rows = (to_row(row) for row in rows_of(path))
+    rows, classes = rows_of(path), Counter[str]()
     while block := list(islice(rows, FILES_PER_BLOCK)):
-        yield conform(block, schema)
+        classes.update(row["diagnosis"] for row in block if row.get("diagnosis"))
+        yield conform([to_row(row) for row in block], schema)
+    yield classes
 
 
 def rows_of(path: str) -> Iterator[dict[str, Any]]:
@@ -52,8 +56,10 @@ def rows_of(path: str) -> Iterator[dict[str, Any]]:
     name = None
     for file in files(path):
         name = file.name
-        row: dict[str, Any] = {"uri": storage.join(path, name), "source_id": name, "reason": file.reason}
-        if file.reason is None:
+        row: dict[str, Any] = {"uri": storage.join(path, name), "source_id": name}
+        if file.reason is not None:
+            row |= {"status": "rejected", "reason": file.reason}
+        else:
             layout, diagnosis, split = _place(path, name)
             examples.setdefault(layout, name)
             row |= {"diagnosis": diagnosis, "split": split}

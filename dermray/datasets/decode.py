@@ -127,7 +127,7 @@ def _kind(data: bytes) -> str:
 
 def _decoded(image: Any) -> Decoded:
     """An opened file to pixels. Alpha is set aside first, because a colour profile says nothing about it."""
-    kind, frames, deep = image.format, getattr(image, "n_frames", 1), _is_deep(image)
+    kind, several, deep = image.format, getattr(image, "is_animated", False), _is_deep(image)
     orientation = image.tag_v2.get(ORIENTATION) if kind == "TIFF" else None
     image.load()
     if kind != "TIFF":  # which Pillow turns as it loads it
@@ -145,7 +145,7 @@ def _decoded(image: Any) -> Decoded:
         "16 bit to 8" if deep else None,
         "alpha on white" if alpha is not None else None,
         colour_note,
-        f"first of {frames} frames" if frames > 1 else None,
+        "first of several frames" if several else None,
     ]
     return Decoded(image, kind, "; ".join(note for note in notes if note) or None)
 

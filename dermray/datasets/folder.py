@@ -31,7 +31,8 @@ TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "malignant"), ("0", "false", "no"
 
 
 class SourceConfig(Config):
-    """Class folders `path/<class>/image.jpg`, or with `table` a CSV of image paths relative to `path`."""
+    """Class folders `path/<class>/x.jpg` (or `path/train/<class>/x.jpg`, `path/<class>/train/x.jpg`: split folders are
+    kept as the official split), or with `table` a CSV of image paths relative to `path`."""
 
     path: str
     name: str = "folder"
@@ -58,7 +59,8 @@ def read(config: SourceConfig) -> "Dataset":
     if config.table is not None:
         required = [config.image_column, *config.columns.values()]
         return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
-    return class_folders.read(config.path, lambda row: of_class_folder(row, config))
+    rows, _ = class_folders.read(config.path, lambda row: of_class_folder(row, config))
+    return rows
 
 
 def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dermray.config import Config, validate
 from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.sources import source
-from dermray.datasets.splits import RANKS, Fractions, check_leaks, leak_groups, official_splits, split_around
+from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, rank, split_around
 from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, conform, read_columns, sample_id
 
@@ -26,7 +26,7 @@ RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
 
 
-REASONS_SHOWN = 12  # the manifest has more
+LINES_SHOWN = 12  # the manifest has more
 
 
 class IngestConfig(Config):
@@ -61,10 +61,10 @@ def run(config: IngestConfig) -> Result:
         _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
         storage.delete_tree(raw)
         counts, licences = _summary(storage.join(work.data, "rows"))
-        work.licences, told = licences, Rows.count(counts)
-        for reason, number in list(told.reasons.items())[:REASONS_SHOWN]:
-            print(f"      {number} {reason}", flush=True)
-        return work.commit(told, cpus=manifest.cpu_count(), splits=_split_counts(assignment))
+        work.licences = licences
+        told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
+        _say(told, modified)
+        return work.commit(told, cpus=manifest.cpu_count(), splits=_split_counts(assignment), modifications=modified)
 
 
 def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConfig) -> None:
@@ -77,19 +77,23 @@ def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConf
 
 
 def _look_at(table: pa.Table) -> pa.Table:
-    rows = [_examine(row) for row in table.to_pylist()]
+    rows = [_unseen(row) if row.get("status") else _examine(row) for row in table.to_pylist()]
     prints = [(row.pop("hash"), row.pop("thumbnail")) for row in rows]
     checked = conform(rows, IMAGES)
     checked = checked.append_column("hash", pa.array([h for h, _ in prints], pa.uint64()))
     return checked.append_column("thumbnail", pa.array([t for _, t in prints], pa.binary()))
 
 
+def _unseen(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that its source gave up: its image is not fetched."""
+    row.pop("uri", None)
+    return row | {"origin": "real", "hash": None, "thumbnail": None}
+
+
 def _examine(row: dict[str, Any]) -> dict[str, Any]:
-    """One row with bytes, id, size and fingerprint; or with a reason why not, a source's own before any other."""
-    uri, reason = row.pop("uri", None), row.get("reason")
-    row |= {"origin": "real", "status": "rejected" if reason else "ok", "hash": None, "thumbnail": None}
-    if reason:
-        return row
+    """One row with bytes, id, size and fingerprint; or with a reason why not."""
+    uri = row.pop("uri", None)
+    row |= {"origin": "real", "status": "ok", "reason": None, "hash": None, "thumbnail": None}
     try:
         data = row["image"] if row.get("image") is not None else storage.read_bytes(uri)
     except FileNotFoundError:
@@ -115,7 +119,7 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     if not rows:
         raise ValueError("the sources hold no row: check their paths and tables")
     _require_unique_names(rows)
-    rows.sort(key=_rank)
+    rows.sort(key=lambda row: rank(row["split"]))  # of copies the first stays
     _reject_repeats(rows)
     for row in rows:
         if row["status"] == "ok" and _stratum(row, config) in config.drop_classes:
@@ -131,11 +135,6 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
         row["split"] = row["split"] if row["status"] == "ok" else None
     check_leaks((row["leak_group"], row["split"]) for row in usable if row["status"] == "ok")
     return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
-
-
-def _rank(row: dict[str, Any]) -> int:
-    """Of copies the first stays: a row of the official test split before one of val, of train, of none."""
-    return RANKS.index(row["split"]) if row["split"] else len(RANKS)
 
 
 def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfig) -> None:
@@ -222,6 +221,20 @@ def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
     counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
     usable = table.filter(pc.equal(table["status"], "ok"))
     return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
+
+
+def _modifications(rows: str) -> dict[str, int]:
+    """How many usable images the decoder changed, by what it changed."""
+    texts = read_columns(rows, ["modification"], pc.field("status") == "ok")["modification"].drop_null()
+    notes = Counter(note for text in texts.to_pylist() for note in text.split("; "))
+    return dict(notes.most_common(50))
+
+
+def _say(told: Rows, modified: dict[str, int]) -> None:
+    """Where the files went that are no usable image as they are."""
+    lines = [*told.reasons.items(), *((f"modified: {what}", number) for what, number in modified.items())]
+    for what, number in lines[:LINES_SHOWN]:
+        print(f"      {number} {what}", flush=True)
 
 
 def _split_counts(assignment: pa.Table) -> dict[str, int]:

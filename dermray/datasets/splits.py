@@ -49,12 +49,17 @@ def official_name(word: str) -> str | None:
     return OFFICIAL.get(word.strip().lower())
 
 
+def rank(name: str | None) -> int:
+    """Which of several splits keeps what lies in all of them: the least rank's; without a split comes last."""
+    return RANKS.index(name) if name else len(RANKS)
+
+
 def official_splits(given: list[str | None], groups: np.ndarray) -> dict[int, str]:
     """The split of each group that has rows of an official split: test before val before train."""
     official: dict[int, str] = {}
     for name, group in zip(given, groups.tolist(), strict=True):
         if name is not None:
-            official[group] = min(name, official.get(group, name), key=RANKS.index)
+            official[group] = min(name, official.get(group, name), key=rank)
     return official
 
 

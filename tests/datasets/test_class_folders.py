@@ -64,7 +64,7 @@ def test_layouts_that_tell_no_class_are_refused(tmp_path: Path, names: list[str]
 
 def test_what_is_no_image_decides_no_layout(tmp_path: Path) -> None:
     found = rows(tmp_path, "train/mel/a.jpg", "docs/readme.txt", ".cache/x.jpg", "labels.csv")
-    assert {name: row["reason"] for name, row in found.items()} == {
+    assert {name: row.get("reason") for name, row in found.items()} == {
         "train/mel/a.jpg": None,
         "docs/readme.txt": "no image by its name (.txt)",
         ".cache/x.jpg": "hidden file or folder",

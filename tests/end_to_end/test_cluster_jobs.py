@@ -18,9 +18,11 @@ import yaml
 from PIL import Image
 
 from dermray import manifest
+from dermray.datasets.decode import decode, png
+from dermray.datasets.renderer import draw_phantoms
 from dermray.records import read_columns, sample_id
 from tests.conftest import free_port
-from tests.datasets.test_decode import huge_png
+from tests.datasets.test_decode import ADOBE_RGB, huge_png
 from tests.quickstart import ROOT, Quickstart, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -175,6 +177,19 @@ def test_classification_over_http(service: str, quickstart: Quickstart) -> None:
     assert answer.status_code == 200, answer.text
     assert 0 <= answer.json()["malignant"] <= 1 and answer.json()["sample_id"] == sample_id(image)
     assert "not for diagnosis" in answer.json()["notice"]
+
+
+def test_the_service_sees_an_upload_as_ingest_does(service: str) -> None:
+    """A turned photograph in Adobe's colours, and the pixels that ingest makes of it, have one score."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    picture = next(draw_phantoms(5, 1, 64))[1].image
+    Image.fromarray(picture).save(buffer, "JPEG", exif=exif, icc_profile=ADOBE_RGB)
+    scores = []
+    for image in (buffer.getvalue(), png(decode(buffer.getvalue()))):
+        answer = httpx.post(f"{service}/v1/classifications", files={"image": image}, headers=HEADERS, timeout=60)
+        scores.append(answer.json()["malignant"])
+    assert scores[0] == scores[1]
 
 
 def test_models_and_documentation(service: str) -> None:

@@ -76,7 +76,7 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
             if image.width * image.height > max_pixels:
                 raise BadImage(f"{image.width} x {image.height} px: more than {max_pixels} pixels")
             return _decoded(image)
-    except BadImage:
+    except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise BadImage(f"more than {max_pixels} pixels") from None
@@ -121,7 +121,7 @@ def square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def _kind(data: bytes) -> str:
-    names = (name for offset, start, name in OTHER_KINDS if data[offset:].startswith(start))
+    names = (name for offset, start, name in OTHER_KINDS if data.startswith(start, offset))
     return next(names, "not an image")
 
 
@@ -197,12 +197,14 @@ def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
     """
     if not image.has_transparency_data:
         return (image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")), None
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
+    layers = image.convert("RGBA")
+    alpha = layers.getchannel("A")
     darkest, lightest = alpha.getextrema()
     if lightest == 0:
         raise BadImage("every pixel is transparent")
-    return image.convert("RGB"), None if darkest == 255 else alpha
+    # a grey image stays grey, for its profile is one of greys
+    colour = image.getchannel("L") if image.mode == "LA" else layers.convert("RGB")
+    return colour, None if darkest == 255 else alpha
 
 
 def _on_white(image: Image.Image, alpha: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -66,44 +67,59 @@ def tiff(
     return head + struct.pack(order + "H", len(tags)) + entries + struct.pack(order + "I", 0) + values
 
 
-def matrix_profile(name: bytes, primaries: list[tuple[float, float, float]], gamma: float) -> bytes:
-    """An ICC profile (version 2.1) of three primaries (XYZ under D50) and one gamma."""
+def xyz(values: tuple[float, float, float]) -> bytes:
+    return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
-    def number(value: float) -> bytes:
-        return struct.pack(">i", round(value * 65536))
 
-    def xyz(values: tuple[float, float, float]) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(map(number, values))
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+def profile(space: bytes, name: bytes, parts: dict[bytes, bytes], meeting: bytes = b"XYZ ") -> bytes:
+    """An ICC profile (version 2.1) with tags of its own."""
     text = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + b"\0" + b"\0" * 78
-    parts = {b"desc": text, b"cprt": b"text\0\0\0\0CC0\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
-    parts |= dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(xyz, primaries), strict=True))
-    parts |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    white = xyz((0.9642, 1.0, 0.8249))
+    parts = {b"desc": text, b"cprt": b"text\0\0\0\0CC0\0", b"wtpt": white} | parts
     position, table, body = 128 + 4 + 12 * len(parts), b"", b""
     for tag, data in parts.items():
-        data += b"\0" * (-len(data) % 4)
         table += tag + struct.pack(">II", position + len(body), len(data))
-        body += data
-    size = position + len(body)
-    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + b"\0" * 12 + b"acsp"
-    head += b"\0" * 28 + xyz((0.9642, 1.0, 0.8249))[8:]
+        body += data + b"\0" * (-len(data) % 4)
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    head = struct.pack(">I4sI4s4s4s", position + len(body), b"lcms", 0x02100000, kind, space, meeting)
+    head += b"\0" * 12 + b"acsp" + b"\0" * 28 + white[8:]
     return head + b"\0" * (128 - len(head)) + struct.pack(">I", len(parts)) + table + body
 
 
-# Adobe RGB (1998), 4.3.1: primaries adapted to D50.
-ADOBE_RGB = matrix_profile(
-    b"Adobe RGB (1998)", [(0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)], 2.2
+def gamma_curve(gamma: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+
+
+def printer() -> bytes:
+    """A press whose three colours each take a quarter of the paper's lightness, and black all (ICC, lut8Type)."""
+    plain = bytes(range(256))
+    inks = itertools.product((0, 1), repeat=4)
+    lightness = [0.0 if k else 100 - 25 * (c + m + y) for c, m, y, k in inks]
+    corners = b"".join(bytes([round(value * 2.55), 128, 128]) for value in lightness)
+    unit = b"".join(struct.pack(">i", 65536 * (i % 4 == 0)) for i in range(9))
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + unit + plain * 4 + corners + plain * 3
+    return profile(b"CMYK", b"A press", {b"A2B0": lut, b"A2B1": lut}, b"Lab ")
+
+
+# Adobe RGB (1998), 4.3.1, and IEC 61966-2.1 (sRGB): primaries adapted to D50.
+ADOBE_PRIMARIES = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB_PRIMARIES = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+ADOBE_RGB = profile(
+    b"RGB ",
+    b"Adobe RGB (1998)",
+    dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(xyz, ADOBE_PRIMARIES), strict=True))
+    | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma_curve(563 / 256)),
 )
-# sRGB's primaries under D50 (IEC 61966-2.1), to go back from XYZ.
-SRGB_PRIMARIES = np.array([(0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141)]).T
+
+
+def srgb_curve(linear: np.ndarray) -> np.ndarray:
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
 
 
 def adobe_to_srgb(colour: tuple[int, int, int]) -> np.ndarray:
     """By the formulas of both specifications."""
-    primaries = np.array([(0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)]).T
-    linear = np.linalg.solve(SRGB_PRIMARIES, primaries @ (np.array(colour) / 255) ** 2.19921875).clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    light = np.array(ADOBE_PRIMARIES).T @ (np.array(colour) / 255) ** (563 / 256)
+    return srgb_curve(np.linalg.solve(np.array(SRGB_PRIMARIES).T, light).clip(0, 1))
 
 
 def pixel(data: bytes) -> tuple[int, ...]:
@@ -268,6 +284,24 @@ def test_adobe_rgb_becomes_srgb_by_both_specifications(kind: str) -> None:
         assert np.abs(np.array(pixel(data)) - adobe_to_srgb(colour)).max() <= 2.5
         assert inspect(data).modification == "icc Adobe RGB (1998) to sRGB"
     assert np.abs(adobe_to_srgb((60, 140, 100)) - (60, 140, 100)).max() > 15, "a profile that matters"
+
+
+def test_grey_profiles() -> None:
+    expected = srgb_curve(np.array([(100 / 255) ** 1.8]))[0]
+    grey = profile(b"GRAY", b"Gamma 1.8", {b"kTRC": gamma_curve(1.8)})
+    for image in (Image.new("L", (8, 8), 100), Image.new("LA", (8, 8), (100, 255))):
+        found = inspect(encoded(image, "PNG", icc_profile=grey))
+        assert abs(np.asarray(found.image)[0, 0] - expected).max() <= 1 < abs(expected - 100)
+        assert found.modification == "icc Gamma 1.8 to sRGB"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_inks_are_read_by_their_press(kind: str) -> None:
+    for inks, lightness in (((0, 0, 0, 0), 100), ((255, 255, 255, 0), 25), ((0, 255, 0, 0), 75), ((0, 0, 0, 255), 0)):
+        data = encoded(Image.new("CMYK", (16, 16), inks), kind, icc_profile=printer(), quality=100)
+        light = ((lightness + 16) / 116) ** 3 if lightness > 8 else lightness / 903.3  # CIE 1976
+        assert np.abs(np.array(pixel(data)) - srgb_curve(np.array(light))).max() <= 2
+        assert inspect(data).modification == "icc A press to sRGB"
 
 
 def test_alpha_is_no_colour_of_a_profile() -> None:

@@ -76,8 +76,9 @@ def split_around(
     names = [official.get(group, "") for group in groups.tolist()]
     free = [row for row, name in enumerate(names) if not name]
     train = [row for row, name in enumerate(names) if name == "train"]
-    for rows, shares in ((free, fractions), (train, _still_to_cut(set(names), fractions))):
-        if rows and shares.train < 1:
+    cut = _still_to_cut(set(names), fractions)
+    for rows, shares in ((free, fractions), (train if cut.train < 1 else [], cut)):
+        if rows:
             parts = split([strata[row] for row in rows], groups[rows], shares, seed)
             for row, name in zip(rows, parts, strict=True):
                 names[row] = name
@@ -88,7 +89,7 @@ def _still_to_cut(given: set[str], fractions: Fractions) -> Fractions:
     """Shares of official train rows that go to the splits which are not given."""
     val, test = (0.0 if name in given else getattr(fractions, name) for name in ("val", "test"))
     total = fractions.train + val + test or 1.0
-    return Fractions(train=1 - val / total - test / total, val=val / total, test=test / total)
+    return Fractions(train=max(0.0, 1 - val / total - test / total), val=val / total, test=test / total)
 
 
 def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
+SIDE = 512  # px of a photograph on a page: dozens of them lie in one file
 
 
 def render(template: Path, **values: Any) -> str:
@@ -19,6 +20,6 @@ def render(template: Path, **values: Any) -> str:
 
 
 def data_url(image: bytes) -> str:
-    """An encoded PNG or JPEG as a URL that holds it."""
-    kind = "png" if image[:4] == b"\x89PNG" else "jpeg"
+    """An encoded PNG, WebP or JPEG as a URL that holds it."""
+    kind = "png" if image[:4] == b"\x89PNG" else "webp" if image[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -38,9 +38,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 IMAGE_COLUMNS = [
     ("sample_id", pa.string()),  # SHA-256 of the encoded bytes, hex
-    ("image", pa.binary()),  # encoded JPEG or PNG, never pixels
-    ("width", pa.int32()),  # px
+    ("image", pa.binary()),  # encoded, as it was found; datasets.decode says what it shows
+    ("width", pa.int32()),  # px, of the upright image
     ("height", pa.int32()),  # px
+    ("modification", pa.string()),  # what the decoder changed, such as "orientation 6"; null if nothing
     ("source", pa.string()),
     ("source_id", pa.string()),
     ("patient_id", pa.string()),

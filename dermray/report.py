@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from dermray import pages, storage
+from dermray.datasets.decode import portable
 from dermray.manifest import Result
 from dermray.records import read_columns
 
@@ -103,4 +104,4 @@ def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
 
 
 def _with_url(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"url": pages.data_url(row["image"])}
+    return row | {"url": pages.data_url(portable(row["image"], pages.SIDE))}

@@ -244,6 +244,15 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     return sorted(scheme + f.path for f in found if f.type == fs.FileType.File and f.path.endswith(suffix))
 
 
+def s3_objects(uri: str) -> Iterator[tuple[str, int]]:
+    """Key below `uri` and bytes of each object, page by page: however many there are, a thousand are held."""
+    client, bucket, key = _s3(uri)
+    prefix = f"{key}/" if key else ""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for listed in page.get("Contents", ()):
+            yield listed["Key"].removeprefix(prefix), listed["Size"]
+
+
 def copy_directory(source: str, target: str) -> None:
     """Copy all files below `source` to `target`."""
     from_system, from_path = filesystem(source)

@@ -1,11 +1,9 @@
 """Before the engine: is the image one, which pixels are shown, what is asked."""
 
-import io
-
 import pyarrow as pa
 
 from dermray.captioning import prompts
-from dermray.datasets.decode import BadImage, decode
+from dermray.datasets.decode import BadImage, portable
 
 ASKED = (("shown", pa.binary()), ("question", pa.string()), ("unreadable", pa.string()))
 
@@ -31,18 +29,12 @@ class Prepare:
 
 
 def shown(image: bytes, side: int) -> tuple[bytes | None, str | None]:
-    """What the engine gets to see, or why it gets nothing: the image itself, made smaller where it exceeds `side` px.
+    """What the engine gets to see, or why it gets nothing: an image that it decodes to our pixels, at most `side` px.
 
     A 12-megapixel photograph would cost the engine's process a tenth of a second to decode, for a model that looks
     at a few hundred pixels.
     """
     try:
-        decoded = decode(image)
+        return portable(image, side), None
     except BadImage as error:
         return None, str(error)
-    if max(decoded.size) <= side:
-        return image, None
-    decoded.thumbnail((side, side))
-    buffer = io.BytesIO()
-    decoded.save(buffer, "JPEG", quality=95)
-    return buffer.getvalue(), None

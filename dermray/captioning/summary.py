@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dermray import pages
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import RemoteConfig, VllmConfig
+from dermray.datasets.decode import BadImage, portable
 from dermray.records import read_columns
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
@@ -104,4 +105,11 @@ def _examples(rows: str, where: Any, count: int) -> list[dict[str, Any]]:
         return []
     wanted = ["sample_id", "image", "caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
     found = read_columns(rows, wanted, pc.field("sample_id").isin(ids)).sort_by("sample_id").to_pylist()
-    return [row | {"url": pages.data_url(row["image"])} for row in found]
+    return [row | {"url": _url(row["image"])} for row in found]
+
+
+def _url(image: bytes) -> str:
+    try:
+        return pages.data_url(portable(image, pages.SIDE))
+    except BadImage:  # a rejected row's: the browser shows what it can
+        return pages.data_url(image)

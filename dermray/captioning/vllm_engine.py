@@ -5,7 +5,6 @@ actors that each import vLLM; and images travel encoded and are decoded beside t
 """
 
 import asyncio
-import io
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.settings import VllmConfig
 from dermray.cluster import engine_environment
+from dermray.datasets.decode import decode
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -161,16 +161,10 @@ def _noting(base: type, ask: Ask) -> type:
 
         async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
             # in a thread, row by row: the engine goes on meanwhile
-            row["multimodal_data"] = {"image": await asyncio.to_thread(_pixels, row["shown"])}
+            row["multimodal_data"] = {"image": await asyncio.to_thread(decode, row["shown"])}
             return await super()._generate_with_error_handling(row, *arguments)
 
     return CaptionEngine
-
-
-def _pixels(image: bytes) -> Any:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(image)).convert("RGB")
 
 
 def _end_tokens(engine: Any) -> set[int]:

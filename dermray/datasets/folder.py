@@ -1,19 +1,18 @@
 """Any images: a folder per class, or a CSV with a mapping from its columns to ours."""
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from dermray import storage
 from dermray.config import Config
+from dermray.datasets import class_folders
 from dermray.datasets.sources import SEX, number, read_table, word
-from dermray.records import ALLOWED, IMAGES, skin_tone_of
+from dermray.records import ALLOWED, skin_tone_of
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-EXTENSIONS = ["jpg", "jpeg", "png"]
 MAPPABLE = [
     "source_id",
     "patient_id",
@@ -32,7 +31,8 @@ TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "malignant"), ("0", "false", "no"
 
 
 class SourceConfig(Config):
-    """Class folders `path/<class>/image.jpg`, or with `table` a CSV of image paths relative to `path`."""
+    """Class folders `path/<class>/x.jpg` (or `path/train/<class>/x.jpg`, `path/<class>/train/x.jpg`: split folders are
+    kept as the official split), or with `table` a CSV of image paths relative to `path`."""
 
     path: str
     name: str = "folder"
@@ -64,7 +64,8 @@ def read(config: SourceConfig) -> "Dataset":
     if config.table is not None:
         required = [config.image_column, *config.columns.values()]
         return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
-    return _read_class_folders(config)
+    rows, _ = class_folders.read(config.path, lambda row: of_class_folder(row, config))
+    return rows
 
 
 def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
@@ -115,36 +116,7 @@ def _truth(text: str | None, image: str) -> bool | None:
     raise ValueError(f"{image}: malignant={text!r}: expected one of {TRUE_WORDS + FALSE_WORDS}")
 
 
-def _read_class_folders(config: SourceConfig) -> "Dataset":
-    import ray.data
-
-    system, inner = storage.filesystem(config.path)
-    try:
-        files = ray.data.read_binary_files(
-            inner, filesystem=system, include_paths=True, file_extensions=EXTENSIONS, ignore_missing_paths=False
-        )
-        return files.map_batches(_ClassFolders(config, inner), batch_format="pyarrow", batch_size=64)
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{config.path}: no image found ({error}); expected <class>/<name>.jpg or .png") from None
-
-
-class _ClassFolders:
-    def __init__(self, config: SourceConfig, root: str) -> None:
-        self.config, self.root = config, root
-
-    def __call__(self, table: Any) -> Any:
-        from dermray.records import conform
-
-        return conform([self.row(raw) for raw in table.to_pylist()], IMAGES)
-
-    def row(self, raw: dict[str, Any]) -> dict[str, Any]:
-        relative = PurePosixPath(raw["path"]).relative_to(self.root)
-        row = {
-            "image": raw["bytes"],
-            "source": self.config.name,
-            "source_id": str(relative),
-            "diagnosis": relative.parts[0] if len(relative.parts) > 1 else None,
-            "modality": self.config.modality,
-            "licence": self.config.licence,
-        }
-        return _with_class(row, self.config)
+def of_class_folder(row: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
+    """What a file's place says, completed by what the config says of all."""
+    told = {"source": config.name, "modality": config.modality, "licence": config.licence}
+    return _with_class(row | told, config)

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
@@ -10,19 +11,22 @@ from pydantic import Field, field_validator
 
 from dermray import manifest, storage
 from dermray.config import Config, section, validate
-from dermray.datasets.decode import BadImage, decode
+from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.sources import source
-from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
+from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, rank, split_around
 from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, conform, read_columns, sample_id
 
 KEY_COLUMNS = [
-    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity",
+    "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
     "status", "reason", "hash", "thumbnail",
 ]  # fmt: skip
 RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
+
+
+LINES_SHOWN = 12  # the manifest has more
 
 
 class IngestConfig(Config):
@@ -66,7 +70,9 @@ def run(config: IngestConfig) -> Result:
         storage.delete_tree(raw)
         counts, licences = _summary(storage.join(work.data, "rows"))
         work.licences = licences
-        return work.commit(Rows.count(counts), cpus=manifest.cpu_count(), splits=_split_counts(assignment))
+        told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
+        _say(told, modified)
+        return work.commit(told, cpus=manifest.cpu_count(), splits=_split_counts(assignment), modifications=modified)
 
 
 def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConfig) -> None:
@@ -79,11 +85,17 @@ def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConf
 
 
 def _look_at(table: pa.Table) -> pa.Table:
-    rows = [_examine(row) for row in table.to_pylist()]
+    rows = [_unseen(row) if row.get("status") else _examine(row) for row in table.to_pylist()]
     prints = [(row.pop("hash"), row.pop("thumbnail")) for row in rows]
     checked = conform(rows, IMAGES)
     checked = checked.append_column("hash", pa.array([h for h, _ in prints], pa.uint64()))
     return checked.append_column("thumbnail", pa.array([t for _, t in prints], pa.binary()))
+
+
+def _unseen(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that its source gave up: its image is not fetched."""
+    row.pop("uri", None)
+    return row | {"origin": "real", "hash": None, "thumbnail": None}
 
 
 def _examine(row: dict[str, Any]) -> dict[str, Any]:
@@ -94,15 +106,17 @@ def _examine(row: dict[str, Any]) -> dict[str, Any]:
         data = row["image"] if row.get("image") is not None else storage.read_bytes(uri)
     except FileNotFoundError:
         return row | {"status": "failed", "reason": "image file missing"}
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:  # the latter for names that no S3 path may have
         return row | {"status": "failed", "reason": f"image file unreadable: {type(error).__name__}"}
     row |= {"image": data, "sample_id": sample_id(data)}
     try:
-        image = decode(data)
+        decoded = inspect(data)
     except BadImage as error:
         return row | {"status": "rejected", "reason": str(error)}
-    value, thumbnail = fingerprint(image)
-    return row | {"width": image.width, "height": image.height, "hash": value, "thumbnail": thumbnail}
+    value, thumbnail = fingerprint(decoded.image)
+    width, height = decoded.image.size
+    row |= {"width": width, "height": height, "modification": decoded.modification}
+    return row | {"hash": value, "thumbnail": thumbnail}
 
 
 def _assign(raw: str, config: IngestConfig) -> pa.Table:
@@ -113,6 +127,7 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     if not rows:
         raise ValueError("the sources hold no row: check their paths and tables")
     _require_unique_names(rows)
+    rows.sort(key=lambda row: rank(row["split"]))  # of copies the first stays
     _reject_repeats(rows)
     for row in rows:
         if row["status"] == "ok" and _stratum(row, config) in config.drop_classes:
@@ -123,11 +138,24 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
         raise ValueError(f"none of {len(rows)} rows is usable: {reasons}")
     pairs = near_duplicates([row["hash"] for row in usable], [row["thumbnail"] for row in usable])
     groups = leak_groups([[row["sample_id"], row["patient_id"], row["lesion_id"]] for row in usable], pairs)
-    names = split([_stratum(row, config) for row in usable], groups, config.fractions, config.seed)
-    for row, group, name in zip(usable, groups.tolist(), names, strict=True):
-        row |= {"leak_group": f"g{group}", "split": name}
-    check_leaks((row["leak_group"], row["split"]) for row in usable)
+    _split(usable, groups, config)
+    for row in rows:
+        row["split"] = row["split"] if row["status"] == "ok" else None
+    check_leaks((row["leak_group"], row["split"]) for row in usable if row["status"] == "ok")
     return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
+
+
+def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfig) -> None:
+    """A split for each row. An official one is kept; of a group that lies in several, the lower one's rows are not."""
+    official = official_splits([row["split"] for row in usable], groups)
+    strata = [_stratum(row, config) for row in usable]
+    names = split_around(official, strata, groups, config.fractions, config.seed)
+    for row, group, name in zip(usable, groups.tolist(), names, strict=True):
+        given, row["leak_group"] = row["split"], f"g{group}"
+        if given not in (None, official.get(group)):
+            reason = f"{given} row whose patient, lesion or near duplicate is in the official {official[group]} split"
+            row |= {"status": "rejected", "reason": reason}
+        row["split"] = name
 
 
 def _stratum(row: dict[str, Any], config: IngestConfig) -> str:
@@ -201,6 +229,20 @@ def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
     counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
     usable = table.filter(pc.equal(table["status"], "ok"))
     return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
+
+
+def _modifications(rows: str) -> dict[str, int]:
+    """How many usable images the decoder changed, by what it changed."""
+    texts = read_columns(rows, ["modification"], pc.field("status") == "ok")["modification"].drop_null()
+    notes = Counter(note for text in texts.to_pylist() for note in text.split("; "))
+    return dict(notes.most_common(50))
+
+
+def _say(told: Rows, modified: dict[str, int]) -> None:
+    """Where the files went that are no usable image as they are."""
+    lines = [*told.reasons.items(), *((f"modified: {what}", number) for what, number in modified.items())]
+    for what, number in lines[:LINES_SHOWN]:
+        print(f"      {number} {what}", flush=True)
 
 
 def _split_counts(assignment: pa.Table) -> dict[str, int]:

@@ -6,7 +6,6 @@ more, through a logistic curve: no classifier can be perfect, and even the best 
 curve that `best_auc` computes.
 """
 
-import io
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from dermray.config import Config
+from dermray.datasets.decode import png
 from dermray.datasets.renderer import Truth, draw_truth, render
 from dermray.records import IMAGES, SKIN_TONES, conform
 
@@ -93,9 +93,7 @@ def phantom_row(index: int, config: SourceConfig) -> dict[str, Any]:
 
 def encode_png(image: np.ndarray) -> bytes:
     """(H, W, 3) uint8 as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return png(Image.fromarray(image))
 
 
 def _spoil(png: bytes, rng: np.random.Generator) -> bytes:

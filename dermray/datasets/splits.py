@@ -34,6 +34,18 @@ class Fractions(Config):
         return self
 
 
+OFFICIAL = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+RANKS = ("test", "val", "train")  # where a group lies in several, the first keeps its rows
+
+
 def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
     """Group number of each row: rows that share any key, or form a pair, or are linked by others, are one group."""
     first: dict[Hashable, int] = {}
@@ -43,6 +55,54 @@ def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = (
     edges = np.array(links, dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(keys), len(keys)))
     return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def official_name(word: str) -> str | None:
+    """One of SPLITS, if that is what a folder's or table's word means."""
+    return OFFICIAL.get(word.strip().lower())
+
+
+def rank(name: str | None) -> int:
+    """Which of several splits keeps what lies in all of them: the least rank's; without a split comes last."""
+    return RANKS.index(name) if name else len(RANKS)
+
+
+def official_splits(given: list[str | None], groups: np.ndarray) -> dict[int, str]:
+    """The split of each group that has rows of an official split: test before val before train."""
+    official: dict[int, str] = {}
+    for name, group in zip(given, groups.tolist(), strict=True):
+        if name is not None:
+            official[group] = min(name, official.get(group, name), key=rank)
+    return official
+
+
+def split_around(
+    official: dict[int, str], strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
+) -> list[str]:
+    """One of SPLITS per row: `official` groups stay in theirs, the others are `split`.
+
+    Of val and test, what no group officially is gets its fraction out of the official train groups.
+
+    Raises:
+        ValueError: as `split` does.
+    """
+    names = [official.get(group, "") for group in groups.tolist()]
+    free = [row for row, name in enumerate(names) if not name]
+    train = [row for row, name in enumerate(names) if name == "train"]
+    cut = _still_to_cut(set(names), fractions)
+    for rows, shares in ((free, fractions), (train if cut.train < 1 else [], cut)):
+        if rows:
+            parts = split([strata[row] for row in rows], groups[rows], shares, seed)
+            for row, name in zip(rows, parts, strict=True):
+                names[row] = name
+    return names
+
+
+def _still_to_cut(given: set[str], fractions: Fractions) -> Fractions:
+    """Shares of official train rows that go to the splits which are not given."""
+    val, test = (0.0 if name in given else getattr(fractions, name) for name in ("val", "test"))
+    total = fractions.train + val + test or 1.0
+    return Fractions(train=max(0.0, 1 - val / total - test / total), val=val / total, test=test / total)
 
 
 def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int) -> list[str]:

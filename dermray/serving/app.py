@@ -15,7 +15,7 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from dermray import manifest, storage
-from dermray.datasets.decode import BadImage, decode, square
+from dermray.datasets.decode import EXPECTED, BadImage, decode, square
 from dermray.records import sample_id
 from dermray.serving.auth import KEYS_VARIABLE, keys_from_environment, require_key
 from dermray.serving.classification import Classification
@@ -91,8 +91,8 @@ class Api:
         )
 
     @api.post("/v1/classifications", dependencies=[key])
-    async def classify(self, image: Annotated[UploadFile, "a JPEG or PNG file"]) -> ClassificationResponse:
-        """Score one image: JPEG or PNG, at most 10 MiB and 50 megapixels."""
+    async def classify(self, image: Annotated[UploadFile, f"a file of {EXPECTED}"]) -> ClassificationResponse:
+        """Score one image: JPEG, PNG, WebP, TIFF, BMP or GIF, at most 10 MiB and 50 megapixels."""
         data = await image.read(MAX_UPLOAD + 1)
         if len(data) > MAX_UPLOAD:
             raise HTTPException(413, f"image larger than {MAX_UPLOAD} bytes: send a smaller one")
@@ -100,7 +100,7 @@ class Api:
         try:
             pixels = await asyncio.to_thread(lambda: square(decode(data, MAX_UPLOAD_PIXELS), about["image_size"]))
         except BadImage as error:
-            raise HTTPException(422, f"{error}: send a JPEG or PNG of at most {MAX_UPLOAD_PIXELS} pixels") from None
+            raise HTTPException(422, f"{error}: send {EXPECTED} of at most {MAX_UPLOAD_PIXELS} pixels") from None
         score = await self.classification.score.remote(pixels)
         return ClassificationResponse(model=about["id"], sample_id=sample_id(data), malignant=score)
 

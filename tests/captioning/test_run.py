@@ -64,7 +64,7 @@ def test_a_bad_image_stays_in_its_block_and_is_never_sent() -> None:
     rows = [phantom_row(i, SourceConfig(count=9, broken=0, duplicates=0)) for i in range(3)]
     rows[1]["image"] = b"not an image"
     table = Prepare("abc", 1024)(conform(rows, IMAGES))
-    assert table["unreadable"].to_pylist() == [None, "not a JPEG or PNG image", None]
+    assert table["unreadable"].to_pylist() == [None, "not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF", None]
     assert table["shown"].to_pylist()[:2] == [rows[0]["image"], None]
 
 

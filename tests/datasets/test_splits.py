@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dermray.datasets.splits import Fractions, check_leaks, leak_groups, split
+from dermray.datasets.splits import (
+    Fractions,
+    check_leaks,
+    leak_groups,
+    official_name,
+    official_splits,
+    split,
+    split_around,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,3 +79,59 @@ def test_shares_must_add_up() -> None:
 def test_a_leak_is_refused() -> None:
     with pytest.raises(ValueError, match="group 'g1' lies in both 'train' and 'test'"):
         check_leaks([("g1", "train"), ("g2", "test"), ("g1", "test")])
+
+
+def test_words_for_splits() -> None:
+    words = {"Train": "train", " TRAINING": "train", "valid": "val", "Validation": "val", "testing": "test"}
+    assert {word: official_name(word) for word in words} == words
+    assert official_name("melanoma") is None and official_name("") is None
+
+
+def test_of_a_group_in_several_official_splits_the_test_split_has_it() -> None:
+    groups = np.array([0, 0, 1, 1, 2, 3])
+    given = ["train", "test", "val", "train", "train", None]
+    assert official_splits(given, groups) == {0: "test", 1: "val", 2: "train"}
+
+
+def test_official_splits_stay_and_val_is_cut_out_of_train() -> None:
+    groups = np.arange(600) // 2
+    strata = ["a" if g % 3 else "b" for g in groups]
+    given = ["test" if g < 60 else "train" for g in groups.tolist()]
+    official = official_splits(list(given), groups)
+    names = split_around(official, strata, groups, Fractions(train=0.6, val=0.2, test=0.2), 0)
+    assert all(name == "test" for name, was in zip(names, given, strict=True) if was == "test")
+    cut = [name for name, was in zip(names, given, strict=True) if was == "train"]
+    assert set(cut) == {"train", "val"} and abs(cut.count("val") / len(cut) - 0.25) < 0.03
+    check_leaks((str(g), n) for g, n in zip(groups, names, strict=True))
+
+
+def test_where_all_splits_are_given_nothing_moves() -> None:
+    given = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+    official = official_splits(list(given), np.arange(10))
+    assert split_around(official, ["a"] * 10, np.arange(10), Fractions(), 0) == given
+
+
+def test_shares_of_one_split_only() -> None:
+    everything = Fractions(train=1, val=0, test=0)
+    assert split_around({0: "test"}, ["a"] * 20, np.arange(20), everything, 0) == ["test"] + ["train"] * 19
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_around({0: "test"}, ["a"] * 20, np.arange(20), Fractions(train=1.2, val=-0.2, test=0), 0)
+
+
+def test_only_train_given_is_as_good_as_none() -> None:
+    groups, strata = np.arange(200), ["a", "b"] * 100
+    official = official_splits(["train"] * 200, groups)
+    assert set(split_around(official, strata, groups, Fractions(), 0)) == {"train", "val", "test"}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_rows_without_a_split_follow_their_group_and_are_split_otherwise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 90, 300)
+    given = [["train", "val", "test"][g % 3] if g < 45 and rng.random() < 0.7 else None for g in groups.tolist()]
+    official = official_splits(given, groups)
+    names = split_around(official, ["a"] * 300, groups, Fractions(), seed)
+    assert all(name == was for name, was in zip(names, given, strict=True) if was is not None)
+    check_leaks((str(g), n) for g, n in zip(groups, names, strict=True))
+    assert {n for n, g in zip(names, groups.tolist(), strict=True) if g not in official} == {"train", "val", "test"}

@@ -52,7 +52,7 @@ def test_broken_files_become_rows_with_a_reason(local_ray: None, tmp_path: Path)
     assert rows.reasons == {
         "rejected: empty file": 1,
         "rejected: truncated or damaged image": 1,
-        "rejected: not a JPEG or PNG image": 1,
+        "rejected: not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF": 1,
         "rejected: exact duplicate of an earlier file": 1,
     }
 
@@ -83,7 +83,7 @@ def message_of(call: Any) -> str:
 
 def test_empty_folder_one_patient_and_no_usable_image(local_ray: None, tmp_path: Path) -> None:
     (tmp_path / "empty" / "nv").mkdir(parents=True)
-    assert "no image found" in message_of(lambda: ingest_folder(tmp_path / "empty", tmp_path / "o1"))
+    assert "no file found; expected <class>" in message_of(lambda: ingest_folder(tmp_path / "empty", tmp_path / "o1"))
     lonely = image_folder(tmp_path / "lonely", malignant=1)
     assert "class 'malignant' has 1 independent patient" in message_of(lambda: ingest_folder(lonely, tmp_path / "o2"))
     (tmp_path / "bad" / "nv").mkdir(parents=True)

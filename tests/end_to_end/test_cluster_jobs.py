@@ -18,9 +18,11 @@ import yaml
 from PIL import Image
 
 from dermray import manifest
+from dermray.datasets.decode import decode, png
+from dermray.datasets.renderer import draw_phantoms
 from dermray.records import read_columns, sample_id
 from tests.conftest import free_port
-from tests.datasets.test_decode import huge_png
+from tests.datasets.test_decode import ADOBE_RGB, huge_png
 from tests.quickstart import ROOT, Quickstart, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -177,6 +179,19 @@ def test_classification_over_http(service: str, quickstart: Quickstart) -> None:
     assert "not for diagnosis" in answer.json()["notice"]
 
 
+def test_the_service_sees_an_upload_as_ingest_does(service: str) -> None:
+    """A turned photograph in Adobe's colours, and the pixels that ingest makes of it, have one score."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    picture = next(draw_phantoms(5, 1, 64))[1].image
+    Image.fromarray(picture).save(buffer, "JPEG", exif=exif, icc_profile=ADOBE_RGB)
+    scores = []
+    for image in (buffer.getvalue(), png(decode(buffer.getvalue()))):
+        answer = httpx.post(f"{service}/v1/classifications", files={"image": image}, headers=HEADERS, timeout=60)
+        scores.append(answer.json()["malignant"])
+    assert scores[0] == scores[1]
+
+
 def test_models_and_documentation(service: str) -> None:
     models = httpx.get(f"{service}/v1/models", headers=HEADERS, timeout=60).json()["data"]
     assert [m["task"] for m in models] == ["generation", "classification"]
@@ -200,7 +215,7 @@ def test_bad_requests(service: str) -> None:
     ("upload", "status", "message"),
     [
         (b"", 422, "empty file"),
-        (b"no image", 422, "not a JPEG or PNG"),
+        (b"no image", 422, "not an image: expected JPEG, PNG"),
         (huge_png(40_000, 25_000), 422, "more than 50000000 pixels"),
         (b"\x89PNG" + b"0" * (10 << 20), 413, "larger than"),
     ],

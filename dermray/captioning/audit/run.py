@@ -15,6 +15,7 @@ from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
 from dermray.captioning.audit.mentions import rates
 from dermray.captioning.run import attribute_accuracy
 from dermray.config import Config
+from dermray.datasets.decode import portable
 from dermray.manifest import Result, Rows
 from dermray.records import about, read_columns
 
@@ -127,7 +128,7 @@ def _shared(results: list[Result], config: AuditConfig) -> list[dict[str, Any]]:
     return [
         {
             "sample_id": sample,
-            "url": pages.data_url(images[sample]),
+            "url": pages.data_url(portable(images[sample], pages.SIDE)),
             "answers": [said[i][sample] for i in experts.order(sample, len(results), config.seed)],
         }
         for sample in common

@@ -1,0 +1,94 @@
+"""Every file has a row or a reason: on local disk and in S3."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dermray import storage
+from dermray.datasets.listing import files
+
+REASONS = {
+    "mel/a.jpg": None,
+    "mel/B.JPEG": None,
+    "mel/c.jfif": None,
+    "mel/d.webp": None,
+    "mel/e.TIF": None,
+    "mel/no-extension": None,
+    "mel/_DSC0001.JPG": None,
+    "mel/what is it?.png": None,
+    "mel/#1 100% + more & so.png": None,
+    "mel/Größe.png": None,
+    "root.bmp": None,
+    "Thumbs.db": None,  # no name that Python knows: its content decides
+    "empty.png": None,
+    "metadata.CSV": "no image by its name (.csv)",
+    "notes.txt": "no image by its name (.txt)",
+    "all.zip": "no image by its name (.zip)",
+    ".DS_Store": "hidden file or folder",
+    "mel/._a.jpg": "hidden file or folder",
+    ".ipynb_checkpoints/a.png": "hidden file or folder",
+    "_left_out/a.png": "in a folder whose name begins with _",
+}
+
+
+def listed(uri: str) -> dict[str, str | None]:
+    found = list(files(uri))
+    assert len({file.name for file in found}) == len(found)
+    return {file.name: file.reason for file in found}
+
+
+def test_every_file_is_listed_and_read_by_its_name(place: str) -> None:
+    for name in REASONS:
+        storage.write_bytes(storage.join(place, name), name.encode())
+    assert listed(place) == REASONS
+    for name, reason in REASONS.items():
+        if reason is None:
+            assert storage.read_bytes(storage.join(place, name)) == name.encode()
+
+
+def test_names_that_no_s3_path_may_have(bucket: str) -> None:
+    import boto3
+
+    client, name = boto3.client("s3", region_name="us-east-1"), bucket.removeprefix("s3://")
+    for key in ("in/mel/", "in/mel/a.jpg", "in//b.jpg", "in/mel/../c.jpg", "inside/other.jpg"):
+        client.put_object(Bucket=name, Key=key, Body=b"x")
+    wrong = "unreadable name: empty, . or .. between slashes"
+    assert listed(f"{bucket}/in") == {"mel/a.jpg": None, "/b.jpg": wrong, "mel/../c.jpg": wrong}
+
+
+def test_links_pipes_and_names_of_another_encoding(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for folder in (root / "mel", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(b"x")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "b.jpg").symlink_to(elsewhere / "a.jpg")
+    (root / "gone.jpg").symlink_to(tmp_path / "gone")
+    (root / "self.jpg").symlink_to(root / "self.jpg")
+    (root / "mel" / "up").symlink_to(root)
+    os.mkfifo(root / "pipe.jpg")
+    (Path(os.fsdecode(bytes(root) + b"/gr\xf6\xdfe.jpg"))).write_bytes(b"x")
+    with (root / "film.jpg").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    assert listed(str(root)) == {
+        "mel/a.jpg": None,
+        "linked/a.jpg": None,
+        "b.jpg": None,
+        "gone.jpg": "file unreadable: No such file or directory",
+        "self.jpg": "file unreadable: Too many levels of symbolic links",
+        "mel/up": "link to a folder that it lies in",
+        "pipe.jpg": "no regular file",
+        "gr\\xf6\\xdfe.jpg": "name is not UTF-8: rename the file",
+        "film.jpg": "larger than 1 GiB",
+    }
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mel").mkdir()
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert listed(str(tmp_path)) == {"": "folder unreadable: Permission denied"}

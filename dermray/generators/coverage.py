@@ -143,7 +143,8 @@ def _coverage(reader: Reader, texts: list[str]) -> TextCoverage:
         found.cut_example = max(t for t, n in zip(texts, lengths, strict=True) if n == found.longest)[:EXCERPT]
     words = [reader.words(text) for text in texts]
     found.words, found.wordless = sum(map(len, words)), sum(not row for row in words)
-    found.other_script = sum(_most([bool(FOREIGN.search(word)) for word in row]) for row in words)
+    others = [row for text, row in zip(texts, words, strict=True) if not text.isascii()]
+    found.other_script = sum(_most([bool(FOREIGN.search(word)) for word in row]) for row in others)
     if reader.knows_all:
         found.unknown_words = found.mostly_unknown = None
         return found

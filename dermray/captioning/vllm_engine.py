@@ -6,6 +6,7 @@ actors that each import vLLM; and images travel encoded and are decoded beside t
 
 import asyncio
 import json
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str
     name = "vLLMEngineStage"
     stage = processor.get_stage_by_name(name)
     # a copy, because assigning to a field validates anew, and loses the placement
-    processor.stages[name] = stage.model_copy(update={"fn": _noting(stage.fn, ask)})
+    processor.stages[name] = stage.model_copy(update={"fn": _noting(stage.fn, ask, config)})
     answered: Dataset = processor(rows)
     return answered
 
@@ -145,7 +146,7 @@ class _Request:
         return {"prompt": prompt, "sampling_params": self.sampling, "__inference_error__": error} | self.adapter
 
 
-def _noting(base: type, ask: Ask) -> type:
+def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
     """The engine stage, writing the ledger, decoding images, and leaving columns of ANSWERED."""
 
     class CaptionEngine(base):
@@ -157,7 +158,7 @@ def _noting(base: type, ask: Ask) -> type:
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
             ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
-                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends)
+                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends, config)
 
         async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
             # in a thread, row by row: the engine goes on meanwhile
@@ -174,7 +175,7 @@ def _end_tokens(engine: Any) -> set[int]:
     return set(ends if isinstance(ends, list) else [ends])
 
 
-def _columns(output: dict[str, Any], ends: set[int]) -> dict[str, Any]:
+def _columns(output: dict[str, Any], ends: set[int], config: VllmConfig) -> dict[str, Any]:
     """ray.data.llm hands no finish reason on: an answer ended by itself where its last token is one that ends."""
     tokens = output["generated_tokens"]
     return {
@@ -182,7 +183,14 @@ def _columns(output: dict[str, Any], ends: set[int]) -> dict[str, Any]:
         "tokens_in": output["num_input_tokens"],
         "tokens_out": len(tokens),
         "finish_reason": "stop" if len(tokens) and tokens[-1] in ends else "length",
-        "engine_error": output["__inference_error__"] or None,
+        "engine_error": _reason(output["__inference_error__"], config),
         "requests": 1,
         "__inference_error__": "",  # read from engine_error: ray.data.llm would hand such a row on in another form
     }
+
+
+def _reason(error: str, config: VllmConfig) -> str | None:
+    """One reason for all rows that are too long: vLLM's own words differ from row to row by their lengths."""
+    if re.search(r"maximum (model|context) length", error):
+        return f"the question and its image do not fit into engine.max_model_len={config.max_model_len} tokens"
+    return error or None

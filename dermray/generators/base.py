@@ -9,6 +9,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from dermray.generators.coverage import Reader
+
 # Found by name, imported when asked for. Adding a family: a file, a line here, a test, two presets.
 FAMILIES = {
     "flux_lora": "dermray.generators.flux_lora:FluxLora",
@@ -51,6 +53,15 @@ class Generator(nn.Module):
     def makes_words(cls, config: Any) -> bool:
         """Whether `from_captions` makes a tokenizer, so that captions matter to it."""
         return True
+
+    @classmethod
+    def readers(cls, config: Any, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """The tokenizers that texts go through, without the models behind them; none where no text is read.
+
+        Args:
+            captions: as for `from_captions`. saved: a checkpoint, whose own tokenizers are then the answer.
+        """
+        raise TypeError(f"{cls.__name__} does not say how it reads")
 
     @classmethod
     def encoder(cls, config: Any, captions: list[str]) -> Self:

@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from dermray.config import Config, ConfigError
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Batch, Generator, Request, Sample
+from dermray.generators.coverage import Reader
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPMSolverMultistepScheduler"}
 
@@ -173,6 +174,13 @@ class DermDiT(Generator):
         return config.base == frozen.NANO
 
     @classmethod
+    def readers(cls, config: DermDiTConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """CLIP's; none for the unconditional baseline."""
+        if not config.conditional:
+            return []
+        return [frozen.clip_reader(frozen.saved_base(config.base, saved), config.revision, captions)]
+
+    @classmethod
     def encoded_by(cls, config: DermDiTConfig) -> dict[str, Any] | None:
         """Latents and text by the frozen parts of the base."""
         return frozen.encoded_by(config, "compat")
@@ -257,7 +265,7 @@ class DermDiT(Generator):
     def load(cls, directory: Path) -> Self:
         """What `save` wrote."""
         config = DermDiTConfig(**frozen.read_about(directory, "dermdit")["config"])
-        base = str(directory / "base") if config.base == frozen.NANO else config.base
+        base = frozen.saved_base(config.base, directory)
         made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
         made.transformer.load_state_dict(load_file(directory / "model.safetensors"))
         return made

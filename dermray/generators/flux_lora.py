@@ -20,6 +20,7 @@ from torch import Tensor
 from dermray.config import Config
 from dermray.generators import adapters, flow_matching, frozen, kohya, nano
 from dermray.generators.base import Batch, Generator, Request, Sample, Texts, without_caption
+from dermray.generators.coverage import Reader, TokenReader
 
 # Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
 BLOCK = r"(single_)?transformer_blocks\.\d+\."
@@ -100,6 +101,13 @@ class FluxLora(Generator):
     def makes_words(cls, config: FluxLoraConfig) -> bool:
         """The nano base's tokenizer is made."""
         return config.base == frozen.NANO
+
+    @classmethod
+    def readers(cls, config: FluxLoraConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """CLIP's, of whose text FLUX has one pooled vector, and T5's, whose every token it attends to."""
+        base, length = frozen.saved_base(config.base, saved), config.max_sequence_length
+        t5 = frozen.tokenizer(base, config.revision, "tokenizer_2", captions, length)
+        return [frozen.clip_reader(base, config.revision, captions), TokenReader("t5", t5, length)]
 
     @classmethod
     def encoded_by(cls, config: FluxLoraConfig) -> dict[str, Any] | None:

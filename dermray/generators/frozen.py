@@ -12,7 +12,9 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
+from dermray.generators import nano
 from dermray.generators.base import Request
+from dermray.generators.coverage import TokenReader
 
 NANO = "nano"  # the base that is built from config alone
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,6 +58,28 @@ def load_pipeline(
             part.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def saved_base(base: str, saved: Path | None) -> str:
+    """Where the base of a checkpoint is: a nano base lies inside."""
+    return str(saved / "base") if saved and base == NANO else base
+
+
+def tokenizer(base: str, revision: str | None, folder: str, captions: list[str], length: int) -> Any:
+    """The tokenizer in a folder of the base's pipeline, as `load_pipeline` has it; the nano base's is made."""
+    if base == NANO:
+        return nano.tokenizer(captions, length)
+    from transformers import AutoTokenizer
+
+    from dermray import weights
+
+    return AutoTokenizer.from_pretrained(weights.locate(base, "model.base"), revision=revision, subfolder=folder)
+
+
+def clip_reader(base: str, revision: str | None, captions: list[str]) -> TokenReader:
+    """CLIP's tokenizer; it reads 77 tokens."""
+    made = tokenizer(base, revision, "tokenizer", captions, 77)
+    return TokenReader("clip", made, made.model_max_length)
 
 
 def encoded_by(config: Any, *fields: str) -> dict[str, Any]:

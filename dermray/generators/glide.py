@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from dermray.config import Config, ConfigError
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
+from dermray.generators.coverage import Reader, TokenReader
 
 CONTEXT = 77  # tokens; IFPipeline pads to it
 
@@ -103,6 +104,12 @@ class Glide(Generator):
             requires_safety_checker=False, **off,
         )  # fmt: skip
         return cls(config, base, upsampler)
+
+    @classmethod
+    def readers(cls, config: GlideConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """Base and upsampler share a tokenizer."""
+        base = str(saved / "base") if saved else frozen.NANO
+        return [TokenReader("words", frozen.tokenizer(base, None, "tokenizer", captions, CONTEXT), CONTEXT)]
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Pixels in [-1, 1] at full size, and token ids (77,)."""

@@ -13,6 +13,7 @@ import diffusers
 from pydantic import Field, field_validator
 
 from dermray.generators import frozen, nano
+from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
 
@@ -48,6 +49,13 @@ class LatentDiffusion(LatentUNet):
         fresh = unet.from_config(geometry) if config.unet is None else unet(**geometry)
         pipeline.register_modules(unet=fresh.train())
         return cls(config, pipeline)
+
+    @classmethod
+    def readers(cls, config: LatentDiffusionConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # its own config
+        """CLIP's; a checkpoint is a whole pipeline."""
+        if saved is not None:
+            config = config.model_copy(update={"base": str(saved), "revision": None})
+        return super().readers(config, captions)
 
     def save(self, directory: Path) -> None:
         """A pipeline folder of diffusers', autoencoder and text encoder included."""

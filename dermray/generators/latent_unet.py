@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import diffusers
@@ -12,6 +13,7 @@ from torch import Tensor
 from dermray.config import Config
 from dermray.generators import ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
+from dermray.generators.coverage import Reader
 
 
 class LatentUNetConfig(Config):
@@ -49,6 +51,13 @@ class LatentUNet(Generator):
     def makes_words(cls, config: LatentUNetConfig) -> bool:
         """The nano base's tokenizer is made."""
         return config.base == frozen.NANO
+
+    @classmethod
+    def readers(cls, config: LatentUNetConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """CLIP's, or none where every caption is dropped."""
+        if config.caption_dropout == 1:
+            return []
+        return [frozen.clip_reader(frozen.saved_base(config.base, saved), config.revision, captions)]
 
     @classmethod
     def encoded_by(cls, config: LatentUNetConfig) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from dermray.generators.text import Words
+from dermray.generators.text import WORD, Words
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 WIDTH = 32
@@ -87,8 +87,10 @@ def tokenizer(captions: list[str], length: int) -> transformers.PreTrainedTokeni
     """Whole words, those of the captions."""
     words = [*SPECIAL, *Words.from_captions(captions, length, 4096).words]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    made.normalizer = normalizers.Lowercase()
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^a-z0-9-]+"), "removed")
+    # Where `casefold` does more than lower case: sharp s, and the sigma that ends a Greek word.
+    folded = [normalizers.Replace("\u00df", "ss"), normalizers.Replace("\u03c2", "\u03c3")]
+    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), *folded])
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)  # as `text.split`
     made.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",

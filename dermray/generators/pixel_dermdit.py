@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dermray.config import Config
 from dermray.generators import flow_matching
 from dermray.generators.base import Batch, Generator, Request, Sample, initial_noise
+from dermray.generators.coverage import Reader, WordReader
 from dermray.generators.text import TextEncoder, Words
 
 
@@ -69,6 +70,15 @@ class PixelDermDiT(Generator):
     def from_captions(cls, config: PixelDermDiTConfig, captions: list[str]) -> Self:
         """A new model whose word list comes from `captions`."""
         return cls(config, Words.from_captions(captions, config.caption_length, config.words))
+
+    @classmethod
+    def readers(cls, config: PixelDermDiTConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
+        """Its word list."""
+        if saved is not None:
+            _, words = _read_about(saved)
+        else:
+            words = Words.from_captions(captions, config.caption_length, config.words)
+        return [WordReader("words", words)]
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Pixels to [-1, 1], captions to word ids. Nothing here is learned."""
@@ -138,14 +148,19 @@ class PixelDermDiT(Generator):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """What `save` wrote."""
-        path = directory / "config.json"
-        about = json.loads(path.read_text()) if path.is_file() else {}
-        if about.get("family") != "pixel_dermdit":
-            raise ValueError(f"{directory}: expected a pixel_dermdit checkpoint, found {about.get('family') or 'none'}")
-        config = PixelDermDiTConfig(**about["config"])
-        model = cls(config, Words(about["words"], config.caption_length))
+        model = cls(*_read_about(directory))
         model.load_state_dict(load_file(directory / "model.safetensors"))
         return model
+
+
+def _read_about(directory: Path) -> tuple[PixelDermDiTConfig, Words]:
+    """Of a checkpoint."""
+    path = directory / "config.json"
+    about = json.loads(path.read_text()) if path.is_file() else {}
+    if about.get("family") != "pixel_dermdit":
+        raise ValueError(f"{directory}: expected a pixel_dermdit checkpoint, found {about.get('family') or 'none'}")
+    config = PixelDermDiTConfig(**about["config"])
+    return config, Words(about["words"], config.caption_length)
 
 
 class Block(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dermray.generators import adapters, frozen, kohya, nano
 from dermray.generators.base import Batch, Request, Sample
+from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
 UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -62,9 +63,13 @@ class StableDiffusionLora(LatentUNet):
     @classmethod
     def encoder(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
         """Without the prior's images."""
-        words = captions if config.prior_prompt is None else [*captions, config.prior_prompt]
-        build = lambda: nano.stable_diffusion(words, config.prediction_type or "epsilon")  # noqa: E731
+        build = lambda: nano.stable_diffusion(_texts(config, captions), config.prediction_type or "epsilon")  # noqa: E731
         return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+
+    @classmethod
+    def readers(cls, config: StableDiffusionLoraConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # its own config
+        """CLIP's; a nano base knows the prior's prompt too."""
+        return super().readers(config, _texts(config, captions), saved)
 
     @classmethod
     def trains_text(cls, config: StableDiffusionLoraConfig) -> bool:  # type: ignore[override]  # its own config
@@ -139,3 +144,8 @@ class StableDiffusionLora(LatentUNet):
             samples += self.encode(images, [prompt] * len(some))
         self.register_buffer("prior", torch.stack([s["moments"] for s in samples]), persistent=False)
         self.register_buffer("prior_text", torch.stack([s["text"] for s in samples]), persistent=False)
+
+
+def _texts(config: StableDiffusionLoraConfig, captions: list[str]) -> list[str]:
+    """What a nano base's words are taken from."""
+    return captions if config.prior_prompt is None else [*captions, config.prior_prompt]

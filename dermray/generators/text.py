@@ -1,12 +1,19 @@
 """A small text encoder with its own word list, trained along with the generator."""
 
-import re
+import unicodedata
 from collections import Counter
 
+import regex
 import torch
 from torch import Tensor, nn
 
 PAD, UNKNOWN = 0, 1
+# Scripts that put no space between words: each letter is a word, or a whole sentence would be a single unknown one.
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+# A combining mark (a Hindi vowel, an accent written apart) belongs to the letter before it and never starts a word.
+# Runs of ASCII are taken at once: the look-ahead at every letter costs as much again.
+LETTERS = rf"(?:[0-9A-Za-z]+\p{{M}}*|(?!{UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
+WORD = rf"{UNSPACED}|{LETTERS}(?:-{LETTERS})*"  # read alike by `regex` and by the tokenizers library
 
 
 class Words:
@@ -26,6 +33,9 @@ class Words:
     def __len__(self) -> int:
         return len(self.words) + 2
 
+    def __contains__(self, word: str) -> bool:
+        return word in self._index
+
     def ids(self, caption: str) -> list[int]:
         """At most `length` ids; none of them is padding. An empty caption is one unknown word."""
         return [self._index.get(word, UNKNOWN) for word in split(caption)][: self.length] or [UNKNOWN]
@@ -38,8 +48,13 @@ class Words:
 
 
 def split(caption: str) -> list[str]:
-    """Lower-case words and numbers."""
-    return re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", caption.lower())
+    """Words and numbers of any script: compatibility forms (full-width letters, ligatures) resolved, case folded."""
+    return as_written(unicodedata.normalize("NFKC", caption).casefold())
+
+
+def as_written(caption: str) -> list[str]:
+    """The same words, spelt as they stand there."""
+    return regex.findall(WORD, caption)
 
 
 class TextEncoder(nn.Module):

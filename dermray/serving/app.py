@@ -30,6 +30,7 @@ from dermray.serving.schemas import (
     Health,
     Model,
     ModelList,
+    Reading,
 )
 
 MAX_QUEUED = 64  # requests waiting at the door; those beyond are told 429 and when to come back
@@ -73,7 +74,10 @@ class Api:
 
     @api.post("/v1/images/generations", dependencies=[key])
     async def generate(self, request: GenerationRequest) -> GenerationResponse:
-        """Draw images from a prompt."""
+        """Draw images from a prompt. 422 where most of its words are unknown, or it is longer than what is read."""
+        reading: Reading = await self.generation.read.remote(request.prompt)
+        if reading.refusal:
+            raise HTTPException(422, f"prompt: {reading.refusal}")
         first = secrets.randbelow(1 << 62) if request.seed is None else request.seed
         seeds = [(first + i) % (1 << 62) for i in range(request.n)]
         drawings = [(request.prompt, seed, request.guidance_scale, request.steps) for seed in seeds]
@@ -84,6 +88,8 @@ class Api:
             created=int(time.time()),
             model=model["id"],
             licence=model["licence"],
+            unknown_words=reading.unknown_words,
+            warnings=reading.warnings,
             data=[
                 GeneratedImage(b64_json=base64.b64encode(png).decode(), seed=seed, sample_id=sample_id(png))
                 for png, seed in zip(images, seeds, strict=True)

@@ -9,7 +9,9 @@ from ray import serve
 from dermray import manifest
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
-from dermray.training.run import load_generator
+from dermray.generators.coverage import coverage, losses, too_long, unknown_words, unreadable
+from dermray.serving.schemas import Reading
+from dermray.training.run import load_generator, load_readers
 
 Drawing = tuple[str, int, float, int]  # prompt, seed, guidance scale, steps
 
@@ -20,13 +22,21 @@ class Generation:
 
     def __init__(self, train_result: str, device: str = "cpu") -> None:
         result = manifest.read(train_result, "train")
-        self.generator = load_generator(result).to(device)
+        self.generator, self.readers = load_generator(result).to(device), load_readers(result)
         self.id = f"{result.manifest.config['family']}-{result.manifest.key}"
         self.licence = " AND ".join(result.manifest.licences) or "unknown"
 
     def about(self) -> dict[str, Any]:
         """Id, image size and licence."""
         return {"id": self.id, "image_size": self.generator.image_size, "licence": self.licence}
+
+    def read(self, prompt: str) -> Reading:
+        """What of a prompt reaches the generator."""
+        found = coverage(self.readers, [prompt])
+        refusal = unreadable(found)
+        if refusal is None and (length := too_long(found)):
+            refusal = f"the prompt has {length}: shorten it"
+        return Reading(refusal=refusal, unknown_words=unknown_words(self.readers, prompt), warnings=losses(found))
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.02)
     async def draw(self, drawings: list[Drawing]) -> list[bytes]:

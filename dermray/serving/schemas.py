@@ -24,6 +24,14 @@ class GenerationRequest(BaseModel):
     steps: int = Field(20, ge=1, le=250)
 
 
+class Reading(BaseModel):
+    """How much of a prompt a generator reads."""
+
+    refusal: str | None = Field(description="why nothing is drawn from it")
+    unknown_words: list[str]
+    warnings: list[str]
+
+
 class GeneratedImage(BaseModel):
     """A PNG, and what it takes to draw it again."""
 
@@ -39,6 +47,8 @@ class GenerationResponse(BaseModel):
     model: str
     origin: Literal["synthetic"] = "synthetic"
     licence: str
+    unknown_words: list[str] = Field([], description="words of the prompt that the generator does not know")
+    warnings: list[str] = Field([], description="what of the prompt was cut off, unknown, or may not be understood")
     data: list[GeneratedImage]
 
 

@@ -1,6 +1,6 @@
 """What to draw: equally many images of every cell, label x skin tone, each from a training caption of that cell."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,9 @@ def _request(number: int, captions: list[dict[str, Any]], seed: int) -> dict[str
 
 def cell_counts(plan: pa.Table) -> dict[str, int]:
     """Requests per cell."""
-    counts: dict[str, int] = defaultdict(int)
-    for malignant, tone in zip(plan["malignant"].to_pylist(), plan["skin_tone"].to_pylist(), strict=True):
-        counts[f"{'malignant' if malignant else 'benign'}, skin tone {tone or 'unknown'}"] += 1
-    return dict(counts)
+    return dict(Counter(map(cell_name, plan.select(["malignant", "skin_tone"]).to_pylist())))
+
+
+def cell_name(row: dict[str, Any]) -> str:
+    """A row's cell in words."""
+    return f"{'malignant' if row['malignant'] else 'benign'}, skin tone {row['skin_tone'] or 'unknown'}"

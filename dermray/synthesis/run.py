@@ -19,13 +19,14 @@ from dermray.config import Config
 from dermray.datasets.decode import decode, square
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
+from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.synthesis.memorization import gate, nearest
-from dermray.synthesis.plan import balanced_plan, cell_counts
+from dermray.synthesis.plan import balanced_plan, cell_counts, cell_name
 from dermray.training.batches import buckets
-from dermray.training.run import image_size, load_generator
+from dermray.training.run import image_size, load_generator, load_readers
 
 CALIBRATION_IMAGES = 512
 CAPTION_COLUMNS = ["sample_id", "caption", "malignant", "skin_tone", "diagnosis", "entity", "modality"]
@@ -52,7 +53,8 @@ def run(config: SynthesisConfig) -> Result:
     """Draw the plan.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, or a generator trained on other rows.
+        FileNotFoundError, ValueError: missing inputs, a generator trained on other rows, or a cell all of whose
+            captions are mostly words that the generator does not know.
     """
     generator = manifest.read(config.generator, "train")
     rows = manifest.read(config.rows, "caption")
@@ -70,11 +72,16 @@ def run(config: SynthesisConfig) -> Result:
 
         connect()
         captioned = storage.join(rows.data, "rows")
-        plan = _write_plan(captioned, storage.join(work.data, "plan"), config)
+        plan = storage.join(work.data, "plan")
+        cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
+        for loss in losses(text):
+            print(f"      warning: {loss}", flush=True)
+        if left_out:
+            print(f"      warning: {left_out} captions that are mostly unknown words are no prompts", flush=True)
         threshold = ray.get(ray.remote(_calibrate).remote(captioned, generator, config.gate_quantile))
         target = storage.join(work.data, "rows")
         with watched(rows_written(target, config.count)):
-            _draw(storage.join(work.data, "plan"), target, generator, threshold, work.licences, config)
+            _draw(plan, target, generator, threshold, work.licences, config)
         storage.delete_tree(storage.join(work.data, "checkpoint"))
         table = read_columns(target, ["status", "reason", "nearest_distance"])
         counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
@@ -82,20 +89,44 @@ def run(config: SynthesisConfig) -> Result:
             Rows.count(counts),
             cpus=config.actors * config.cpus_per_actor,
             gpus=config.actors * config.gpus_per_actor,
-            cells=cell_counts(plan),
+            cells=cells,
+            text={name: part.model_dump() for name, part in text.items()},
+            captions_left_out=left_out,
             gate=threshold,
             median_nearest_distance=float(np.median(table["nearest_distance"].to_numpy())),
         )
 
 
-def _write_plan(captioned: str, target: str, config: SynthesisConfig) -> pa.Table:
+def _write_plan(
+    captioned: str, target: str, generator: Result, config: SynthesisConfig
+) -> tuple[dict[str, int], Coverage, int]:
+    """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
     captions = read_columns(captioned, CAPTION_COLUMNS, usable).to_pylist()
-    plan = balanced_plan(captions, config.count, config.seed)
+    readers = load_readers(generator)
+    unread = mostly_unknown(readers, sorted({row["caption"] for row in captions}))
+    read = [row for row in captions if row["caption"] not in unread]
+    require_prompts(captions, read)
+    plan = balanced_plan(read, config.count, config.seed)
     sink = pa.BufferOutputStream()
     pq.write_table(plan, sink)
     storage.write_bytes(storage.join(target, "plan.parquet"), sink.getvalue().to_pybytes())
-    return plan
+    return cell_counts(plan), coverage(readers, plan["prompt"].to_pylist()), len(captions) - len(read)
+
+
+def require_prompts(captions: list[dict[str, Any]], read: list[dict[str, Any]]) -> None:
+    """Every cell that has captions must have one that is `read`: what is drawn from the others would all be alike.
+
+    Raises:
+        ValueError: one has not.
+    """
+    cells = {cell_name(row): row["caption"] for row in captions if row["malignant"] is not None}
+    if missing := sorted(cells.keys() - {cell_name(row) for row in read}):
+        example = cells[missing[0]]
+        raise ValueError(
+            f"no training caption of the cells {missing} can be a prompt: they are mostly words that the generator's "
+            f"text encoder does not know, for example {example!r}, and would all draw the same; translate the captions"
+        )
 
 
 def _calibrate(captioned: str, generator: Result, quantile: float) -> float:

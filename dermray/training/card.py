@@ -4,6 +4,7 @@ import json
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from dermray.generators.coverage import Coverage, TextCoverage, losses
 from dermray.manifest import Work
 
 BODY = """
@@ -13,6 +14,7 @@ BODY = """
 
 - Trained on rows of the train split alone: captions of key `{captions}`.
 - Loss (mean of the last tenth): {loss:.4f} after {steps} steps of {batch} images.
+- Text that it reads: {reads}. Lost of the training captions: {lost}.
 - Licences of the training images: {licences}. Weights and what they draw inherit the strictest of them{base_licence}.
 - Made by dermray {version} with torch {torch}, diffusers {diffusers}.
 
@@ -32,7 +34,9 @@ READ_BY = {
 }
 
 
-def model_card(work: Work, family: str, report: dict[str, float], rows: int, versions: dict[str, str]) -> str:
+def model_card(
+    work: Work, family: str, report: dict[str, float], rows: int, read: Coverage, versions: dict[str, str]
+) -> str:
     """README.md of a model directory, with the metadata that the hub reads."""
     base = work.config["model"].get("base")
     named = base if base and base != "nano" else None
@@ -51,6 +55,8 @@ def model_card(work: Work, family: str, report: dict[str, float], rows: int, ver
         loss=report["loss"],
         steps=report["steps"],
         batch=work.config["loop"]["batch_size"],
+        reads="; ".join(_reads(name, part) for name, part in read.items()) or "none, it draws without",
+        lost="; ".join(losses(read)) or "nothing",
         licences=", ".join(sorted(set(work.licences))) or "unknown",
         base_licence=f", and the licence of {named}" if named else "",
         version=versions.get("dermray", "?"),
@@ -59,3 +65,9 @@ def model_card(work: Work, family: str, report: dict[str, float], rows: int, ver
         config=json.dumps(work.config, indent=1),
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))
+
+
+def _reads(name: str, part: TextCoverage) -> str:
+    """Counts alone: a word that is unknown may be a patient's name."""
+    about = "" if part.unknown_words is not None else ", byte-level, of an encoder that was trained on English"
+    return f"{part.limit} {part.unit} ({name}{about})"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from dermray import manifest, storage
 from dermray.config import Config, ConfigError, HowFast, section, validate
 from dermray.generators.base import Generator, family
+from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
 from dermray.train_loop import LoopConfig, fit
@@ -18,6 +19,7 @@ from dermray.training.card import model_card
 from dermray.training.encode import encode
 from dermray.training.precompute import Encoder, precompute
 from dermray.training.task import GeneratorTask
+from dermray.training.text import training_text
 
 
 class TrainConfig(Config):
@@ -62,9 +64,9 @@ def run(config: TrainConfig) -> Result:
         from dermray.cluster import connect
 
         connect()
-        task, images = _encoded(config, settings, rows, work)
+        task, images, text = _encoded(config, settings, rows, work)
         report = fit(task, config.loop, work.data)
-        card = model_card(work, config.family, report, images, manifest.library_versions())
+        card = model_card(work, config.family, report, images, text, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
         counts = Rows(rows_in=images, ok=images, rejected=0, failed=0)
         workers = report["workers"]
@@ -74,20 +76,26 @@ def run(config: TrainConfig) -> Result:
             gpus=workers * config.loop.gpus_per_worker,
             training=report,
             family=config.family,
+            text={name: part.model_dump() for name, part in text.items()},
         )
 
 
-def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int]:
-    """What workers train on, made ready in Ray Data, and how many images that are."""
+def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
+    """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
     captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
     source = Source(storage.join(work.data, "encoded"))
+    model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
+    if not makes_words:  # known before any image is decoded
+        text = training_text(captioned, config.family, model, None)
     found = encode(captioned, source.encoded, sizes)
+    if makes_words:
+        text = training_text(captioned, config.family, model, source.encoded)
     images = sum(found.values())
     if config.buckets:
         print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
     prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
-    task = GeneratorTask(config.family, settings.model_dump(), source, config.loop.model_dump(), config.flips, prompts)
+    task = GeneratorTask(config.family, model, source, config.loop.model_dump(), config.flips, prompts)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
         encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
@@ -100,7 +108,7 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
         files, task.texts = precompute(encoder, cache, epochs, config.loop.least_and_most, resources)
         for where in sources:
             where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]
-    return task, images
+    return task, images, text
 
 
 def check(config: TrainConfig) -> BaseModel:
@@ -164,6 +172,13 @@ def load_generator(result: Result) -> Generator:
     """
     directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
     return family(result.manifest.config["family"]).load(Path(directory)).eval()
+
+
+def load_readers(result: Result) -> list[Reader]:
+    """What reads the prompts of a finished training's generator, without its weights."""
+    directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
+    cls, config = family(result.manifest.config["family"]), result.manifest.config
+    return cls.readers(validate(cls.Config, config["model"]), [], Path(directory))
 
 
 def image_size(result: Result) -> int:

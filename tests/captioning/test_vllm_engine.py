@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -24,7 +25,7 @@ from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
-from dermray.captioning.vllm_engine import _columns, engine_arguments, prompt_format
+from dermray.captioning.vllm_engine import _columns, _reason, engine_arguments, prompt_format
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
@@ -54,8 +55,29 @@ def test_settings_reach_vllm() -> None:
 
 def test_an_answer_ended_by_itself_where_its_last_token_says_so() -> None:
     output = {"generated_text": "a", "num_input_tokens": 5, "__inference_error__": ""}
-    assert _columns(output | {"generated_tokens": [7, 2]}, {2})["finish_reason"] == "stop"
-    assert _columns(output | {"generated_tokens": [7, 8]}, {2})["finish_reason"] == "length"
+    assert _columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig())["finish_reason"] == "stop"
+    assert _columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig())["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("length", [512, 900])
+def test_a_question_without_room_has_one_reason_whatever_its_length(length: int) -> None:
+    """vLLM's own checks say it, the one before the image is counted in and the one after."""
+    from vllm.exceptions import VLLMValidationError
+    from vllm.renderers.params import TokenizeParams
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    model = SimpleNamespace(max_model_len=512, runner_type="generate")
+    engine: Any = SimpleNamespace(skip_prompt_length_check=False, model_config=model, supports_mm_inputs=True)
+    said = []
+    with pytest.raises(VLLMValidationError) as refused:
+        InputProcessor._validate_prompt_len(engine, length, "decoder")
+    said.append(f"VLLMValidationError: {refused.value}")
+    with pytest.raises(VLLMValidationError) as refused:
+        TokenizeParams(max_total_tokens=512)._token_len_check(None, [1] * (length + 1))
+    said.append(f"VLLMValidationError: {refused.value}")
+    reasons = {_reason(words, VllmConfig(max_model_len=512)) for words in said}
+    assert reasons == {"the question and its image do not fit into engine.max_model_len=512 tokens"}
+    assert _reason("", VllmConfig()) is None and _reason("ValueError: no", VllmConfig()) == "ValueError: no"
 
 
 def test_a_format_must_have_room_for_the_question() -> None:

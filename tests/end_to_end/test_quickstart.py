@@ -111,6 +111,16 @@ def test_a_synthetic_image_can_be_drawn_again_from_its_row(quickstart: Quickstar
         assert row["prompt_sample_id"] in set(train["sample_id"].to_pylist())
 
 
+def test_no_word_of_the_quickstart_is_lost(quickstart: Quickstart) -> None:
+    train, generate = (manifest.read(str(quickstart.directory / name)).manifest for name in ("train", "generate"))
+    for stage, texts in ((train, train.rows.ok), (generate, generate.rows.rows_in)):
+        read = stage.metrics["text"]["words"]
+        assert read["texts"] == texts > 0 and read["longest"] <= read["limit"] == 40
+        assert read["cut"] == read["unknown_words"] == read["wordless"] == 0
+    assert generate.metrics["captions_left_out"] == 0
+    assert "Text that generators read" in (quickstart.directory / "report.html").read_text()
+
+
 def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(quickstart.directory, moved)

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from transformers import AutoTokenizer
 
 from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
+from dermray.records import read_columns
 from dermray.training.batches import EncodedImages, EncodedSamples, buckets
 from dermray.training.encode import read_index
 from dermray.training.precompute import Encoder, _Encode, estimate, precompute
@@ -121,6 +124,7 @@ def test_flux_from_captioned_rows_to_a_picture(
     card = ModelCard.load(model / "README.md")
     assert card.data.license_name == "cc0-1.0" and card.data.library_name == "diffusers"
     assert "load_lora_weights" in card.text and '"rank": 4' in card.text and "Not for diagnosis" in card.text
+    _holds_what_is_cut(result, small_run, card.text)
     code, said, _ = call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")
     assert code == 0 and "MB" in said
     assert call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")[0] == 1, "nothing is overwritten"
@@ -139,3 +143,19 @@ def test_flux_from_captioned_rows_to_a_picture(
     assert training.isdisjoint(held_out.table["sample_id"].to_pylist())
     pictures = seen.Tags()["images"]
     assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6
+
+
+def _holds_what_is_cut(result: manifest.Result, small_run: Path, card: str) -> None:
+    """Manifest and card say of the training captions what transformers' tokenizer says."""
+    rows = f"{manifest.read(f'{small_run}/caption').data}/rows"
+    used = (pc.field("split") == "train") & (pc.field("status") == "ok")
+    captions = read_columns(rows, ["caption"], used)["caption"].to_pylist()
+    tokenizer = AutoTokenizer.from_pretrained(f"{result.data}/model/base", subfolder="tokenizer_2")
+    over = [max(0, len(tokenizer(caption).input_ids) - 16) for caption in captions]
+    text = result.manifest.metrics["text"]
+    counted = {name: text["t5"][name] for name in ("limit", "texts", "cut", "cut_off", "unknown_words")}
+    assert counted == {
+        "limit": 16, "texts": len(captions), "cut": sum(n > 0 for n in over), "cut_off": sum(over), "unknown_words": 0,
+    }  # fmt: skip
+    assert text["clip"]["cut"] == 0 < text["t5"]["cut"]
+    assert f"{text['t5']['cut']} of {len(captions)} texts are longer than the 16 tokens that t5 reads" in card

@@ -1,0 +1,111 @@
+"""What the service answers to prompts that its generator does not read, asked over HTTP without Ray."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from ray import serve
+
+from dermray.datasets.phantom import encode_png
+from dermray.generators.base import Request, family
+from dermray.serving.app import api
+from dermray.serving.generation import Drawing, Generation
+from tests.generators.conftest import CAPTIONS
+
+URL, KEY = "/v1/images/generations", {"Authorization": "Bearer k"}
+MODEL = {"image_size": 16, "stem_width": 8, "width": 32, "blocks": 1, "caption_length": 12}
+
+
+class Replica(Generation.func_or_class):  # type: ignore[name-defined]  # serve.deployment adds the attribute
+    """A small generator that learned two captions; it draws at once, where Serve would wait for a batch."""
+
+    def __init__(self) -> None:
+        cls: Any = family("pixel_dermdit")
+        config = cls.Config(**MODEL)
+        self.generator, self.readers = cls.from_captions(config, CAPTIONS).eval(), cls.readers(config, CAPTIONS)
+        self.id, self.licence = "pixel_dermdit-test", "CC0-1.0"
+
+    def draw(self, drawing: Drawing) -> bytes:
+        prompt, seed, guidance_scale, steps = drawing
+        [pixels] = self.generator.sample([Request(prompt, seed)], guidance_scale, steps)
+        return encode_png(pixels.permute(1, 2, 0).numpy())
+
+
+class Handle:
+    """A deployment's handle whose replica is here."""
+
+    def __init__(self, replica: Any) -> None:
+        self.replica = replica
+
+    def __getattr__(self, name: str) -> Any:
+        async def remote(*arguments: Any) -> Any:
+            return getattr(self.replica, name)(*arguments)
+
+        return SimpleNamespace(remote=remote)
+
+
+@pytest.fixture(scope="module")
+def handle() -> Handle:
+    torch.manual_seed(0)
+    return Handle(Replica())
+
+
+@pytest.fixture
+def client(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """The service's own application, whose endpoints ask Serve which replica they belong to."""
+    monkeypatch.setenv("DERMRAY_API_KEYS", "k")
+    context = SimpleNamespace(servable_object=SimpleNamespace(generation=handle))
+    monkeypatch.setattr(serve, "get_replica_context", lambda: context)
+    return TestClient(api)
+
+
+def ask(client: TestClient, prompt: str) -> tuple[int, dict[str, Any]]:
+    answer = client.post(URL, json={"prompt": prompt, "seed": 1, "steps": 1}, headers=KEY)
+    return answer.status_code, answer.json()
+
+
+def test_a_prompt_that_is_read_is_drawn_without_a_word(client: TestClient) -> None:
+    status, answer = ask(client, "malignant, skin tone B: red.")
+    assert status == 200 and len(answer["data"]) == 1
+    assert answer["unknown_words"] == answer["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("меланома", ["меланома"]),
+        ("невус", ["невус"]),
+        ("黑色素瘤", ["瘤", "素", "色", "黑"]),
+        ("melanoma with whorls, black", ["melanoma", "whorls", "with"]),
+    ],
+)
+def test_mostly_unknown_words_are_refused_by_name(client: TestClient, prompt: str, named: list[str]) -> None:
+    status, answer = ask(client, prompt)
+    assert status == 422 and "unknown to the generator's text encoder (words)" in answer["detail"]
+    assert answer["detail"].endswith(", ".join(map(repr, named)))
+
+
+def test_half_of_the_words_is_drawn(client: TestClient) -> None:
+    status, answer = ask(client, "невус, red")
+    assert status == 200 and answer["unknown_words"] == ["невус"]
+
+
+def test_a_longer_prompt_than_is_read_is_refused(client: TestClient) -> None:
+    assert ask(client, "red " * 12)[0] == 200
+    status, answer = ask(client, "red " * 13)
+    assert status == 422
+    assert answer["detail"] == "prompt: the prompt has 13 words, of which words reads 12: shorten it"
+
+
+def test_some_unknown_words_are_drawn_and_named(client: TestClient) -> None:
+    status, answer = ask(client, "malignant, skin tone B: whorled, black")
+    assert status == 200 and answer["unknown_words"] == ["whorled"]
+    assert answer["warnings"] == ["1 of 6 words are unknown to words; the text is not mostly such words"]
+
+
+def test_signs_alone_are_drawn_as_ever_and_said_to_be_no_words(client: TestClient) -> None:
+    status, answer = ask(client, "?!")
+    assert status == 200 and answer["warnings"] == ["the text is without a word"]
+    assert ask(client, "")[0] == 422, "by the schema"

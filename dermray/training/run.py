@@ -12,7 +12,7 @@ from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.generators.base import Generator, family
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
-from dermray.train_loop import LoopConfig, fit
+from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.train_loop import check as check_loop
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
@@ -52,9 +52,10 @@ def run(config: TrainConfig) -> Result:
     settings = check(config)
     rows = manifest.read(config.rows, "caption")
     identity = weights_of(config.family, settings)
-    with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
+    with manifest.work("train", config.output, config, {"rows": rows}, how_far, **identity) as work:
         if work.finished:
             return work.finished
+        family(config.family).check_start(settings)  # now: workers would find it out after hours of encoding
         from dermray.cluster import connect
 
         connect()

@@ -56,21 +56,20 @@ SWAPPED = "norm_out.linear"  # the original has shift before scale, diffusers sc
 
 def flux_to_kohya(weights: Weights, alpha: float) -> Weights:
     """Adapters of diffusers' FLUX transformer as kohya names them."""
-    found: Weights = {}
+    state: Weights = {}
     for name, modules in _layers(_modules(weights)).items():
-        here = [m for m in modules if f"{m}.lora_A.weight" in weights]
-        downs = [weights[f"{m}.lora_A.weight"] for m in here]
-        down = torch.cat(downs)
+        own = [m for m in modules if f"{m}.lora_A.weight" in weights]
+        down = torch.cat([weights[f"{m}.lora_A.weight"] for m in own])
         up = down.new_zeros(sum(_rows(m, weights, down.shape[1]) for m in modules), len(down))
         row = column = 0
         for module in modules:
-            if module in here:
+            if module in own:
                 part = weights[f"{module}.lora_B.weight"]
                 up[row : row + len(part), column : column + part.shape[1]] = _swap(part, module)
                 column += part.shape[1]
             row += _rows(module, weights, down.shape[1])
-        found |= _named(f"lora_unet_{name}", down, up, alpha * len(here))
-    return found
+        state |= _named(f"lora_unet_{name}", down, up, alpha * len(own))
+    return state
 
 
 def flux_place(adapted: Collection[str], rank: int) -> Callable[[str, Layer], dict[str, Layer]]:
@@ -105,27 +104,27 @@ def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str]
     if sum(sizes) != len(up) or min(sizes) < 1:
         raise ValueError(f"{name} has {len(up)} output channels, which are not those of {', '.join(modules)}")
     rows = dict(zip(modules, up.split(sizes), strict=True))
-    here = [module for module in modules if module in adapted]
-    if beside := [module for module in modules if module not in adapted and rows[module].any()]:
-        raise ValueError(f"{name} adapts {', '.join(beside)} too, for which this run has no adapters")
-    share = layer.rank // len(here)
-    apart = layer.rank != rank and layer.rank % len(here) == 0 and _on_diagonal([rows[m] for m in here], share)
+    own = [module for module in modules if module in adapted]
+    if others := [module for module in modules if module not in adapted and rows[module].any()]:
+        raise ValueError(f"{name} adapts {', '.join(others)} too, for which this run has no adapters")
+    share = layer.rank // len(own)
+    apart = layer.rank != rank and layer.rank % len(own) == 0 and _on_diagonal([rows[m] for m in own], share)
     pieces = {}
-    for i, module in enumerate(here):
+    for i, module in enumerate(own):
         part = slice(i * share, (i + 1) * share) if apart else slice(None)
-        alpha = layer.alpha / len(here) if apart and layer.alpha is not None else layer.alpha
+        alpha = layer.alpha / len(own) if apart and layer.alpha is not None else layer.alpha
         pieces[module] = Layer(down[part].contiguous(), _swap(rows[module][:, part], module).contiguous(), alpha)
     return pieces
 
 
 def unet_to_kohya(weights: Weights, alpha: float, prefix: str) -> Weights:
     """Adapters of a U-Net (prefix lora_unet) or of CLIP (lora_te), whose layers kohya names by their path."""
-    found: Weights = {}
+    state: Weights = {}
     for module in _modules(weights):
         path = module if prefix == "lora_unet" or module.startswith("text_model.") else f"text_model.{module}"
         down, up = (weights[f"{module}.lora_{side}.weight"] for side in "AB")
-        found |= _named(f"{prefix}_{path.replace('.', '_')}", down, up, alpha)
-    return found
+        state |= _named(f"{prefix}_{path.replace('.', '_')}", down, up, alpha)
+    return state
 
 
 def unet_place(adapted: dict[str, Collection[str]]) -> Callable[[str, Layer], dict[str, Layer]]:
@@ -162,19 +161,19 @@ def _modules(weights: Weights) -> list[str]:
 
 def _layers(modules: list[str]) -> dict[str, list[str]]:
     """kohya's layers that hold these modules, each with all the modules that it consists of."""
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     for module in modules:
         match = re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", module)
         if match is None:
             name = next(name for name, other in OTHER.items() if other == module)
-            found[name] = [module]
+            layers[name] = [module]
             continue
         single, number, rest = match.groups()
         table = SINGLE if single else DOUBLE
         name = next(name for name, parts in table.items() if rest in parts)
         block = f"{single or ''}transformer_blocks.{number}"
-        found[f"{'single' if single else 'double'}_blocks_{number}_{name}"] = [f"{block}.{p}" for p in table[name]]
-    return found
+        layers[f"{'single' if single else 'double'}_blocks_{number}_{name}"] = [f"{block}.{p}" for p in table[name]]
+    return layers
 
 
 def _rows(module: str, weights: Weights, width: int) -> int:

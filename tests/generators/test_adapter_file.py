@@ -93,6 +93,14 @@ def test_our_own_files_are_read_back_exactly(cls: Any, config: Any, form: str, t
         cls.from_captions(config.model_copy(update={"start_from": start, "rank": 2}), CAPTIONS)
 
 
+@pytest.mark.parametrize("alpha", [0.1, 1 / 3, 10.7, 1e5])
+def test_alphas_that_single_precision_rounds_are_one_alpha(alpha: float, tmp_path: Path) -> None:
+    """Several modules at once are written with so many times the alpha, each rounded by itself."""
+    config = FLUX.model_copy(update={"alpha": alpha})
+    FluxLora.from_captions(config, CAPTIONS).save_kohya(tmp_path / "kohya.safetensors")
+    FluxLora.check_start(config.model_copy(update={"start_from": str(tmp_path / "kohya.safetensors")}))
+
+
 @BOTH
 def test_a_file_without_alpha_has_the_scale_that_diffusers_gives_it(
     cls: Any, config: Any, saved: dict[Any, Path], tmp_path: Path

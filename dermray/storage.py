@@ -177,6 +177,13 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     return sorted(scheme + f.path for f in found if f.type == fs.FileType.File and f.path.endswith(suffix))
 
 
+def list_directories(uri: str) -> list[str]:
+    """Names of the directories right below `uri`, sorted."""
+    system, path = filesystem(uri)
+    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries if entry.type == fs.FileType.Directory)
+
+
 def copy_directory(source: str, target: str) -> None:
     """Copy all files below `source` to `target`."""
     from_system, from_path = filesystem(source)

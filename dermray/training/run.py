@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
+from safetensors import SafetensorError
 
 from dermray import manifest, storage
 from dermray.config import Config, ConfigError, HowFast, validate
@@ -134,12 +135,12 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     Raises:
         FileNotFoundError: there are none.
     """
-    by, found = family(name).encoded_by(settings), {}
+    by, fingerprints = family(name).encoded_by(settings), {}
     if by:
-        found["base"] = str(by["base"])
+        fingerprints["base"] = str(by["base"])
     if file := getattr(settings, "start_from", None):
-        found["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
-    return found
+        fingerprints["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
+    return fingerprints
 
 
 def example_prompts(rows: str, total: int) -> dict[str, str]:
@@ -158,10 +159,13 @@ def load_generator(result: Result) -> Generator:
     """The generator of a finished training.
 
     Raises:
-        ValueError: the checkpoint is another family's than the manifest says.
+        ValueError: the checkpoint is another family's than the manifest says, or damaged.
     """
     directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
-    return family(result.manifest.config["family"]).load(Path(directory)).eval()
+    try:
+        return family(result.manifest.config["family"]).load(Path(directory)).eval()
+    except SafetensorError as error:
+        raise ValueError(f"{directory}: damaged or cut off weights ({error}); copy or train them again") from None
 
 
 def image_size(result: Result) -> int:

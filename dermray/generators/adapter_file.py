@@ -23,6 +23,12 @@ SUFFIXES = {
     "lora.down.weight": "down", "lora.up.weight": "up",  # diffusers before peft
     "alpha": "alpha",
 }  # fmt: skip
+OLD = {  # what diffusers wrote before it had peft, by regular expressions, and how it writes it now
+    r"\.processor\.": ".",
+    r"\.to_([qkv])_lora\.": r".to_\1.lora.",
+    r"\.to_out_lora\.": ".to_out.0.lora.",
+    r"\.lora_linear_layer\.": ".lora.",
+}
 METHODS = {  # other methods, by regular expressions of their keys
     r"dora_scale$": "DoRA",  # kohya, LyCORIS
     r"lora_magnitude_vector": "DoRA",  # peft
@@ -87,11 +93,12 @@ def read_layers(data: bytes) -> dict[str, Layer]:
     sides: dict[str, dict[str, Tensor]] = {"down": {}, "up": {}, "alpha": {}}
     unknown = []
     for key, value in tensors.items():
-        suffix = next((s for s in SUFFIXES if key.endswith(f".{s}")), None)
+        name = _modern(key)
+        suffix = next((s for s in SUFFIXES if name.endswith(f".{s}")), None)
         if suffix is None or _methods(key):
             unknown.append(key)
         else:
-            sides[SUFFIXES[suffix]][key.removesuffix(f".{suffix}")] = value
+            sides[SUFFIXES[suffix]][name.removesuffix(f".{suffix}")] = value
     if unknown:
         raise ValueError(_why_unknown(unknown))
     if sum(map(len, sides.values())) < len(tensors):
@@ -137,6 +144,12 @@ def _why_unknown(keys: list[str]) -> str:
         f"{what}: {some(keys)}; only plain LoRA is read (A and B matrices, and alpha), and without these keys it would "
         "be another adapter"
     )
+
+
+def _modern(key: str) -> str:
+    for old, new in OLD.items():
+        key = re.sub(old, new, key)
+    return key
 
 
 def _methods(key: str) -> list[str]:

@@ -139,6 +139,8 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     if by:
         fingerprints["base"] = str(by["base"])
     if file := getattr(settings, "start_from", None):
+        if not storage.exists(storage.normalise(file)):
+            raise FileNotFoundError(f"model.start_from={file}: no such file; give an adapter, local or in S3")
         fingerprints["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
     return fingerprints
 

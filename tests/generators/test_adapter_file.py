@@ -130,6 +130,22 @@ def test_kohyas_file_has_the_effect_that_diffusers_gives_it(
     assert_same_effect(model.clip, pipeline.text_encoder)
 
 
+def test_what_diffusers_wrote_before_peft_has_the_same_effect(saved: dict[Any, Path], tmp_path: Path) -> None:
+    state = {
+        k: v for k, v in load_file(saved[StableDiffusionLora] / adapters.LORA_FILE).items() if k.startswith("unet.")
+    }
+    old = {
+        re.sub(r"\.to_([a-z]+)(\.0)?\.lora_", r".processor.to_\1_lora.lora_", key): value
+        for key, value in state.items()
+    }
+    old = renamed(old, (".lora_A.", ".down."), (".lora_B.", ".up."))
+    assert "unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight" in old
+    model = begun(StableDiffusionLora, UNET_ONLY, old, tmp_path, alpha=4.0)
+    pipeline = StableDiffusionPipeline.from_pretrained(saved[StableDiffusionLora] / "base")
+    pipeline.load_lora_weights(tmp_path / "start.safetensors")
+    assert_same_effect(model.unet, pipeline.unet)
+
+
 def comfy(kohya: State) -> State:
     """The original layers with dots."""
     names = {

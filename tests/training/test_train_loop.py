@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from dermray.config import ConfigError
+from dermray.config import ConfigError, decisive
 from dermray.train_loop import LoopConfig, State, TrainingFailed, check, ema_update, fit, how_far, learning_rate
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless
@@ -231,6 +231,8 @@ def test_a_training_that_lost_workers_goes_on_with_fewer(
 
 
 def test_going_on_says_what_changes() -> None:
+    other = CONFIG.model_copy(update={"workers": (1, 3), "accumulate": 4})
+    assert decisive(other) == decisive(CONFIG), "the same directory is gone on in"
     same = {"step": 5, "workers": 2, "accumulate": 1}
     assert _going_on(same, CONFIG) == "going on from step 5 of 40"
     assert _going_on({"step": 5}, CONFIG) == "going on from step 5 of 40", "older checkpoints do not say more"

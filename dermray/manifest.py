@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -232,7 +233,8 @@ def _unfinished(job: Work, how_far: Callable[[str], str]) -> Iterator[str]:
         begun = Begun.model_validate_json(storage.read_bytes(note)) if storage.exists(note) else None
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(begun.started)) if begun else "at an unknown time"
         why = _difference(begun, job) if begun else "nothing tells its settings"
-        far = ", ".join(filter(None, [f"begun {when}", how_far(data)]))
+        ours = begun is None or begun.stage == job.stage  # another stage's progress is for that stage to tell
+        far = ", ".join(filter(None, [f"begun {when}", how_far(data) if ours else ""]))
         yield (
             f"{data}: unfinished work lies here ({far}), which this run does not go on with ({why}); it begins anew in "
             f"data-{job.key}. Give the old settings to go on there, or remove the directory"
@@ -262,7 +264,9 @@ def _difference(old: Manifest | Begun, new: Work) -> str:
         if then.get(name) != now.get(name)
     ]
     inputs = [f"another input {name!r}" for name in new.inputs if old.inputs.get(name) != new.inputs[name]]
-    return "; ".join(changed + inputs)[:600] or "the same settings, but as another version of dermray understands them"
+    if not changed + inputs:
+        return "the same settings, but as another version of dermray understands them"
+    return textwrap.shorten("; ".join(changed + inputs), 600, placeholder=" and more")
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -63,8 +63,9 @@ def test_unfinished_data_of_other_settings_is_never_passed_over_in_silence(
     assert said.count("\n") == 1 and f"{first}: unfinished work lies here (begun 20" in said
     assert "last checkpoint at step 20), which this run does not go on with (loop.steps: 1 then, 3 now); it beg" in said
     assert second.rpartition("/")[2] in said and "workers" not in said
-    begun(f"{place}/out", stage="generate", steps=3)
+    begun(f"{place}/out", stage="generate", far="7 of 9 images", steps=3)
     said = capsys.readouterr().out
+    assert "7 of 9" not in said, "a training has no images"
     assert said.count("\n") == 2 and said.count("with (stage 'train', not 'generate')") == 2
     begun(f"{place}/other")
     begun(f"{place}/other", base="1234")

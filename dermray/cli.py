@@ -136,6 +136,8 @@ def _export(result: str, file: Path) -> None:
         )
     if file.exists():
         raise ValueError(f"{file}: exists; choose another name")
+    if not file.parent.is_dir():
+        raise ValueError(f"{file}: no directory {file.parent}; make it, or choose a local one that is there")
     generator: Any = load_generator(trained)
     generator.save_kohya(file)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

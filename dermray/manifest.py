@@ -2,9 +2,11 @@
 
     <output>/manifest.json      no manifest, no result
     <output>/data-<key>/        what the stage writes while it works; the manifest names it by relative path
+    <output>/begun-<key>.json   of work that is not finished: stage, config and inputs
     <output>/claim              held while a writer is at work
 
-`key` is a hash of the stage, its config and its inputs' keys. A manifest with the same key answers the stage.
+`key` is a hash of the stage, its config and its inputs' keys. A manifest with the same key answers the stage; data of
+the same key is what an interrupted run left, and is gone on with. Unfinished data of another key is told of.
 """
 
 import contextlib
@@ -12,9 +14,10 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +73,16 @@ class Manifest(BaseModel):
     gpus: float
 
 
+class Begun(BaseModel):
+    """What a stage at work says of itself: that of a manifest which is known before the work is done."""
+
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    started: float  # Unix seconds
+
+
 @dataclass(frozen=True)
 class Result:
     """A manifest and where it was found."""
@@ -116,6 +129,7 @@ class Work:
     key: str
     config: dict[str, Any]
     inputs: dict[str, str]
+    how_fast: frozenset[str] = frozenset()  # fields of the config that the key does not depend on
     licences: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     finished: Result | None = None
@@ -148,15 +162,31 @@ class Work:
             gpus=gpus,
         )
         storage.create(storage.join(self.uri, "manifest.json"), manifest.model_dump_json(indent=1).encode())
+        storage.delete_file(_begun(self.uri, self.key))
         self.finished = Result(self.uri, manifest)
         return self.finished
 
+    def begin(self) -> None:
+        """Keep the config beside the data, for a later run with another."""
+        begun = Begun(stage=self.stage, key=self.key, config=self.config, inputs=self.inputs, started=self.started)
+        storage.write_bytes(_begun(self.uri, self.key), begun.model_dump_json(indent=1).encode())
+
 
 @contextlib.contextmanager
-def work(stage: str, output: str, config: BaseModel, inputs: dict[str, Result], **identity: str) -> Iterator[Work]:
-    """Claim `output` for this work, or hand over its finished result (`.finished`).
+def work(
+    stage: str,
+    output: str,
+    config: BaseModel,
+    inputs: dict[str, Result],
+    how_far: Callable[[str], str] = lambda data: "",
+    **identity: str,
+) -> Iterator[Work]:
+    """Claim `output` for this work, or hand over its finished result (`.finished`). Prints a sentence for each
+    unfinished data there of other work: it is left as it is, and nobody should wonder why work begins anew.
 
-    `identity` adds what else the result depends on, such as the fingerprint of a directory read.
+    Args:
+        how_far: what the stage can say of unfinished data, such as its last checkpoint.
+        identity: what else the result depends on, such as the fingerprint of a directory read.
 
     Raises:
         OutputTaken: another writer is at work there, or it holds the result of other work.
@@ -172,7 +202,8 @@ def work(stage: str, output: str, config: BaseModel, inputs: dict[str, Result], 
     elsewhere = {"output", *inputs}
     settings = config.model_dump(mode="json", exclude=elsewhere)
     identifying = {name: value for name, value in decisive(config).items() if name not in elsewhere}
-    job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key)
+    how_fast = frozenset(_flat(settings).keys() - _flat(identifying).keys())
+    job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key, how_fast)
     job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
     job.finished = _answer(job)
     if job.finished is not None:
@@ -181,7 +212,33 @@ def work(stage: str, output: str, config: BaseModel, inputs: dict[str, Result], 
     storage.make_directory(uri)
     with storage.claim(storage.join(uri, "claim")):
         job.finished = _answer(job)
+        if job.finished is None:
+            for left in _unfinished(job, how_far):
+                print(f"      {left}", flush=True)
+            job.begin()
         yield job
+
+
+def _begun(uri: str, key: str) -> str:
+    return storage.join(uri, f"begun-{key}.json")
+
+
+def _unfinished(job: Work, how_far: Callable[[str], str]) -> Iterator[str]:
+    """A sentence for each directory of data that other work left here."""
+    for name in storage.list_directories(job.uri):
+        stem, _, key = name.partition("-")
+        if stem != "data" or key == job.key:
+            continue
+        data, note = storage.join(job.uri, name), _begun(job.uri, key)
+        begun = Begun.model_validate_json(storage.read_bytes(note)) if storage.exists(note) else None
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(begun.started)) if begun else "at an unknown time"
+        why = _difference(begun, job) if begun else "nothing tells its settings"
+        ours = begun is None or begun.stage == job.stage  # another stage's progress is for that stage to tell
+        far = ", ".join(filter(None, [f"begun {when}", how_far(data) if ours else ""]))
+        yield (
+            f"{data}: unfinished work lies here ({far}), which this run does not go on with ({why}); it begins anew in "
+            f"data-{job.key}. Give the old settings to go on there, or remove the directory"
+        )
 
 
 def _answer(job: Work) -> Result | None:
@@ -196,16 +253,29 @@ def _answer(job: Work) -> Result | None:
     )
 
 
-def _difference(old: Manifest, new: Work) -> str:
+def _difference(old: Manifest | Begun, new: Work) -> str:
+    """Why `old` is other work: every field that differs, but for those that decide only how fast it is done."""
     if old.stage != new.stage:
         return f"stage {old.stage!r}, not {new.stage!r}"
+    then, now = _flat(old.config), _flat(new.config)
     changed = [
-        f"{name}: {old.config.get(name)!r} then, {new.config.get(name)!r} now"
-        for name in sorted(old.config.keys() | new.config.keys())
-        if old.config.get(name) != new.config.get(name)
+        f"{name}: {then.get(name)!r} then, {now.get(name)!r} now"
+        for name in sorted((then.keys() | now.keys()) - new.how_fast)
+        if then.get(name) != now.get(name)
     ]
-    inputs = [name for name in new.inputs if old.inputs.get(name) != new.inputs[name]]
-    return "; ".join(changed + [f"another input {name!r}" for name in inputs])[:600]
+    inputs = [f"another input {name!r}" for name in new.inputs if old.inputs.get(name) != new.inputs[name]]
+    if not changed + inputs:
+        return "the same settings, but as another version of dermray understands them"
+    return textwrap.shorten("; ".join(changed + inputs), 600, placeholder=" and more")
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections inside one another as `section.field`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        inner = isinstance(value, dict) and value  # an empty section is a value
+        flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat
 
 
 def library_versions() -> dict[str, str]:

@@ -253,6 +253,13 @@ def s3_objects(uri: str) -> Iterator[tuple[str, int]]:
             yield listed["Key"].removeprefix(prefix), listed["Size"]
 
 
+def list_directories(uri: str) -> list[str]:
+    """Names of the directories right below `uri`, sorted."""
+    system, path = filesystem(uri)
+    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries if entry.type == fs.FileType.Directory)
+
+
 def copy_directory(source: str, target: str) -> None:
     """Copy all files below `source` to `target`."""
     from_system, from_path = filesystem(source)

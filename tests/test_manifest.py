@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermray import manifest, storage
-from dermray.config import Config
+from dermray.config import Config, HowFast
 from dermray.manifest import Rows
 from dermray.records import STATUSES
 
@@ -31,6 +31,61 @@ def test_the_same_work_is_done_once_and_other_work_is_refused(place: str) -> Non
     assert finish(f"{place}/out").manifest == first.manifest
     with pytest.raises(storage.OutputTaken, match="steps: 1 then, 2 now"):
         finish(f"{place}/out", steps=2)
+
+
+class Loop(Config):
+    steps: int = 1
+    workers: HowFast[int] = 1
+
+
+class Training(Config):
+    output: str
+    loop: Loop = Loop()
+    cache: HowFast[str | None] = None
+
+
+def begun(output: str, stage: str = "train", far: str = "", steps: int = 1, workers: int = 1, **identity: str) -> str:
+    """The data of a stage that is killed after it wrote something."""
+    config = Training(output=output, loop=Loop(steps=steps, workers=workers))
+    with manifest.work(stage, output, config, {}, lambda data: far, **identity) as work:
+        storage.write_bytes(f"{work.data}/x", b"x")
+    return work.data
+
+
+def test_unfinished_data_of_other_settings_is_never_passed_over_in_silence(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = begun(f"{place}/out")
+    assert begun(f"{place}/out", workers=2) == first, "how fast does not decide what comes out"
+    assert capsys.readouterr().out == "", "what is gone on with is no other work"
+    second = begun(f"{place}/out", far="last checkpoint at step 20", steps=3, workers=4)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and f"{first}: unfinished work lies here (begun 20" in said
+    assert "last checkpoint at step 20), which this run does not go on with (loop.steps: 1 then, 3 now); it beg" in said
+    assert second.rpartition("/")[2] in said and "workers" not in said
+    begun(f"{place}/out", stage="generate", far="7 of 9 images", steps=3)
+    said = capsys.readouterr().out
+    assert "7 of 9" not in said, "a training has no images"
+    assert said.count("\n") == 2 and said.count("with (stage 'train', not 'generate')") == 2
+    begun(f"{place}/other")
+    begun(f"{place}/other", base="1234")
+    assert "go on with (another input 'base'); it begins anew" in capsys.readouterr().out
+    storage.delete_file(storage.join(f"{place}/other", f"begun-{first.rpartition('-')[2]}.json"))
+    begun(f"{place}/other", base="1234")
+    assert "begun at an unknown time), which this run does not go on with (nothing tells" in capsys.readouterr().out
+
+
+def test_what_was_begun_is_forgotten_when_it_is_finished(place: str) -> None:
+    made = finish(f"{place}/out")
+    assert storage.list_files(f"{place}/out", ".json") == [storage.join(made.uri, "manifest.json")]
+
+
+def test_a_key_that_differs_though_no_setting_does_is_explained(tmp_path: Path) -> None:
+    made = finish(str(tmp_path))
+    other = made.manifest.model_copy(update={"key": "0" * 12})
+    (tmp_path / "manifest.json").write_text(other.model_dump_json())
+    with pytest.raises(storage.OutputTaken, match="the same settings, but as another version of dermray understands"):
+        finish(str(tmp_path))
 
 
 def test_a_result_can_be_moved(tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """LoRA adapters beside a frozen model's layers, by peft."""
 
-import json
+import math
+from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load
 from torch import Tensor, nn
 
+from dermray.generators import adapter_file
+from dermray.generators.adapter_file import Layer, counts, some
+
 NAME = "default"
-ReadKohya = Callable[[dict[str, Tensor]], dict[str, tuple[dict[str, Tensor], float]]]  # prefix -> weights, alpha
+LORA_FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
+TEXT_ENCODERS = ("lora_te", "text_encoder", "te1", "te2", "te3")  # how their layers' names begin in files
+# A file's layer by its name there to the layers that it is of ours, `<prefix>.<module>`; none where it is none of them.
+Place = Callable[[str, Layer], dict[str, Layer]]
 
 
 def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float) -> nn.Module:
@@ -23,6 +30,7 @@ def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float
     from peft import LoraConfig, inject_adapter_in_model
 
     model.requires_grad_(False)
+    # "gaussian" is how diffusers' training scripts draw A; peft's own default is another distribution
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights="gaussian")
     inject_adapter_in_model(config, model, NAME)
     for parameter in model.parameters():
@@ -35,8 +43,13 @@ def lora_weights(model: nn.Module) -> dict[str, Tensor]:
     """The adapter's weights by peft's names."""
     from peft import get_peft_model_state_dict
 
-    found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=NAME)
-    return {name: value.detach().contiguous() for name, value in found.items()}
+    weights: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=NAME)
+    return {name: value.detach().contiguous() for name, value in weights.items()}
+
+
+def adapted_modules(model: nn.Module) -> list[str]:
+    """Names of the layers that have adapters."""
+    return sorted(n.removesuffix(".lora_A.weight") for n in lora_weights(model) if n.endswith(".lora_A.weight"))
 
 
 def put_lora_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -48,17 +61,35 @@ def put_lora_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     from peft import set_peft_model_state_dict
 
     expected = {name: tuple(value.shape) for name, value in lora_weights(model).items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != given:
+        wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
         raise ValueError(
-            f"adapter of {len(found)} tensors does not fit: expected {len(expected)}; the first that differs is "
-            f"{wrong[0]}: {found.get(wrong[0])} here, {expected.get(wrong[0])} in the model"
+            f"adapter of {len(given)} tensors does not fit: expected {len(expected)}; the first that differs is "
+            f"{wrong[0]}: {given.get(wrong[0])} here, {expected.get(wrong[0])} in the model"
         )
     set_peft_model_state_dict(model, weights, adapter_name=NAME)
 
 
-def about_lora(model: nn.Module) -> dict[str, Any]:
+def read_saved(directory: Path) -> dict[str, dict[str, Tensor]]:
+    """What `save_lora_weights` of diffusers wrote: weights by peft's names, by part of the pipeline.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = directory / LORA_FILE
+    try:
+        tensors, _ = adapter_file.read_tensors(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    parts: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = value
+    return parts
+
+
+def lora_config(model: nn.Module) -> dict[str, Any]:
     """The adapter's config (rank, alpha, layers), as diffusers writes it into a file's metadata."""
     config: Any = model.peft_config[NAME]  # type: ignore[index]  # put there by peft
     return {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
@@ -73,33 +104,96 @@ def without_adapters(model: Any) -> Any:
     return bare.to(model.dtype).eval().requires_grad_(False)
 
 
-def go_on_from(file: str, parts: dict[str, nn.Module], alpha: float, read_kohya: ReadKohya) -> None:
-    """Put a file's adapters into models that have fresh ones.
+def read_start(file: str, parts: dict[str, nn.Module], rank: int, alpha: float, place: Place) -> dict[str, Layer]:
+    """A file's adapters by the layers of models that have fresh ones, `<prefix>.<module>`: all of them, or none.
 
     Args:
-        file: safetensors, local or in S3, as `save_lora_weights` of diffusers or as kohya's scripts write them.
-        parts: models by their prefix in diffusers' files (transformer, unet, text_encoder).
+        file: safetensors, local or in S3, of any trainer that `place` knows.
+        parts: models by their prefix in diffusers' files (transformer, unet, text_encoder), with weights or without.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; an adapter of other layers, another rank or alpha.
+        FileNotFoundError, ValueError: no such file; one that would not be read whole, or does not fit this run.
     """
     from dermray import storage  # not at the top: adapters alone need no storage
 
     data = storage.read_bytes(storage.normalise(file))
-    state = load(data)
-    if any(name.startswith("lora_") for name in state):
-        found = read_kohya(state)
-    else:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = json.loads(header.get("__metadata__", {}).get("lora_adapter_metadata", "{}"))
-        found = {
-            prefix: (
-                {n.removeprefix(f"{prefix}."): v for n, v in state.items() if n.startswith(f"{prefix}.")},
-                about.get(f"{prefix}.lora_alpha", alpha),
-            )
-            for prefix in parts
-        }
-    for prefix, (weights, their_alpha) in found.items():
-        put_lora_weights(parts[prefix], weights)
-        if their_alpha != alpha:
-            raise ValueError(f"start_from={file}: alpha {their_alpha}, but model.alpha={alpha}; give it the same")
+    try:
+        layers = _placed(adapter_file.read_layers(data), parts, place)
+        _check_fit(layers, _expected(parts), rank, alpha)
+    except ValueError as error:
+        raise ValueError(f"model.start_from={file}: {error}") from None
+    return layers
+
+
+def put_layers(parts: dict[str, nn.Module], layers: dict[str, Layer]) -> None:
+    """What `read_start` gave into the same models."""
+    for prefix, part in parts.items():
+        weights: dict[str, Tensor] = {}
+        for module in adapted_modules(part):
+            layer = layers[f"{prefix}.{module}"]
+            weights |= {f"{module}.lora_A.weight": layer.down, f"{module}.lora_B.weight": layer.up}
+        put_lora_weights(part, weights)
+
+
+def _placed(layers: dict[str, Layer], parts: dict[str, nn.Module], place: Place) -> dict[str, Layer]:
+    """A file's layers by our names, `<prefix>.<module>`."""
+    placed: dict[str, Layer] = {}
+    strange = []
+    for name, layer in layers.items():
+        pieces = place(name, layer)
+        if not pieces:
+            strange.append(name)
+        if twice := placed.keys() & pieces.keys():
+            raise ValueError(f"two adapters for {some(twice)}, one of them {name}; expected one for each layer")
+        placed |= pieces
+    texts = [name for name in strange if name.startswith(TEXT_ENCODERS)]
+    if texts and "text_encoder" not in parts:
+        raise ValueError(
+            f"adapters of a text encoder, which this run does not train: {some(texts)}; only family "
+            "stable_diffusion_lora can, with model.train_text_encoder=true; else take them out of the file"
+        )
+    if strange:
+        own = _expected(parts)
+        raise ValueError(
+            f"layers that this run has no adapters for: {some(strange)}; it has {len(own)}, such as {min(own)}"
+        )
+    return placed
+
+
+def _expected(parts: dict[str, nn.Module]) -> dict[str, tuple[int, int]]:
+    """(in, out) of the layers that have adapters, by `<prefix>.<module>`."""
+    shapes = {}
+    for prefix, part in parts.items():
+        weights = lora_weights(part)
+        for module in adapted_modules(part):
+            down, up = (weights[f"{module}.lora_{side}.weight"] for side in "AB")
+            shapes[f"{prefix}.{module}"] = (down.shape[1], len(up))
+    return shapes
+
+
+def _check_fit(layers: dict[str, Layer], expected: dict[str, tuple[int, int]], rank: int, alpha: float) -> None:
+    if missing := expected.keys() - layers.keys():
+        raise ValueError(
+            f"no adapters for {len(missing)} of this run's {len(expected)} layers: {some(missing)}; train the layers "
+            "that the file has (model.targets, model.train_text_encoder)"
+        )
+    sizes = {name: (layer.down.shape[1], len(layer.up)) for name, layer in layers.items()}
+    if wrong := [name for name in sorted(sizes) if sizes[name] != expected[name]]:
+        raise ValueError(
+            f"made for another base model: {wrong[0]} has {sizes[wrong[0]]} (in, out) channels in the file and "
+            f"{expected[wrong[0]]} in model.base ({len(wrong)} layers differ)"
+        )
+    ranks = [layer.rank for layer in layers.values()]
+    if len(set(ranks)) > 1:
+        raise ValueError(f"several ranks ({counts(ranks)}), but this run has one, model.rank={rank}; bring them to one")
+    if ranks[0] != rank:
+        raise ValueError(f"rank {ranks[0]}, but model.rank={rank}; give model.rank={ranks[0]}")
+    # files keep alphas in single precision, and those of several modules at once as their sum
+    alphas = [float(f"{rank if layer.alpha is None else layer.alpha:.6g}") for layer in layers.values()]
+    if len(set(alphas)) > 1:
+        raise ValueError(
+            f"several alphas ({counts(alphas)}), but this run has one, model.alpha={alpha:g}; bring them to one"
+        )
+    if not math.isclose(alphas[0], alpha, rel_tol=1e-5):
+        unsaid = " (not in the file: a scale of 1)" if all(layer.alpha is None for layer in layers.values()) else ""
+        raise ValueError(f"alpha {alphas[0]:g}{unsaid}, but model.alpha={alpha:g}; give model.alpha={alphas[0]:g}")

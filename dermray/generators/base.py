@@ -69,6 +69,14 @@ class Generator(nn.Module):
         return cls.from_captions(config, captions)
 
     @classmethod
+    def check_start(cls, config: Any) -> None:
+        """Whether what training starts from goes with the config, found out before anything is encoded.
+
+        Raises:
+            FileNotFoundError, ValueError: it does not, and why.
+        """
+
+    @classmethod
     def without_encoders(cls, config: Any, captions: list[str], texts: Texts) -> Self:
         """As `from_captions`; where text encoders are large without them, to train on samples that were encoded ahead.
 

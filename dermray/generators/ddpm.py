@@ -45,22 +45,31 @@ def variational_bound(
     Args:
         variance: (B, C, H, W), the model's second half of channels. data, noisy: x_0 and x_t.
     """
+    # double precision, so that ratios and logarithms add no error of their own to the scheduler's single precision
     betas = scheduler.betas.to(data.device, torch.float64)
     products = scheduler.alphas_cumprod.to(data.device, torch.float64)
-    before = torch.cat([products.new_ones(1), products[:-1]])
+    before = torch.cat([products.new_ones(1), products[:-1]])  # alphas_cumprod of t - 1
     posterior = betas * (1 - before) / (1 - products)
-    low, high = torch.log(torch.cat([posterior[1:2], posterior[1:]])), torch.log(betas)
-    at = [row[t].view(-1, *[1] * (data.ndim - 1)).float() for row in (products, before, betas, low, high)]
-    product, previous, beta, smallest, largest = at
-    guess = (noisy - (1 - product).sqrt() * predicted.detach()) / product.sqrt()
+    posterior = torch.cat([posterior[1:2], posterior[1:]])  # at t = 0 it is zero and has no logarithm: that of t = 1
+
+    def at(schedule: Tensor) -> Tensor:
+        """Its value at each image's t, (B, 1, 1, 1)."""
+        return schedule[t].view(-1, *[1] * (data.ndim - 1)).float()
+
+    product, previous, beta = at(products), at(before), at(betas)
+    smallest, largest = at(posterior.log()), at(betas.log())  # log variances
+    guess = (noisy - (1 - product).sqrt() * predicted.detach()) / product.sqrt()  # x_0, if the noise is as predicted
+    # the posterior's mean (Ho et al. 2020, equation 7) weights x_0 and x_t
     from_data, from_noisy = previous.sqrt() * beta / (1 - product), (1 - beta).sqrt() * (1 - previous) / (1 - product)
     true_mean, mean = from_data * data + from_noisy * noisy, from_data * guess + from_noisy * noisy
     share = (variance.float() + 1) / 2
     log_variance = share * largest + (1 - share) * smallest
     kl = gaussian_kl(true_mean, smallest.expand_as(mean), mean, log_variance)
-    first = -discretised_log_likelihood(data, mean, log_variance / 2)
+    first = -discretised_log_likelihood(
+        data, mean, log_variance / 2
+    )  # t = 0 has no posterior: it must yield the pixels
     first_step = (t == 0).view(-1, *[1] * (data.ndim - 1))
-    return torch.where(first_step, first, kl).flatten(1).mean(1) / math.log(2)
+    return torch.where(first_step, first, kl).flatten(1).mean(1) / math.log(2)  # nats to bits
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
@@ -71,9 +80,10 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_lo
 
 def discretised_log_likelihood(data: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     """Elementwise log probability of pixels of 256 levels in [-1, 1] under a Gaussian (Ho et al. 2020, equation 13)."""
-    half = 1 / 255
+    half = 1 / 255  # of the distance of two levels, 2 / 255
     scale = torch.exp(-log_deviation)
     above = torch.special.ndtr((data - mean + half) * scale)
     below = torch.special.ndtr((data - mean - half) * scale)
+    # the first and the last level stand for all that lies beyond; 0.999 is between a level and its neighbour
     inside = torch.where(data < -0.999, above, torch.where(data > 0.999, 1 - below, above - below))
-    return inside.clamp(min=1e-12).log()
+    return inside.clamp(min=1e-12).log()  # differences of tails become zero in single precision

@@ -12,7 +12,6 @@ The published code is not quoted here. Its layout is inferred from the paper's s
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,6 +29,7 @@ from dermray.generators.base import Batch, Generator, Request, Sample
 from dermray.generators.coverage import Reader
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPMSolverMultistepScheduler"}
+FREQUENCIES = 256  # sines and cosines of a timestep, as in DiT
 
 
 class DermDiTConfig(Config):
@@ -69,7 +69,7 @@ class Transformer(nn.Module):
         self.patches = nn.Conv2d(channels, d, config.patch, config.patch)
         position = torch.as_tensor(get_2d_sincos_pos_embed(d, self.grid, output_type="pt")).float()
         self.register_buffer("position", position[None], persistent=False)
-        self.time = nn.Sequential(nn.Linear(256, d), nn.SiLU(), nn.Linear(d, d))
+        self.time = nn.Sequential(nn.Linear(FREQUENCIES, d), nn.SiLU(), nn.Linear(d, d))
         self.text = nn.Sequential(nn.Linear(config.text_width, d), nn.SiLU(), nn.Linear(d, d))
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.blocks))
         self.final = nn.Linear(d, 2 * d)
@@ -85,8 +85,11 @@ class Transformer(nn.Module):
 
     def forward(self, latents: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """latents (B, C, h, w), t (B,) 0 .. 999, text (B, T, D), mask (B, T) -> (B, C or 2C, h, w)."""
+        from diffusers.models.embeddings import get_timestep_embedding  # not at the top: a second for whoever only asks
+
         x = self.patches(latents).flatten(2).transpose(1, 2) + self.position  # (B, N, D)
-        time = self.time(sinusoids(t, 256))  # (B, D)
+        # as DiT's: cosines first, frequencies from 1 down to 10000^(-127/128)
+        time = self.time(get_timestep_embedding(t, FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0))  # (B, D)
         keys, seen, condition = self._keys(time, text, mask)
         for block in self.blocks:
             x = checkpoint(block, x, keys, seen, use_reentrant=False) if self.recompute else block(x, keys, seen)
@@ -282,10 +285,3 @@ class DermDiT(Generator):
             return [row[None].float() for row in out.pooler_output]
         lengths = found.attention_mask.sum(1).tolist()
         return [row[:length].float() for row, length in zip(out.last_hidden_state, lengths, strict=True)]
-
-
-def sinusoids(t: Tensor, width: int) -> Tensor:
-    """DiT's timestep embedding: (B,) to (B, width), cosines first."""
-    frequencies = torch.exp(-math.log(10000) * torch.arange(width // 2, device=t.device) / (width // 2))
-    angles = t[:, None].float() * frequencies
-    return torch.cat([angles.cos(), angles.sin()], -1)

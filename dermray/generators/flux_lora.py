@@ -15,10 +15,11 @@ import diffusers
 import torch
 from pydantic import Field
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dermray.config import Config
 from dermray.generators import adapters, flow_matching, frozen, kohya, nano
+from dermray.generators.adapter_file import Layer
 from dermray.generators.base import Batch, Generator, Request, Sample, Texts, without_caption
 from dermray.generators.coverage import Reader, TokenReader
 
@@ -91,11 +92,20 @@ class FluxLora(Generator):
 
     def _started(self) -> Self:
         """With the adapters of `start_from`, if one is given."""
-        config = self.config
-        if config.start_from is not None:
-            read: adapters.ReadKohya = lambda state: {"transformer": kohya.flux_from_kohya(state)}  # noqa: E731
-            adapters.go_on_from(config.start_from, {"transformer": self.transformer}, config.alpha, read)
+        if self.config.start_from is not None:
+            layers = _read_start(self.config, self.config.start_from, self.transformer)
+            adapters.put_layers({"transformer": self.transformer}, layers)
         return self
+
+    @classmethod
+    def check_start(cls, config: FluxLoraConfig) -> None:
+        """Against the base without its weights."""
+        if config.start_from is not None:
+            build = lambda: nano.flux(["no caption"], config.max_sequence_length)  # noqa: E731
+            models = {"transformer": diffusers.FluxTransformer2DModel}
+            bare = frozen.without_weights(config.base, config.revision, build, models)["transformer"]
+            adapted = adapters.add_lora(bare, TARGETS[config.targets], config.rank, config.alpha)
+            _read_start(config, config.start_from, adapted)
 
     @classmethod
     def makes_words(cls, config: FluxLoraConfig) -> bool:
@@ -211,7 +221,7 @@ class FluxLora(Generator):
         diffusers.FluxPipeline.save_lora_weights(
             directory,
             transformer_lora_layers=adapters.lora_weights(self.transformer),
-            transformer_lora_adapter_metadata=adapters.about_lora(self.transformer),
+            transformer_lora_adapter_metadata=adapters.lora_config(self.transformer),
         )
 
     def save_kohya(self, file: Path) -> None:
@@ -225,10 +235,7 @@ class FluxLora(Generator):
         config = FluxLoraConfig(**about["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
         made = cls(config, _pipeline(config, base))
-        found = diffusers.FluxPipeline.lora_state_dict(directory)
-        adapters.put_lora_weights(
-            made.transformer, {name.removeprefix("transformer."): value for name, value in found.items()}
-        )
+        adapters.put_lora_weights(made.transformer, adapters.read_saved(directory)["transformer"])
         return made
 
     @torch.no_grad()
@@ -240,6 +247,11 @@ class FluxLora(Generator):
             return known["pooled"].to(device), known["tokens"].to(device)
         tokens, pooled, _ = self.pipeline.encode_prompt(captions, captions, device=device, max_sequence_length=length)
         return pooled, tokens
+
+
+def _read_start(config: FluxLoraConfig, file: str, transformer: nn.Module) -> dict[str, Layer]:
+    place = kohya.flux_place(adapters.adapted_modules(transformer), config.rank)
+    return adapters.read_start(file, {"transformer": transformer}, config.rank, config.alpha, place)
 
 
 def _pipeline(

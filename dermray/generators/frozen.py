@@ -82,6 +82,32 @@ def clip_reader(base: str, revision: str | None, captions: list[str]) -> TokenRe
     return TokenReader("clip", made, made.model_max_length)
 
 
+def without_weights(
+    base: str, revision: str | None, build_nano: Callable[[], Any], models: dict[str, Any]
+) -> dict[str, nn.Module]:
+    """Parts of the base's pipeline by their configs alone, to look at layers and shapes in seconds.
+
+    Args:
+        base: as `load_pipeline`'s. models: classes of diffusers or transformers, by the part of the pipeline.
+    """
+    if base == NANO:
+        with torch.random.fork_rng(devices=[]):
+            pipeline = build_nano()
+        return {part: getattr(pipeline, part) for part in models}
+    from accelerate import init_empty_weights
+
+    from dermray import weights
+
+    located, parts = weights.locate(base, "model.base"), {}
+    with init_empty_weights():
+        for part, model in models.items():
+            config = getattr(model, "config_class", None)  # transformers have one, diffusers read dictionaries
+            read = config.from_pretrained if config else model.load_config
+            settings = read(located, subfolder=part, revision=revision)
+            parts[part] = model(settings) if config else model.from_config(settings)
+    return parts
+
+
 def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
     """The base's fingerprint, and the fields that encoding depends on beside the images."""
     base = config.base

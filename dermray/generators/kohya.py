@@ -7,10 +7,12 @@ as one A for all its parts.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
+
+from dermray.generators.adapter_file import Layer
 
 Weights = dict[str, Tensor]  # peft's names: <module>.lora_A.weight (r, in) and <module>.lora_B.weight (out, r)
 
@@ -43,85 +45,109 @@ OTHER = {
     "final_layer_linear": "proj_out",
     "final_layer_adaLN_modulation_1": "norm_out.linear",
 }
+SPELLINGS = {  # how names of a Stable Diffusion's layers begin in diffusers' and kohya's files
+    "unet": ("unet.", "lora_unet_"),
+    "text_encoder": tuple(
+        prefix + inner for prefix in ("text_encoder.", "lora_te_", "lora_te1_") for inner in ("", "text_model.")
+    ),
+}
 SWAPPED = "norm_out.linear"  # the original has shift before scale, diffusers scale before shift
 
 
 def flux_to_kohya(weights: Weights, alpha: float) -> Weights:
     """Adapters of diffusers' FLUX transformer as kohya names them."""
-    found: Weights = {}
+    state: Weights = {}
     for name, modules in _layers(_modules(weights)).items():
-        here = [m for m in modules if f"{m}.lora_A.weight" in weights]
-        downs = [weights[f"{m}.lora_A.weight"] for m in here]
-        down = torch.cat(downs)
+        own = [m for m in modules if f"{m}.lora_A.weight" in weights]
+        down = torch.cat([weights[f"{m}.lora_A.weight"] for m in own])
         up = down.new_zeros(sum(_rows(m, weights, down.shape[1]) for m in modules), len(down))
         row = column = 0
         for module in modules:
-            if module in here:
+            if module in own:
                 part = weights[f"{module}.lora_B.weight"]
                 up[row : row + len(part), column : column + part.shape[1]] = _swap(part, module)
                 column += part.shape[1]
             row += _rows(module, weights, down.shape[1])
-        found |= _named(f"lora_unet_{name}", down, up, alpha * len(here))
-    return found
+        state |= _named(f"lora_unet_{name}", down, up, alpha * len(own))
+    return state
 
 
-def flux_from_kohya(state: Weights) -> tuple[Weights, float]:
-    """What `flux_to_kohya` or kohya's FLUX scripts wrote: peft's weights and alpha.
+def flux_place(adapted: Collection[str], rank: int) -> Callable[[str, Layer], dict[str, Layer]]:
+    """Where layers of files for FLUX belong in a transformer whose modules `adapted` have adapters of `rank`.
 
-    Raises:
-        ValueError: a layer that FLUX's transformer does not have, or alphas that differ.
+    Files of diffusers, AI-toolkit and OneTrainer name the modules (`transformer.`, `lora_transformer_`); those of kohya
+    and ComfyUI the original layers (`lora_unet_`, `diffusion_model.`).
     """
-    weights: Weights = {}
-    alphas = set()
-    for name in sorted({key.partition(".")[0] for key in state}):
-        modules = _modules_of(name.removeprefix("lora_unet_"))
-        down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
-        alpha = float(state.get(f"{name}.alpha", torch.tensor(float(len(down)))))
-        sizes = [len(up)] if len(modules) == 1 else [down.shape[1]] * 3 + [len(up) - 3 * down.shape[1]]
-        rows = dict(zip(modules, up.split(sizes[: len(modules)]), strict=True))
-        here = [module for module in modules if rows[module].any()] or list(modules)
-        rank = len(down) // len(here)
-        apart = len(down) % len(here) == 0 and _on_diagonal([rows[m] for m in here], rank)
-        for i, module in enumerate(here):
-            part = slice(i * rank, (i + 1) * rank) if apart else slice(None)
-            weights[f"{module}.lora_A.weight"] = down[part].contiguous()
-            weights[f"{module}.lora_B.weight"] = _swap(rows[module][:, part], module).contiguous()
-            alphas.add(alpha / len(here) if apart else alpha)
-    if len(alphas) != 1:
-        raise ValueError(f"kohya file: layers of several alphas {sorted(alphas)}; expected one")
-    return weights, alphas.pop()
+    same = _spelled({f"{prefix}{m}": m for prefix in ("transformer.", "lora_transformer_") for m in adapted})
+    layers = _layers(sorted(adapted)).items()
+    original = {f"{prefix}{name}": modules for prefix in ("lora_unet_", "diffusion_model_") for name, modules in layers}
+
+    def place(name: str, layer: Layer) -> dict[str, Layer]:
+        key = name.replace(".", "_")
+        if key in same:
+            return {f"transformer.{same[key]}": layer}
+        pieces = _split(name, layer, original[key], adapted, rank) if key in original else {}
+        return {f"transformer.{module}": piece for module, piece in pieces.items()}
+
+    return place
+
+
+def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str], rank: int) -> dict[str, Layer]:
+    """An adapter of one of FLUX's original layers as adapters of the modules that it consists of.
+
+    B's zeros do not tell which modules were adapted, a fresh one has nothing else: `adapted` and `rank` do.
+    """
+    down, up = layer.down, layer.up
+    # q, k and v are as wide as the input; what single blocks have after them is four times as wide
+    sizes = [len(up)] if len(modules) == 1 else [down.shape[1]] * 3 + [len(up) - 3 * down.shape[1]]
+    sizes = sizes[: len(modules)]
+    if sum(sizes) != len(up) or min(sizes) < 1:
+        raise ValueError(f"{name} has {len(up)} output channels, which are not those of {', '.join(modules)}")
+    rows = dict(zip(modules, up.split(sizes), strict=True))
+    own = [module for module in modules if module in adapted]
+    if others := [module for module in modules if module not in adapted and rows[module].any()]:
+        raise ValueError(f"{name} adapts {', '.join(others)} too, for which this run has no adapters")
+    share = layer.rank // len(own)
+    apart = layer.rank != rank and layer.rank % len(own) == 0 and _on_diagonal([rows[m] for m in own], share)
+    pieces = {}
+    for i, module in enumerate(own):
+        part = slice(i * share, (i + 1) * share) if apart else slice(None)
+        alpha = layer.alpha / len(own) if apart and layer.alpha is not None else layer.alpha
+        pieces[module] = Layer(down[part].contiguous(), _swap(rows[module][:, part], module).contiguous(), alpha)
+    return pieces
 
 
 def unet_to_kohya(weights: Weights, alpha: float, prefix: str) -> Weights:
     """Adapters of a U-Net (prefix lora_unet) or of CLIP (lora_te), whose layers kohya names by their path."""
-    found: Weights = {}
+    state: Weights = {}
     for module in _modules(weights):
         path = module if prefix == "lora_unet" or module.startswith("text_model.") else f"text_model.{module}"
         down, up = (weights[f"{module}.lora_{side}.weight"] for side in "AB")
-        found |= _named(f"{prefix}_{path.replace('.', '_')}", down, up, alpha)
-    return found
+        state |= _named(f"{prefix}_{path.replace('.', '_')}", down, up, alpha)
+    return state
 
 
-def unet_from_kohya(state: Weights, modules: Iterable[str], prefix: str) -> tuple[Weights, float]:
-    """Adapters of the model that has `modules`, out of a file that may hold others' too: weights and alpha.
+def unet_place(adapted: dict[str, Collection[str]]) -> Callable[[str, Layer], dict[str, Layer]]:
+    """Where layers of files for Stable Diffusion belong; `adapted` are the modules of unet and text_encoder that have
+    adapters."""
+    names: dict[str, str] = {}
+    for part, modules in adapted.items():
+        for module in modules:
+            for spelling in SPELLINGS[part]:
+                # CLIP's layers lie below `text_model` in files and older releases of transformers
+                names[spelling + module.removeprefix("text_model.")] = f"{part}.{module}"
+    same = _spelled(names)
 
-    Raises:
-        ValueError: layers that the model does not have, or alphas that differ.
-    """
-    paths = {f"{prefix}_{m.replace('.', '_')}": m for m in modules}
-    paths |= {f"{prefix}_text_model_{m.replace('.', '_')}": m for m in modules}
-    weights: Weights = {}
-    alphas = set()
-    for name in sorted({key.partition(".")[0] for key in state if key.startswith(f"{prefix}_")}):
-        if name not in paths:
-            raise ValueError(f"kohya file: layer {name}, which this model does not have")
-        down = state[f"{name}.lora_down.weight"]
-        weights[f"{paths[name]}.lora_A.weight"] = down
-        weights[f"{paths[name]}.lora_B.weight"] = state[f"{name}.lora_up.weight"]
-        alphas.add(float(state.get(f"{name}.alpha", torch.tensor(float(len(down))))))
-    if len(alphas) > 1:
-        raise ValueError(f"kohya file: layers of several alphas {sorted(alphas)}; expected one")
-    return weights, alphas.pop() if alphas else 0.0
+    def place(name: str, layer: Layer) -> dict[str, Layer]:
+        module = same.get(name.replace(".", "_"))
+        return {module: layer} if module else {}
+
+    return place
+
+
+def _spelled(names: dict[str, str]) -> dict[str, str]:
+    """Names of layers as all files are compared: some have dots where others have underscores."""
+    return {spelling.replace(".", "_"): module for spelling, module in names.items()}
 
 
 def _named(name: str, down: Tensor, up: Tensor, alpha: float) -> Weights:
@@ -135,31 +161,19 @@ def _modules(weights: Weights) -> list[str]:
 
 def _layers(modules: list[str]) -> dict[str, list[str]]:
     """kohya's layers that hold these modules, each with all the modules that it consists of."""
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     for module in modules:
         match = re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", module)
         if match is None:
             name = next(name for name, other in OTHER.items() if other == module)
-            found[name] = [module]
+            layers[name] = [module]
             continue
         single, number, rest = match.groups()
         table = SINGLE if single else DOUBLE
         name = next(name for name, parts in table.items() if rest in parts)
         block = f"{single or ''}transformer_blocks.{number}"
-        found[f"{'single' if single else 'double'}_blocks_{number}_{name}"] = [f"{block}.{p}" for p in table[name]]
-    return found
-
-
-def _modules_of(name: str) -> list[str]:
-    """The modules of one of kohya's layers."""
-    if name in OTHER:
-        return [OTHER[name]]
-    match = re.fullmatch(r"(single|double)_blocks_(\d+)_(\w+)", name)
-    table = {"single": SINGLE, "double": DOUBLE}.get(match.group(1), {}) if match else {}
-    if match is None or match.group(3) not in table:
-        raise ValueError(f"kohya file: layer {name!r}, which FLUX's transformer does not have")
-    block = f"{'single_' if match.group(1) == 'single' else ''}transformer_blocks.{match.group(2)}"
-    return [f"{block}.{part}" for part in table[match.group(3)]]
+        layers[f"{'single' if single else 'double'}_blocks_{number}_{name}"] = [f"{block}.{p}" for p in table[name]]
+    return layers
 
 
 def _rows(module: str, weights: Weights, width: int) -> int:

@@ -7,18 +7,22 @@ from typing import Any, Self
 
 import diffusers
 import torch
+import transformers
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dermray.generators import adapters, frozen, kohya, nano
+from dermray.generators.adapter_file import Layer
 from dermray.generators.base import Batch, Request, Sample
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
-UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 KOHYA_PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
-CLIP_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+LAYERS = {  # that have adapters: attention, as in diffusers' training scripts
+    "unet": ["to_q", "to_k", "to_v", "to_out.0"],
+    "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"],
+}
 
 
 class StableDiffusionLoraConfig(LatentUNetConfig):
@@ -46,9 +50,8 @@ class StableDiffusionLora(LatentUNet):
 
     def __init__(self, config: StableDiffusionLoraConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
         super().__init__(config, pipeline)
-        adapters.add_lora(self.unet, UNET_LAYERS, config.rank, config.alpha)
-        if config.train_text_encoder:
-            adapters.add_lora(self.clip, CLIP_LAYERS, config.rank, config.alpha)
+        for name, part in self.adapted().items():
+            adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
 
     @classmethod
     def from_captions(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
@@ -57,8 +60,23 @@ class StableDiffusionLora(LatentUNet):
         if config.prior_prompt is not None:  # fresh adapters add nothing: it is the base that draws
             made._draw_prior(config.prior_prompt)
         if config.start_from is not None:
-            adapters.go_on_from(config.start_from, made.adapted(), config.alpha, made.read_kohya)
+            parts = made.adapted()
+            adapters.put_layers(parts, _read_start(config, config.start_from, parts))
         return made
+
+    @classmethod
+    def check_start(cls, config: StableDiffusionLoraConfig) -> None:
+        """Against the base without its weights."""
+        if config.start_from is None:
+            return
+        models: dict[str, Any] = {"unet": diffusers.UNet2DConditionModel}
+        if config.train_text_encoder:
+            models["text_encoder"] = transformers.CLIPTextModel
+        build = lambda: nano.stable_diffusion(["no caption"], config.prediction_type or "epsilon")  # noqa: E731
+        parts = frozen.without_weights(config.base, config.revision, build, models)
+        for name, part in parts.items():
+            adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
+        _read_start(config, config.start_from, parts)
 
     @classmethod
     def encoder(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
@@ -79,14 +97,6 @@ class StableDiffusionLora(LatentUNet):
     def adapted(self) -> dict[str, nn.Module]:
         """The models that have adapters, by their prefix in diffusers' files."""
         return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
-
-    def read_kohya(self, state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], float]]:
-        """Adapters of a kohya file, by the same prefixes: weights and alpha."""
-        found = {}
-        for name, part in self.adapted().items():
-            modules = [module.replace(".base_layer", "") for module, _ in part.named_modules()]
-            found[name] = kohya.unet_from_kohya(state, modules, KOHYA_PREFIXES[name])
-        return found
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss on the batch; with a prior, plus its loss on as many images of the base (DreamBooth, equation 2)."""
@@ -111,7 +121,7 @@ class StableDiffusionLora(LatentUNet):
         layers: dict[str, Any] = {}
         for name, part in parts.items():
             layers[f"{name}_lora_layers"] = adapters.lora_weights(part)
-            layers[f"{name}_lora_adapter_metadata"] = adapters.about_lora(part)
+            layers[f"{name}_lora_adapter_metadata"] = adapters.lora_config(part)
         diffusers.StableDiffusionPipeline.save_lora_weights(directory, **layers)
 
     def save_kohya(self, file: Path) -> None:
@@ -127,11 +137,9 @@ class StableDiffusionLora(LatentUNet):
         config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
         base = str(directory / "base") if config.base == frozen.NANO else config.base
         made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
-        found, _ = diffusers.StableDiffusionPipeline.lora_state_dict(directory)
-        for prefix, part in (("unet.", made.unet), ("text_encoder.", made.clip)):
-            weights = {n.removeprefix(prefix): value for n, value in found.items() if n.startswith(prefix)}
-            if weights:
-                adapters.put_lora_weights(part, weights)
+        saved = adapters.read_saved(directory)
+        for name, part in made.adapted().items():
+            adapters.put_lora_weights(part, saved[name])
         return made
 
     def _draw_prior(self, prompt: str) -> None:
@@ -149,3 +157,8 @@ class StableDiffusionLora(LatentUNet):
 def _texts(config: StableDiffusionLoraConfig, captions: list[str]) -> list[str]:
     """What a nano base's words are taken from."""
     return captions if config.prior_prompt is None else [*captions, config.prior_prompt]
+
+
+def _read_start(config: StableDiffusionLoraConfig, file: str, parts: dict[str, nn.Module]) -> dict[str, Layer]:
+    place = kohya.unet_place({name: adapters.adapted_modules(part) for name, part in parts.items()})
+    return adapters.read_start(file, parts, config.rank, config.alpha, place)

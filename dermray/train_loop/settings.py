@@ -24,7 +24,7 @@ class LoopConfig(Config):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(32, ge=1, description="images per step, over all workers and accumulated parts")
-    accumulate: int = Field(1, ge=1, description="parts that a worker's share of a batch is computed in")
+    accumulate: HowFast[int] = Field(1, ge=1, description="parts that a worker's share of a batch is computed in")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
     gradient_checkpointing: bool = Field(False, description="compute activations again instead of keeping them")
     compile: bool = Field(False, description="torch.compile: minutes at the start, faster steps")
@@ -40,7 +40,9 @@ class LoopConfig(Config):
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1, description="0 for none")
     seed: int = Field(0, ge=0)
-    workers: Count = Field(1, description="a number, or [min, max]: as many as the cluster has room for")
+    # A batch is drawn for all workers together, so their number changes which noise is drawn and how sums are rounded,
+    # not what is learned: a training that lost machines goes on with fewer, and says so.
+    workers: HowFast[Count] = Field(1, description="a number, or [min, max]: as many as the cluster has room for")
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp shards weights that do not fit on one worker")
     cpus_per_worker: HowFast[float] = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)

@@ -52,7 +52,7 @@ class State:
     def __init__(self, module: nn.Module, config: LoopConfig) -> None:
         self.module, self.config = module, config
         self.step = self.first = 0
-        self.workers = 1
+        self.workers_from: list[tuple[int, int]] = []  # (step, workers), wherever their number changed
         self.sharded = config.parallel == "fsdp"
         self.trained = [p for p in module.parameters() if p.requires_grad]
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -69,13 +69,21 @@ class State:
         self.recent: list[float] = []
         self.samples_per_second = 0.0
 
+    @property
+    def workers(self) -> int:
+        """That made the last step; 0 before the first."""
+        return self.workers_from[-1][1] if self.workers_from else 0
+
     def advance(self, task: Task, wrapped: Any, rank: int, workers: int) -> float:
         """One step; returns this worker's loss. `wrapped` is the module, or DDP around it.
 
         Raises:
             Hopeless: the loss is no number; names the samples.
         """
-        config, device, self.workers = self.config, self.trained[0].device, workers
+        config, device = self.config, self.trained[0].device
+        if workers != self.workers:
+            self.workers_from.append((self.step, workers))
+        # primes: the seeds of two steps meet with more than 1009 workers only, those of two trainings hardly ever
         torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)
         loss = 0.0
         for part in range(config.accumulate):
@@ -126,6 +134,7 @@ class State:
             "samples_per_second": self.samples_per_second,
             "resumed_from": self.first,
             "workers": self.workers,
+            "workers_from_step": self.workers_from,
         }
 
     def go_on(self, history: dict[str, Any]) -> None:
@@ -134,6 +143,7 @@ class State:
         self.losses = [tuple(pair) for pair in history["losses"]]
         self.validation_losses = [tuple(pair) for pair in history["validation_losses"]]
         self.recent = history["recent"]
+        self.workers_from = [tuple(pair) for pair in history.get("workers_from_step", [(0, history["workers"])])]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[nn.Module]:

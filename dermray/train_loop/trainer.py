@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from dermray.train_loop.log import PROGRESS, TrainingLog, end_mlflow_run, mlflow
 from dermray.train_loop.settings import Hopeless, LoopConfig
 from dermray.train_loop.state import State, Task
 
-HOPELESS = "hopeless.txt"
-UPLOAD_SECONDS = 600  # at most, that a failed worker waits for its last checkpoint to be copied
+RUN = "run"  # Ray's directory of checkpoints, below the training's own
+HOPELESS = "hopeless.txt"  # why: a worker that is started again reads it and stops, instead of failing the same way
+UPLOAD_SECONDS = 600  # at most, that a failed worker waits for its last checkpoint; S3 takes minutes for gigabytes
 
 
 class TrainingFailed(RuntimeError):
@@ -30,36 +32,94 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped.
 
     Returns:
-        steps, loss (mean of the last tenth), samples_per_second (steady), resumed_from (step), losses and
-        validation_losses (curves), model_of_step.
+        steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
+        the last tenth), samples_per_second (steady), resumed_from (step), losses and validation_losses (curves),
+        model_of_step.
 
     Raises:
         OSError: `directory` cannot be written. TrainingFailed: with the cause; checkpoints
             are kept.
     """
-    from dermray.cluster import connect
+    _prepare(config, directory)
+    result = _run(_trainer(task, config, directory), directory)
+    history, metrics = _keep_model(result, config, directory)
+    storage.delete_tree(storage.join(directory, RUN))
+    storage.delete_file(storage.join(directory, PROGRESS))
+    if config.mlflow:
+        end_mlflow_run(config.mlflow, directory)
+    return _report(history, config) | {"model_of_step": metrics["step"]}
 
+
+def last_checkpoint(directory: str) -> dict[str, Any] | None:
+    """Of a training that was interrupted: step, workers, accumulate and time (Unix seconds) of the checkpoint that the
+    next start goes on from. None where there is none."""
+    note = storage.join(directory, RUN, "checkpoint_manager_snapshot.json")  # Ray's, and what it restores by
+    if not storage.exists(note):
+        return None
+    latest = json.loads(storage.read_bytes(note)).get("latest_checkpoint_result")
+    return latest and latest["metrics"]
+
+
+def how_far(directory: str) -> str:
+    """Of an interrupted training, for people."""
+    if (last := last_checkpoint(directory)) is None:
+        return "no checkpoint yet"
+    when = f" of {time.strftime('%Y-%m-%d %H:%M', time.localtime(last['time']))}" if "time" in last else ""
+    return f"last checkpoint{when} at step {last['step']}"
+
+
+def _prepare(config: LoopConfig, directory: str) -> None:
+    """Whatever can go wrong before Ray is started goes wrong here; says from where a rerun goes on."""
     if config.mlflow:
         mlflow_client(config.mlflow)
     storage.make_directory(directory)
     storage.delete_file(storage.join(directory, HOPELESS))
     storage.write_bytes(storage.join(directory, PROGRESS), b"starting")  # an unwritable place is found now
+    if (last := last_checkpoint(directory)) is not None:
+        print(f"      {directory}: {_going_on(last, config)}", flush=True)
+
+
+def _going_on(last: dict[str, Any], config: LoopConfig) -> str:
+    """From which step, and what that means where other workers go on than began."""
+    line = f"going on from step {last['step']} of {config.steps}"
+    least, most = config.least_and_most
+    then = last.get("workers", least), last.get("accumulate", config.accumulate)  # not in older checkpoints
+    if least <= then[0] <= most and then[1] == config.accumulate:
+        return line
+    number = f"{least}" if least == most else f"{least} to {most}"
+    now, before = _shares(number, config.accumulate), _shares(str(then[0]), then[1])
+    return (
+        f"{line} with {now} instead of {before}; steps, batch size and schedule stay the same, but each worker draws "
+        "random numbers of its own and sums are rounded in another order: the weights will not be those of an "
+        "uninterrupted training bit for bit"
+    )
+
+
+def _shares(workers: str, accumulate: int) -> str:
+    """By how many a batch is shared, and in how many parts each computes its share."""
+    return f"{workers} {'worker' if workers == '1' else 'workers'}" + (
+        f" x {accumulate} parts" if accumulate > 1 else ""
+    )
+
+
+def _trainer(task: Task, config: LoopConfig, directory: str) -> Any:
+    """Ray's trainer, which goes on from the checkpoints below `directory`/run if there are any."""
+    from dermray.cluster import connect
+
     connect()
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     system, path = storage.filesystem(directory)
-    progress = storage.join(directory, PROGRESS)
     gpu = config.gpus_per_worker > 0
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if gpu else {})
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _worker,
         train_loop_config={"task": task, "config": config.model_dump(), "directory": directory},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=resources),
         run_config=RunConfig(
-            name="run",
+            name=RUN,
             storage_path=path,
             storage_filesystem=system,
             checkpoint_config=CheckpointConfig(
@@ -70,11 +130,25 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
+
+
+def _run(trainer: Any, directory: str) -> Any:
+    """Ray's result.
+
+    Raises:
+        TrainingFailed: with the cause.
+    """
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
     try:
-        with watched(text_at(progress)):
-            result = trainer.fit()
+        with watched(text_at(storage.join(directory, PROGRESS))):
+            return trainer.fit()
     except TrainingFailedError as error:
         raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
+
+
+def _keep_model(result: Any, config: LoopConfig, directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model out of its checkpoint; the history of the whole training, and the metrics of that checkpoint."""
     with result.checkpoint.as_directory() as last:
         history: dict[str, Any] = json.loads((Path(last) / "history.json").read_text())
     chosen, metrics = result.checkpoint, result.metrics
@@ -82,11 +156,7 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
         chosen, metrics = min(result.best_checkpoints, key=lambda kept: float(kept[1]["validation_loss"]))
     with chosen.as_directory() as best:
         storage.copy_directory(str(Path(best) / "model"), storage.join(directory, "model"))
-    storage.delete_tree(storage.join(directory, "run"))
-    storage.delete_file(progress)
-    if config.mlflow:
-        end_mlflow_run(config.mlflow, directory)
-    return _report(history, config) | {"model_of_step": metrics["step"]}
+    return history, metrics
 
 
 def _cause(error: Exception) -> str:
@@ -103,6 +173,7 @@ def _report(history: dict[str, Any], config: LoopConfig) -> dict[str, Any]:
     return {
         "steps": config.steps,
         "workers": history["workers"],
+        "workers_from_step": history["workers_from_step"],
         "loss": sum(tail) / len(tail),
         "samples_per_second": history["samples_per_second"],
         "resumed_from": history["resumed_from"],
@@ -141,10 +212,10 @@ def _train(settings: dict[str, Any]) -> None:
     if config.parallel == "fsdp":
         from dermray.train_loop.sharding import Sharded
 
-        wrapped = Sharded(task.build, workers, device)
+        wrapped = Sharded(lambda: _built(task), workers, device)
         module = wrapped.module
     else:
-        module = task.build()
+        module = _built(task)
         # no family has buffers that steps change; views save a copy of all gradients
         options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         unused = {"find_unused_parameters": task.unused_parameters}
@@ -172,6 +243,18 @@ def _train(settings: dict[str, Any]) -> None:
             )
 
 
+def _built(task: Task) -> torch.nn.Module:
+    """The task's module.
+
+    Raises:
+        Hopeless: its settings do not go together, such as an adapter and its base: no other start mends that.
+    """
+    try:
+        return task.build()
+    except ValueError as error:
+        raise Hopeless(str(error)) from error
+
+
 def _look(state: State, task: Task, log: TrainingLog | None) -> None:
     """Pictures and validation loss, when it is time. Sharded weights need every worker; else rank 0 is enough."""
     config, last = state.config, state.step == state.config.steps
@@ -193,7 +276,8 @@ def _look(state: State, task: Task, log: TrainingLog | None) -> None:
 
 def _metrics(state: State, loss: float) -> dict[str, float]:
     """What Ray keeps beside a checkpoint."""
-    metrics = {"step": state.step, "loss": loss}
+    metrics = {"step": state.step, "loss": loss, "workers": state.workers, "accumulate": state.config.accumulate,
+               "time": time.time()}  # fmt: skip
     return metrics | ({"validation_loss": state.validation_losses[-1][1]} if state.validation_losses else {})
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
+from safetensors import SafetensorError
 
 from dermray import manifest, storage
 from dermray.config import Config, ConfigError, HowFast, section, validate
@@ -13,7 +14,7 @@ from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, read_columns
-from dermray.train_loop import LoopConfig, fit
+from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import encode
@@ -58,9 +59,10 @@ def run(config: TrainConfig) -> Result:
     settings = check(config)
     identity = weights_of(config.family, settings)
     rows = manifest.read(config.rows, "caption")
-    with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
+    with manifest.work("train", config.output, config, {"rows": rows}, how_far, **identity) as work:
         if work.finished:
             return work.finished
+        family(config.family).check_start(settings)  # now: workers would find it out after hours of encoding
         from dermray.cluster import connect
 
         connect()
@@ -144,12 +146,14 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     Raises:
         FileNotFoundError: there are none.
     """
-    by, found = family(name).encoded_by(settings), {}
+    by, fingerprints = family(name).encoded_by(settings), {}
     if by:
-        found["base"] = str(by["base"])
+        fingerprints["base"] = str(by["base"])
     if file := getattr(settings, "start_from", None):
-        found["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
-    return found
+        if not storage.exists(storage.normalise(file)):
+            raise FileNotFoundError(f"model.start_from={file}: no such file; give an adapter, local or in S3")
+        fingerprints["start_from"] = hashlib.sha256(storage.read_bytes(storage.normalise(file))).hexdigest()[:12]
+    return fingerprints
 
 
 def example_prompts(rows: str, total: int) -> dict[str, str]:
@@ -168,10 +172,13 @@ def load_generator(result: Result) -> Generator:
     """The generator of a finished training.
 
     Raises:
-        ValueError: the checkpoint is another family's than the manifest says.
+        ValueError: the checkpoint is another family's than the manifest says, or damaged.
     """
     directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
-    return family(result.manifest.config["family"]).load(Path(directory)).eval()
+    try:
+        return family(result.manifest.config["family"]).load(Path(directory)).eval()
+    except SafetensorError as error:
+        raise ValueError(f"{directory}: damaged or cut off weights ({error}); copy or train them again") from None
 
 
 def load_readers(result: Result) -> list[Reader]:

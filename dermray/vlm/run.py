@@ -11,7 +11,7 @@ from torch import nn
 from dermray import manifest
 from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
-from dermray.train_loop import LoopConfig, fit
+from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
 from dermray.vlm.nano import NanoConfig, build_model, build_processor, save
 
@@ -37,7 +37,7 @@ class CaptionerConfig(Config):
 
 def run(config: CaptionerConfig) -> Result:
     """Train and export: `model/` for transformers, `model/vllm/` for vLLM."""
-    with manifest.work("captioner", config.output, config, {}) as work:
+    with manifest.work("captioner", config.output, config, {}, how_far) as work:
         if work.finished:
             return work.finished
         report = fit(CaptionerTask(config.model_dump()), config.loop, work.data)

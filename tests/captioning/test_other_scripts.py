@@ -1,5 +1,5 @@
 """Metadata and answers in other scripts than Latin go through the stage as they are."""
-# ruff: noqa: RUF001  # Cyrillic is meant
+# Cyrillic is meant
 
 import pyarrow as pa
 import pytest

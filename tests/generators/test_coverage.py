@@ -1,5 +1,5 @@
 """What is cut or unknown, held to transformers' own tokenizers."""
-# ruff: noqa: RUF001  # Chinese commas are meant
+# Chinese commas are meant
 
 from pathlib import Path
 from typing import Any

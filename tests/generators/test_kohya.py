@@ -1,7 +1,6 @@
 """kohya's files: an exact round trip, and what diffusers reads from ours."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,9 +8,11 @@ from diffusers import StableDiffusionPipeline
 from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from dermray.generators import adapters, kohya
+from dermray.generators.adapter_file import Layer, read_layers
 from dermray.generators.base import Request
 from dermray.generators.flux_lora import TARGETS, FluxLora, FluxLoraConfig
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora, StableDiffusionLoraConfig
@@ -21,15 +22,29 @@ FLUX = FluxLoraConfig(image_size=32, rank=4, alpha=8, max_sequence_length=16)
 SD = StableDiffusionLoraConfig(image_size=32, rank=4, alpha=8)
 
 
+def placed(state: dict[str, Tensor], transformer: nn.Module, rank: int) -> dict[str, Layer]:
+    """A file's layers by the modules of a transformer."""
+    place = kohya.flux_place(adapters.adapted_modules(transformer), rank)
+    return {
+        ours: piece for name, layer in read_layers(save(state)).items() for ours, piece in place(name, layer).items()
+    }
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "fresh"])
 @pytest.mark.parametrize("targets", list(TARGETS))
-def test_flux_goes_there_and_back_exactly(targets: str) -> None:
-    model = shaken(FluxLora.from_captions(FLUX.model_copy(update={"targets": targets}), CAPTIONS))
-    weights = adapters.lora_weights(model.transformer)
+def test_flux_goes_there_and_back_exactly(targets: str, trained: bool) -> None:
+    """A fresh adapter's B is zero, so that the file alone does not tell which parts of a layer it belongs to."""
+    model = FluxLora.from_captions(FLUX.model_copy(update={"targets": targets}), CAPTIONS)
+    weights = adapters.lora_weights((shaken(model) if trained else model).transformer)
     there = kohya.flux_to_kohya(weights, 8)
     assert all(name.startswith("lora_unet_") for name in there)
-    back, alpha = kohya.flux_from_kohya(there)
-    assert alpha == 8 and back.keys() == weights.keys()
-    assert all(torch.equal(back[name], weights[name]) for name in weights)
+    back = placed(there, model.transformer, 4)
+    assert {f"{name}.lora_A.weight".removeprefix("transformer.") for name in back} < weights.keys()
+    for name, layer in back.items():
+        module = name.removeprefix("transformer.")
+        assert torch.equal(layer.down, weights[f"{module}.lora_A.weight"])
+        assert torch.equal(layer.up, weights[f"{module}.lora_B.weight"]) and layer.alpha == 8
+    assert 2 * len(back) == len(weights)
 
 
 def test_diffusers_reads_the_same_matrices_at_fluxs_width() -> None:
@@ -50,16 +65,18 @@ def test_diffusers_reads_the_same_matrices_at_fluxs_width() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(rank=st.integers(1, 5), seed=st.integers(0, 99))
-def test_an_adapter_of_the_whole_layer_is_read_as_one_for_all_its_parts(rank: int, seed: int) -> None:
+@given(rank=st.integers(1, 5), seed=st.integers(0, 99), alpha=st.sampled_from([None, 1.0, 3.0]))
+def test_an_adapter_of_the_whole_layer_is_read_as_one_for_all_its_parts(
+    rank: int, seed: int, alpha: float | None
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     name, width = "lora_unet_double_blocks_0_img_attn_qkv", 8
     down, up = torch.randn(rank, width, generator=generator), torch.randn(3 * width, rank, generator=generator)
-    weights, alpha = kohya.flux_from_kohya({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
-    assert alpha == rank, "without an alpha the scale is 1"
-    products = [weights[f"transformer_blocks.0.attn.to_{p}.lora_B.weight"]
-                @ weights[f"transformer_blocks.0.attn.to_{p}.lora_A.weight"] for p in "qkv"]  # fmt: skip
+    modules = [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"]
+    pieces = kohya.flux_place(modules, rank)(name, Layer(down, up, alpha))
+    products = [pieces[f"transformer.{module}"].up @ pieces[f"transformer.{module}"].down for module in modules]
     torch.testing.assert_close(torch.cat(products), up @ down, rtol=1e-4, atol=1e-5)
+    assert {(piece.rank, piece.alpha) for piece in pieces.values()} == {(rank, alpha)}
 
 
 def test_stable_diffusion_goes_there_and_back_and_diffusers_draws_the_same(tmp_path: Path) -> None:
@@ -67,11 +84,7 @@ def test_stable_diffusion_goes_there_and_back_and_diffusers_draws_the_same(tmp_p
     model.save(tmp_path)
     model.save_kohya(tmp_path / "kohya.safetensors")
     state = load_file(tmp_path / "kohya.safetensors")
-    for part, prefix in ((model.unet, "lora_unet"), (model.clip, "lora_te")):
-        weights, names = adapters.lora_weights(part), [name for name, _ in part.named_modules()]
-        back, alpha = kohya.unet_from_kohya(state, [n.replace(".base_layer", "") for n in names], prefix)
-        assert alpha == 8 and back.keys() == weights.keys()
-        assert all(torch.equal(back[name], weights[name]) for name in weights)
+    assert {name.partition("_")[0] + "_" + name.split("_")[1] for name in state} == {"lora_unet", "lora_te"}
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
     pipeline.load_lora_weights(tmp_path / "kohya.safetensors")
     pipeline.set_progress_bar_config(disable=True)
@@ -79,24 +92,3 @@ def test_stable_diffusion_goes_there_and_back_and_diffusers_draws_the_same(tmp_p
                       num_inference_steps=3, output_type="pt").images  # fmt: skip
     ours = model.sample([Request(CAPTIONS[0], 7)], 3.0, 3)
     assert ((images * 255).round().int() - ours.int()).abs().max() <= 1
-
-
-@pytest.mark.parametrize("form", ["diffusers", "kohya"])
-@pytest.mark.parametrize(("cls", "config"), [(FluxLora, FLUX), (StableDiffusionLora, SD)], ids=["flux", "sd"])
-def test_training_can_start_from_an_adapter(cls: Any, config: Any, form: str, tmp_path: Path) -> None:
-    model = shaken(cls.from_captions(config, CAPTIONS))
-    model.save(tmp_path)
-    model.save_kohya(tmp_path / "kohya.safetensors")
-    start = str(tmp_path / ("kohya.safetensors" if form == "kohya" else "pytorch_lora_weights.safetensors"))
-    begun = cls.from_captions(config.model_copy(update={"start_from": start}), CAPTIONS)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), begun.parameters(), strict=True))
-    with pytest.raises(ValueError, match="alpha 8.0, but model.alpha=3.0|alpha 8, but model.alpha=3.0"):
-        cls.from_captions(config.model_copy(update={"start_from": start, "alpha": 3.0}), CAPTIONS)
-
-
-def test_layers_of_another_model_are_refused() -> None:
-    wrong = {"lora_unet_up_blocks_9.lora_down.weight": torch.ones(1, 1)}
-    with pytest.raises(ValueError, match="layer 'up_blocks_9', which FLUX's transformer does not have"):
-        kohya.flux_from_kohya(wrong)
-    with pytest.raises(ValueError, match="layer lora_unet_up_blocks_9, which this model does not have"):
-        kohya.unet_from_kohya(wrong, ["mid_block"], "lora_unet")

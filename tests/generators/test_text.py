@@ -1,5 +1,5 @@
 """Captions as words, held to the expression that old checkpoints' word lists were made with."""
-# ruff: noqa: RUF001  # letters that look like others are what is tested
+# letters that look like others are what is tested
 
 import re
 import string

@@ -50,6 +50,15 @@ def test_a_convolution_is_a_matrix(layout: torch.memory_format) -> None:
     torch.testing.assert_close(as_kernel.flatten(1), flat)
 
 
+@pytest.mark.parametrize("shape", [(3, 16, 64), (2, 64, 16), (4, 32, 32), (1, 128, 72)])
+def test_orthogonal_is_timms_in_single_precision_bit_for_bit(shape: tuple[int, ...]) -> None:
+    """Ours is kept for what the import of timm costs each worker: if this fails, there is another reason to look."""
+    [matrices] = drawn(shape)
+    quintic = timm.optim.muon._COEFFICIENTS["quintic"]
+    theirs = timm.optim.muon.zeropower_via_newtonschulz(matrices, len(quintic), quintic, dtype=torch.float32)
+    assert torch.equal(orthogonal(matrices), theirs)
+
+
 def test_singular_values_become_one() -> None:
     for shape in ((3, 16, 64), (2, 64, 16)):
         [matrices] = drawn(shape)

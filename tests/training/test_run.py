@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from dermray import manifest
+from dermray.config import validate
 from dermray.generators import nano
-from dermray.generators.base import Generator
+from dermray.generators.base import Generator, family
 from dermray.generators.flux_lora import FluxLora
 from dermray.train_loop import LoopConfig, State
 from dermray.training.batches import Source
 from dermray.training.encode import read_index
 from dermray.training.precompute import Encoder, _Encode, _first
+from dermray.training.run import TrainConfig, load_generator, weights_of
 from dermray.training.task import GeneratorTask
 
 MODELS = {
@@ -34,6 +37,24 @@ def test_a_family_of_any_size_learns_from_both(two_sizes: str, name: str) -> Non
         shown.append(tuple(batch["moments"].shape[2:]))
         assert state.advance(task, state.module, 0, 1) > 0
     assert sorted(shown) == [(4, 4), (4, 4), (8, 8), (8, 8)], "each batch has one size, an epoch has both"
+
+
+def test_weights_that_are_damaged_or_not_there_get_one_sentence(tmp_path: Path) -> None:
+    model = {"image_size": 16, "stem_width": 8, "width": 32, "blocks": 1}
+    data = {"output": str(tmp_path), "rows": "x", "family": "pixel_dermdit", "model": model, "loop": {"steps": 1}}
+    config = validate(TrainConfig, data)
+    with manifest.work("train", config.output, config, {}) as work:
+        result = work.commit(manifest.Rows(rows_in=0, ok=0, rejected=0, failed=0))
+    cls = family("pixel_dermdit")
+    cls.from_captions(cls.Config(**model), ["red"]).save(Path(result.data) / "model")
+    assert load_generator(result).image_size == 16
+    file = Path(result.data) / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="model: damaged or cut off weights .*; copy or train them again"):
+        load_generator(result)
+    settings = FluxLora.Config(start_from=f"{tmp_path}/none.safetensors")
+    with pytest.raises(FileNotFoundError, match="model.start_from=.*none.safetensors: no such file; give an adapter"):
+        weights_of("flux_lora", settings)
 
 
 def test_flux_draws_more_noise_for_larger_images(two_sizes: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ import pytest
 import torch
 from torch import nn
 
-from dermray.config import ConfigError, validate
-from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fit, learning_rate
+from dermray.config import ConfigError, decisive, validate
+from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fit, how_far, learning_rate
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless
-from dermray.train_loop.trainer import room_for_checkpoints
+from dermray.train_loop.trainer import _built, _going_on, last_checkpoint, room_for_checkpoints
 from tests.quickstart import wait_for
 
 
@@ -143,6 +144,15 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_step(
             room_for_checkpoints(state, str(tmp_path))
 
 
+def test_settings_that_do_not_go_together_are_not_tried_again() -> None:
+    class Wrong(LineTask):
+        def build(self) -> nn.Module:
+            raise ValueError("rank 4, but model.rank=2")
+
+    with pytest.raises(Hopeless, match="rank 4, but"):
+        _built(Wrong())
+
+
 @pytest.mark.parametrize("directory", ["s3://no-such-bucket/train", "/proc/train"])
 def test_a_place_that_cannot_be_written_is_found_before_ray_starts(
     directory: str, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -201,6 +211,36 @@ def test_a_killed_worker_is_replaced_and_the_best_checkpoint_kept(
     [run] = client.search_runs([client.get_experiment_by_name("dermray").experiment_id])
     assert run.data.params["steps"] == "40" and run.info.status == "FINISHED"
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == list(range(5, 41, 5))
+
+
+@pytest.mark.slow
+def test_a_training_that_lost_workers_goes_on_with_fewer(
+    local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checkpoint of two workers, in a run that has one: no step is made twice or left out."""
+    with pytest.raises(TrainingFailed):
+        fit(LineTask(bad_from=12), CONFIG.model_copy(update={"max_failures": 0}), str(tmp_path))
+    last = last_checkpoint(str(tmp_path))
+    assert last is not None and (last["step"], last["workers"], last["accumulate"]) == (10, 2, 1)
+    assert re.fullmatch(r"last checkpoint of 20.{14} at step 10", how_far(str(tmp_path)))
+    capsys.readouterr()
+    report = fit(LineTask(), CONFIG.model_copy(update={"workers": 1, "accumulate": 2}), str(tmp_path))
+    assert "going on from step 10 of 40 with 1 worker x 2 parts instead of 2 workers; steps" in capsys.readouterr().out
+    assert (report["resumed_from"], report["workers"]) == (10, 1)
+    assert [tuple(pair) for pair in report["workers_from_step"]] == [(0, 2), (10, 1)]
+    assert [step for step, _ in report["losses"]] == list(range(5, 41, 5))
+    assert last_checkpoint(str(tmp_path)) is None and how_far(str(tmp_path)) == "no checkpoint yet"
+
+
+def test_going_on_says_what_changes() -> None:
+    other = CONFIG.model_copy(update={"workers": (1, 3), "accumulate": 4})
+    assert decisive(other) == decisive(CONFIG), "the same directory is gone on in"
+    same = {"step": 5, "workers": 2, "accumulate": 1}
+    assert _going_on(same, CONFIG) == "going on from step 5 of 40"
+    assert _going_on({"step": 5}, CONFIG) == "going on from step 5 of 40", "older checkpoints do not say more"
+    elastic = CONFIG.model_copy(update={"workers": (1, 4)})
+    assert _going_on(same, elastic) == "going on from step 5 of 40"
+    assert "with 1 to 4 workers instead of 8 workers; " in _going_on(same | {"workers": 8}, elastic)
 
 
 @pytest.mark.slow

@@ -106,7 +106,8 @@ def read(config: SourceConfig) -> Reading:
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
     if config.table is None:
-        facts = _check_classes(_class_words(config), config)
+        named = config.malignant_classes or config.benign_classes
+        facts = _check_classes(_class_words(config), config) if named else {}
         return Reading(_read_class_folders(config), facts)
     required = [config.image_column, *config.columns.values()]
     found = open_table(config, list(dict.fromkeys(required)), watched=_watched(config))
@@ -116,9 +117,15 @@ def read(config: SourceConfig) -> Reading:
     return read_table(found, to_row, config, facts)
 
 
-def _watched(config: SourceConfig) -> list[str]:
-    """The table's columns whose words the config names."""
-    return [own for ours, own in config.columns.items() if ours == "diagnosis" or ours in config.words]
+def _watched(config: SourceConfig) -> dict[str, list[str]]:
+    """The table's columns whose words the config names, with these words."""
+    named = {ours: list(meanings) for ours, meanings in config.words.items()}
+    named["diagnosis"] = [*named.get("diagnosis", []), *config.malignant_classes, *config.benign_classes]
+    watched: dict[str, list[str]] = {}
+    for ours, own in config.columns.items():  # two of ours may be read from one of the table's
+        if ours in named:
+            watched.setdefault(own, []).extend(named[ours])
+    return watched
 
 
 def _check_classes(counts: Counter[str], config: SourceConfig) -> dict[str, Any]:

@@ -74,7 +74,9 @@ class TableConfig(Config):
 
     def located(self, table: str | None = None) -> str:
         """URI of the table, or of another one beside it."""
-        name = table or self.table or ""
+        name = table or self.table
+        if not name:
+            raise ValueError(f"table={name!r}: expected the name of the table below {self.path}")
         absolute = storage.is_s3(name) or name.startswith("/")
         return name if absolute else storage.join(storage.normalise(self.path), name)
 
@@ -83,7 +85,7 @@ def open_table(
     config: TableConfig,
     required: Iterable[str],
     optional: Iterable[str] = (),
-    watched: Iterable[str] = (),
+    watched: Mapping[str, Iterable[str]] | None = None,
     name: str | None = None,
 ) -> tables.Survey:
     """One of a source's tables, read once from end to end: see `tables`."""
@@ -137,10 +139,7 @@ def rows(
 
 def finished(row: Row, cells: Cells, config: TableConfig) -> Row:
     """What holds for rows of every table: skin tone by Fitzpatrick type, the publisher's split, issues, rejection."""
-    if row.get("fitzpatrick") and row.get("skin_tone") is None:
-        row["skin_tone"] = skin_tone_of(row["fitzpatrick"])
-    if row.get("skin_tone"):
-        row["skin_tone_source"] = "metadata"
+    row |= _skin_tone(row, cells)
     row |= {"split": row.get("split") or config.split, "cell_issues": cells.issues}
     if row.get("source_id") is None:
         row["source_id"] = row.get("file") or cells.place
@@ -149,6 +148,16 @@ def finished(row: Row, cells: Cells, config: TableConfig) -> Row:
     if cells.issues and config.bad_cells == "reject":
         return row | {"status": "rejected", "reason": f"bad cell: {cells.issues[0]}"}
     return row
+
+
+def _skin_tone(row: Row, cells: Cells) -> Row:
+    """The group as the table says it or as the Fitzpatrick type does; None where the two contradict each other."""
+    said, by_type = row.get("skin_tone"), skin_tone_of(row.get("fitzpatrick"))
+    if None not in (said, by_type) and said != by_type:
+        cells.doubt("skin_tone", "expected the group of the Fitzpatrick type")
+        return {"skin_tone": None, "skin_tone_source": None}
+    tone = said or by_type
+    return {"skin_tone": tone, "skin_tone_source": "metadata" if tone else None}
 
 
 def located(row: Row, roots: list[str], extension: str | None) -> Row:
@@ -182,6 +191,8 @@ def image_uris(name: str, roots: list[str], extension: str | None) -> list[str]:
     """
     name = name if storage.is_s3(name) else name.replace("\\", "/")
     file = with_extension(name, extension)
+    if storage.is_s3(file):
+        return [file]
     if not is_absolute(file):
         return [storage.join(root, file.removeprefix("./")) for root in roots]
     parts = file.split("/")[1:]

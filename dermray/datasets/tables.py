@@ -120,14 +120,15 @@ def open_table(
     return replace(headed, positions=_positions(headed, required, list(optional)))
 
 
-def survey(table: Table, watched: Iterable[str] = ()) -> Survey:
-    """Read all of the table once; `watched` are columns whose words are counted.
+def survey(table: Table, watched: Mapping[str, Iterable[str]] | None = None) -> Survey:
+    """Read all of the table once. `watched` are columns whose words are counted, with those that must not be missed.
 
     Raises:
         ValueError: a quotation mark that is never closed, or no row.
     """
     chunks, rows, bad = [table.header], 0, 0
-    words: dict[str, Counter[str]] = {name: Counter() for name in watched}
+    words: dict[str, Counter[str]] = {name: Counter() for name in watched or {}}
+    wanted = {name: set(map(plain, must)) for name, must in (watched or {}).items()}
     written: dict[tuple[str, str], str] = {}  # plain word -> as first written
     for record, before in _records(table, table.header):
         if chunks[-1].records == ROWS_PER_CHUNK:
@@ -137,7 +138,7 @@ def survey(table: Table, watched: Iterable[str] = ()) -> Survey:
         for name, counts in words.items() if record.problem is None else ():
             word = record.cells[table.positions[name]].strip()
             shown = written.get((name, plain(word)), word)
-            if shown in counts or len(counts) < WORDS_KEPT:
+            if shown in counts or len(counts) < WORDS_KEPT or plain(word) in wanted[name]:
                 counts[written.setdefault((name, plain(word)), shown)] += 1
     if not rows:
         raise ValueError(f"{table.path}: the table has a header and no rows")

@@ -29,7 +29,7 @@ def test_columns_are_mapped_and_read_by_our_rules(tmp_path: Path) -> None:
     assert a.items() >= expected.items() and not a["cell_issues"]
     assert b["malignant"] is False and {b[n] for n in ("fitzpatrick", "patient_id", "age", "modality")} == {None}
     assert [issue.partition(":")[0] for issue in b["cell_issues"]] == ["fitzpatrick", "age", "modality"]
-    assert "skin_tone" not in b and b.get("status") is None
+    assert b["skin_tone"] is None and b.get("status") is None
 
 
 def test_a_config_says_what_words_mean(tmp_path: Path) -> None:
@@ -44,6 +44,13 @@ def test_a_config_says_what_words_mean(tmp_path: Path) -> None:
     assert [row["malignant"] for row in read_] == [False, True, None, None]
     assert [row["skin_tone"] for row in read_] == ["C", "A", None, "C"]
     assert [len(row["cell_issues"]) for row in read_] == [0, 0, 0, 1] and read_[0]["uri"] == f"{tmp_path}/a.png"
+
+
+def test_a_skin_tone_that_contradicts_the_fitzpatrick_type_is_unknown(tmp_path: Path) -> None:
+    columns = {"fitzpatrick": "fst", "skin_tone": "tone"}
+    read_ = read(tmp_path, "image,fst,tone\na,1,A\nb,1,C\nc,VI,\nd,,34\n", columns=columns)
+    assert [row["skin_tone"] for row in read_] == ["A", None, "C", "B"]
+    assert [len(row["cell_issues"]) for row in read_] == [0, 1, 0, 0]
 
 
 def test_a_label_needs_a_rule(tmp_path: Path) -> None:

@@ -103,8 +103,14 @@ def test_column_names_match_despite_case_and_space(tmp_path: Path) -> None:
 
 
 def test_the_words_of_a_column_are_counted_whatever_their_case(tmp_path: Path) -> None:
-    found = survey(open_table(str(written(tmp_path, "i,dx\n1,MEL\n2,mel \n3,nv\n4\n")), ["i", "dx"]), ["dx"])
+    found = survey(open_table(str(written(tmp_path, "i,dx\n1,MEL\n2,mel \n3,nv\n4\n")), ["i", "dx"]), {"dx": []})
     assert found.words == {"dx": {"MEL": 2, "nv": 1}} and found.bad_rows == 1
+
+
+def test_words_that_must_not_be_missed_are_counted_among_thousands(tmp_path: Path) -> None:
+    text = "i,dx\n" + "".join(f"{i},word {i}\n" for i in range(3000))
+    found = survey(open_table(str(written(tmp_path, text)), ["dx"]), {"dx": ["WORD 2999"]})
+    assert found.words["dx"]["word 2999"] == 1 and "word 2998" not in found.words["dx"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,7 +23,7 @@ STRUCTURES = (  # of dermoscopy; the names of the revised pattern analysis
 )
 STATUSES = ("ok", "rejected", "failed")
 SPLITS = ("train", "val", "test")
-MALIGNANT_ENTITIES = frozenset({"mel", "bcc"})
+AT = " @ "  # parts what happened from where: "<kind> @ <file, line, value>"
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "entity": (*ENTITIES, "other"),
@@ -61,7 +61,8 @@ IMAGE_COLUMNS = [
     ("origin", pa.string()),
     ("split", pa.string()),
     ("status", pa.string()),
-    ("reason", pa.string()),  # null when ok
+    ("reason", pa.string()),  # null when ok; `kind` counts it
+    ("cell_issues", pa.list_(pa.string())),  # cells of the source's table that were left null, with file, line, value
 ]
 # What a phantom's painter knows; null for photographs.
 TRUTH_COLUMNS = [
@@ -144,6 +145,11 @@ def about(most: int, total: int) -> Any:
     if most >= total:
         return pc.field("sample_id").is_valid()
     return pc.field("sample_id") < f"{int(most / total * 16**8):08x}"
+
+
+def kind(text: str) -> str:
+    """What a reason or issue is counted by: itself without the place where it happened."""
+    return text.partition(AT)[0]
 
 
 def skin_tone_of(fitzpatrick: int | None) -> str | None:

@@ -1,119 +1,167 @@
-"""Any images: a folder per class, or a CSV with a mapping from its columns to ours."""
+"""Any images: a folder per class, or a table with a mapping from its columns to ours."""
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from dermray import storage
-from dermray.config import Config
 from dermray.datasets import class_folders
-from dermray.datasets.sources import SEX, number, read_table, word
-from dermray.records import ALLOWED, skin_tone_of
+from dermray.datasets.cells import READERS, BadCell, Cells, is_missing, parse, plain
+from dermray.datasets.labels import ENTITY, entity_of, malignant_of, require_match
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
-MAPPABLE = [
-    "source_id",
-    "patient_id",
-    "lesion_id",
-    "diagnosis",
-    "entity",
-    "malignant",
-    "modality",
-    "fitzpatrick",
-    "age",
-    "sex",
-    "site",
-    "licence",
-]
-TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "malignant"), ("0", "false", "no", "benign")
+TEXTS = ("source_id", "patient_id", "lesion_id", "diagnosis", "licence")  # the columns that hold any words
+MAPPABLE = (*TEXTS, "entity", *READERS)
+Words = dict[str, dict[str, str | bool | float | None]]
 
 
-class SourceConfig(Config):
-    """Class folders `path/<class>/x.jpg` (or `path/train/<class>/x.jpg`, `path/<class>/train/x.jpg`: split folders are
-    kept as the official split), or with `table` a CSV of image paths relative to `path`."""
+class SourceConfig(TableConfig):
+    """Class folders `path/<class>/x.jpg`, or with `table` a table of images below `path`.
 
-    path: str
+    Split folders (`path/train/<class>/x.jpg`, `path/<class>/train/x.jpg`) are kept as the official split.
+
+    A class that neither `malignant_classes` nor `benign_classes` names is of unknown label, unless
+    `other_classes_are` says what the others are.
+    """
+
     name: str = "folder"
     table: str | None = None
+    images: str | list[str] = ""
     image_column: str = "image"
     columns: dict[str, str] = Field({}, description="our column -> the table's column")
-    malignant_classes: list[str] | None = Field(None, description="class folders or diagnoses that are malignant")
-    modality: str | None = None
+    words: Words = Field({}, description="our column -> the table's word -> what it means there, null for unknown")
+    malignant_classes: list[str] = Field([], description="class folders or diagnoses that are malignant")
+    benign_classes: list[str] = Field([], description="class folders or diagnoses that are benign")
+    other_classes_are: Literal["unknown", "benign", "malignant"] = "unknown"
+    modality: Literal["dermoscopic", "clinical"] | None = None
     licence: str | None = None
 
-    @field_validator("columns")
+    @field_validator("columns", "words")
     @classmethod
-    def _known(cls, columns: dict[str, str]) -> dict[str, str]:
-        if unknown := sorted(set(columns) - set(MAPPABLE)):
-            raise ValueError(f"{unknown} are no columns of ours; expected keys out of {MAPPABLE}")
-        return columns
+    def _ours(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(given) - set(MAPPABLE)):
+            raise ValueError(f"{unknown}: expected keys out of {list(MAPPABLE)}")
+        return given
+
+    @field_validator("words")
+    @classmethod
+    def _meaningful(cls, given: Words, info: ValidationInfo) -> Words:
+        if unmapped := sorted(set(given) - set(info.data.get("columns", given))):
+            raise ValueError(f"{unmapped}: expected these among the keys of `columns`")
+        for column, meanings in given.items():
+            for word, meaning in meanings.items():
+                _require_meaning(column, word, meaning)
+        return given
+
+    @field_validator("benign_classes")
+    @classmethod
+    def _one_of_two(cls, given: list[str], info: ValidationInfo) -> list[str]:
+        both = set(map(plain, info.data.get("malignant_classes", []))) & set(map(plain, given))
+        if both:
+            raise ValueError(f"{sorted(both)} are among malignant_classes too: expected one of the two")
+        return given
+
+    @property
+    def source(self) -> str:
+        """What the rows' `source` says."""
+        return self.name
+
+    def meanings(self) -> dict[str, dict[str, str | None]]:
+        """`words` as text, by the plain form of the table's words."""
+        return {
+            column: {plain(word): None if m is None else str(m) for word, m in meanings.items()}
+            for column, meanings in self.words.items()
+        }
+
+    def malignant(self, diagnosis: str | None) -> bool | None:
+        """What the lists say of a class."""
+        others = {"unknown": None, "benign": False, "malignant": True}[self.other_classes_are]
+        return malignant_of(diagnosis, self.malignant_classes, self.benign_classes, others)
 
 
-def read(config: SourceConfig) -> "Dataset":
+def _require_meaning(column: str, word: str, meaning: Any) -> None:
+    try:
+        if meaning is not None:
+            parse(str(meaning), _reader(column))
+    except BadCell as error:
+        raise ValueError(f"{column}: {word}: {meaning!r}: {error}") from None
+
+
+def _reader(column: str) -> Any:
+    return {"entity": ENTITY, **READERS}.get(column, str.strip)
+
+
+def read(config: SourceConfig) -> Reading:
     """All images.
 
     Raises:
         FileNotFoundError: no such folder or table.
-        ValueError: no image found.
+        ValueError: a mapping to an unknown column, a word or class that occurs nowhere, or no image.
     """
     config = config.model_copy(update={"path": storage.normalise(config.path)})
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
-    if config.table is not None:
-        required = [config.image_column, *config.columns.values()]
-        return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
-    rows, _ = class_folders.read(config.path, lambda row: of_class_folder(row, config))
-    return rows
+    if config.table is None:
+        rows, classes = class_folders.read(config.path, lambda row: of_class_folder(row, config))
+        return Reading(rows, _check_classes(classes, config))
+    required = [config.image_column, *config.columns.values()]
+    found = open_table(config, list(dict.fromkeys(required)), watched=_watched(config))
+    for column, meanings in config.words.items():
+        require_match(meanings, found.words[config.columns[column]], f"words.{column}")
+    facts = _check_classes(found.words.get(config.columns.get("diagnosis", ""), Counter()), config)
+    return read_table(found, to_row, config, facts)
 
 
-def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
-    """One line of the table as a row.
+def _watched(config: SourceConfig) -> dict[str, list[str]]:
+    """The table's columns whose words the config names, with these words."""
+    named = {ours: list(meanings) for ours, meanings in config.words.items()}
+    named["diagnosis"] = [*named.get("diagnosis", []), *config.malignant_classes, *config.benign_classes]
+    watched: dict[str, list[str]] = {}
+    for ours, own in config.columns.items():  # two of ours may be read from one of the table's
+        if ours in named:
+            watched.setdefault(own, []).extend(named[ours])
+    return watched
 
-    Raises:
-        ValueError: a value that the column does not allow, with line and column.
-    """
-    row: dict[str, Any] = {name: raw[column] for name, column in config.columns.items()}
-    image = raw[config.image_column] or ""
+
+def _check_classes(counts: Counter[str], config: SourceConfig) -> dict[str, Any]:
+    """Refuse classes that occur nowhere, and say of which nothing was said."""
+    meanings, words = config.meanings().get("diagnosis", {}), Counter[str]()
+    for word, count in counts.items():
+        meaning = meanings.get(plain(word), word)
+        if meaning is not None and not is_missing(meaning, config.missing):
+            words[meaning] += count
+    require_match(config.malignant_classes, words, "malignant_classes")
+    require_match(config.benign_classes, words, "benign_classes")
+    if not (config.malignant_classes or config.benign_classes) or config.other_classes_are != "unknown":
+        return {}
+    unnamed = {word: count for word, count in words.items() if config.malignant(word) is None}
+    return {"classes_of_unknown_label": unnamed}
+
+
+def to_row(cells: Cells, config: SourceConfig) -> Row:
+    """One line of the table as a row."""
+    ours = Cells({name: cells.values[own] for name, own in config.columns.items()}, cells.place, cells.missing)
+    ours.translate(config.meanings())
+    row: Row = {name: ours.read(name, _reader(name)) for name in config.columns}
+    row |= {name: ours.identity(name, config.source) for name in ("patient_id", "lesion_id")}
     row |= {
-        "uri": storage.join(config.path, image),
-        "source": config.name,
-        "source_id": row.get("source_id") or image,
-        "age": number(row.get("age")),
-        "sex": word(row.get("sex"), SEX),
-        "malignant": _truth(row.get("malignant"), image),
+        "file": cells.text(config.image_column),
         "modality": row.get("modality") or config.modality,
         "licence": row.get("licence") or config.licence,
     }
-    fitzpatrick = number(row.get("fitzpatrick"))
-    if fitzpatrick is not None and fitzpatrick not in range(1, 7):
-        raise ValueError(f"{image}: fitzpatrick={fitzpatrick}: expected 1 to 6 or nothing")
-    row["fitzpatrick"] = None if fitzpatrick is None else int(fitzpatrick)
-    if row["fitzpatrick"]:
-        row |= {"skin_tone": skin_tone_of(row["fitzpatrick"]), "skin_tone_source": "metadata"}
-    for name in ("patient_id", "lesion_id"):
-        row[name] = f"{config.name}/{row[name]}" if row.get(name) else None
+    cells.issues += ours.issues
     return _with_class(row, config)
 
 
-def _with_class(row: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
+def _with_class(row: Row, config: SourceConfig) -> Row:
+    """Label and entity by the class, where the row has none of its own."""
     diagnosis = row.get("diagnosis")
-    if row.get("malignant") is None and config.malignant_classes is not None and diagnosis is not None:
-        row["malignant"] = diagnosis in config.malignant_classes
-    if row.get("entity") is None and diagnosis is not None:
-        row["entity"] = diagnosis if diagnosis in ALLOWED["entity"] else "other"
+    if row.get("malignant") is None:
+        row["malignant"] = config.malignant(diagnosis)
+    if row.get("entity") is None:
+        row["entity"] = entity_of(diagnosis)
     return row
-
-
-def _truth(text: str | None, image: str) -> bool | None:
-    if text is None:
-        return None
-    if text.strip().lower() in TRUE_WORDS:
-        return True
-    if text.strip().lower() in FALSE_WORDS:
-        return False
-    raise ValueError(f"{image}: malignant={text!r}: expected one of {TRUE_WORDS + FALSE_WORDS}")
 
 
 def of_class_folder(row: dict[str, Any], config: SourceConfig) -> dict[str, Any]:

@@ -1,48 +1,41 @@
-"""HAM10000 (Tschandl et al. 2018): dermoscopic, seven entities, CC BY-NC 4.0. Table: HAM10000_metadata.csv."""
+"""HAM10000 (Tschandl et al. 2018) and its test set, ISIC 2018 task 3: dermoscopic, seven entities, CC BY-NC 4.0.
 
-from typing import TYPE_CHECKING, Any
+Published as HAM10000_metadata.csv beside the folders HAM10000_images_part_1 and _part_2; the test set as
+ISIC2018_Task3_Test_GroundTruth.csv beside one folder.
+"""
 
-from pydantic import Field
+from dermray.datasets.cells import SEX, Cells, age, plain
+from dermray.datasets.labels import MALIGNANT
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
+from dermray.records import ENTITIES
 
-from dermray import storage
-from dermray.config import Config
-from dermray.datasets.sources import SEX, number, read_table, word
-from dermray.records import MALIGNANT_ENTITIES
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
+REQUIRED = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
 
 
-class SourceConfig(Config):
+class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
-    path: str
-    table: str = "metadata.csv"
-    images: str = "images"
-    extension: str = Field(".jpg", min_length=0)
+    extension: str | None = ".jpg"
 
 
-def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
-    """One line of the table as a row. akiec mixes in-situ carcinoma with its precursor: its label is unknown."""
-    entity = raw["dx"]
+def to_row(cells: Cells, config: SourceConfig) -> Row:
+    """One line of the table as a row."""
+    entity = cells.read("dx", dict(zip(ENTITIES, ENTITIES, strict=True)))
     return {
-        "uri": storage.join(config.path, config.images, raw["image_id"] + config.extension),
-        "source": "ham10000",
-        "source_id": raw["image_id"],
-        "lesion_id": f"ham10000/{raw['lesion_id']}",
-        "diagnosis": entity,
+        "file": cells.text("image_id"),
+        "source_id": cells.text("image_id"),
+        "lesion_id": cells.identity("lesion_id", config.source),
+        "diagnosis": cells.text("dx"),
         "entity": entity,
-        "malignant": None if entity == "akiec" else entity in MALIGNANT_ENTITIES,
+        "malignant": MALIGNANT.get(entity or ""),
         "modality": "dermoscopic",
-        "age": number(raw["age"]),
-        "sex": word(raw["sex"], SEX),
-        "site": word(raw["localization"]),
+        "age": cells.read("age", age),
+        "sex": cells.read("sex", SEX),
+        "site": cells.read("localization", plain),
         "licence": "CC-BY-NC-4.0",
     }
 
 
-def read(config: SourceConfig) -> "Dataset":
+def read(config: SourceConfig) -> Reading:
     """All lines of the table."""
-    config = config.model_copy(update={"path": storage.normalise(config.path)})
-    required = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
-    return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
+    return read_table(open_table(config, REQUIRED), to_row, config)

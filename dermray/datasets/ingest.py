@@ -1,6 +1,7 @@
 """The first stage: sources in, rows out, each with its leak group and split."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from pydantic import Field, field_validator
 
 from dermray import manifest, storage
 from dermray.config import Config, section, validate
+from dermray.datasets.cells import plain
 from dermray.datasets.decode import BadImage, inspect
+from dermray.datasets.labels import require_match
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
-from dermray.datasets.sources import source
-from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, rank, split_around
+from dermray.datasets.repeats import reject_repeats
+from dermray.datasets.sources import Reading, source
+from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, split_around
+from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.manifest import Result, Rows
-from dermray.records import IMAGES, conform, read_columns, sample_id
+from dermray.records import IMAGES, conform, kind, read_columns, sample_id
 
 KEY_COLUMNS = [
     "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
@@ -64,23 +69,43 @@ def run(config: IngestConfig) -> Result:
         connect()
         storage.delete_tree(work.data)  # cheap to make again: no half-read source is kept
         raw = storage.join(work.data, "raw")
-        _look(opened, raw, config)
+        readings = _open(opened)
+        _look(readings, raw, config)
         assignment = ray.get(ray.remote(_assign).remote(raw, config))
         _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
         storage.delete_tree(raw)
         counts, licences = _summary(storage.join(work.data, "rows"))
+        facts = ray.get(ray.remote(survey_rows).remote(storage.join(work.data, "rows")))
+        _print(messages(facts))
+        facts |= {"sources": [reading.facts for reading in readings], "splits": _split_counts(assignment)}
         work.licences = licences
         told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
         _say(told, modified)
-        return work.commit(told, cpus=manifest.cpu_count(), splits=_split_counts(assignment), modifications=modified)
+        return work.commit(told, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
 
-def _look(opened: list[tuple[Any, dict[str, Any]]], raw: str, config: IngestConfig) -> None:
-    """Every source's rows, bytes fetched and decoded once, to Parquet."""
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        print(f"      {line}", flush=True)
+
+
+def _open(opened: list[tuple[Any, dict[str, Any]]]) -> list[Reading]:
+    """Every source, its tables read once before the first image: what is wrong with them is said at once."""
+    readings = []
     for module, c in opened:
         settings = validate(module.SourceConfig, {k: v for k, v in c.items() if k != "source"})
-        rows = module.read(settings).map_batches(_look_at, batch_format="pyarrow", batch_size=config.rows_per_block)
-        system, path = storage.filesystem(raw)
+        reading = module.read(settings)
+        reading.facts["source"] = str(c["source"])
+        _print(reading_messages(reading.facts))
+        readings.append(reading)
+    return readings
+
+
+def _look(readings: list[Reading], raw: str, config: IngestConfig) -> None:
+    """Every source's rows, bytes fetched and decoded once, to Parquet."""
+    system, path = storage.filesystem(raw)
+    for reading in readings:
+        rows = reading.rows.map_batches(_look_at, batch_format="pyarrow", batch_size=config.rows_per_block)
         rows.write_parquet(path, filesystem=system, mode="append")
 
 
@@ -127,17 +152,17 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     if not rows:
         raise ValueError("the sources hold no row: check their paths and tables")
     _require_unique_names(rows)
-    rows.sort(key=lambda row: rank(row["split"]))  # of copies the first stays
-    _reject_repeats(rows)
+    reject_repeats(rows)
+    dropped = _dropped(rows, config)
     for row in rows:
-        if row["status"] == "ok" and _stratum(row, config) in config.drop_classes:
+        if row["status"] == "ok" and _stratum(row, config) in dropped:
             row |= {"status": "rejected", "reason": f"class {_stratum(row, config)} left out by drop_classes"}
     usable = [row for row in rows if row["status"] == "ok"]
     if not usable:
-        reasons = Counter(row["reason"] for row in rows).most_common(3)
+        reasons = Counter(kind(row["reason"]) for row in rows).most_common(3)
         raise ValueError(f"none of {len(rows)} rows is usable: {reasons}")
     pairs = near_duplicates([row["hash"] for row in usable], [row["thumbnail"] for row in usable])
-    groups = leak_groups([[row["sample_id"], row["patient_id"], row["lesion_id"]] for row in usable], pairs)
+    groups = _groups(rows, usable, pairs)
     _split(usable, groups, config)
     for row in rows:
         row["split"] = row["split"] if row["status"] == "ok" else None
@@ -158,11 +183,26 @@ def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfi
         row["split"] = name
 
 
+def _groups(rows: list[dict[str, Any]], usable: list[dict[str, Any]], pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Leak groups of the usable rows. The others link too: a rejected copy tells whose image it is."""
+    rest = [row for row in rows if row["status"] != "ok"]
+    # Bytes link only where they show something: empty files are all alike.
+    keys = [[row["sample_id"] if row["thumbnail"] else None, row["patient_id"], row["lesion_id"]]
+            for row in (*usable, *rest)]  # fmt: skip
+    return leak_groups(keys, pairs)[: len(usable)]
+
+
+def _dropped(rows: list[dict[str, Any]], config: IngestConfig) -> set[str]:
+    """The strata to leave out. ValueError where one occurs nowhere."""
+    require_match(config.drop_classes, {_stratum(row, config) for row in rows}, f"drop_classes of {config.stratify}")
+    return set(map(plain, config.drop_classes))
+
+
 def _stratum(row: dict[str, Any], config: IngestConfig) -> str:
     value = row[config.stratify]
     if config.stratify == "malignant" and value is not None:
         return "malignant" if value else "benign"
-    return "unknown" if value is None else str(value)
+    return "unknown" if value is None else plain(str(value))
 
 
 def _require_unique_names(rows: list[dict[str, Any]]) -> None:
@@ -172,21 +212,6 @@ def _require_unique_names(rows: list[dict[str, Any]]) -> None:
             f"{len(repeated)} source ids occur more than once, for example {repeated[0]}: every image needs a name "
             "of its own within its source; remove the repeated lines or give each source another name"
         )
-
-
-def _reject_repeats(rows: list[dict[str, Any]]) -> None:
-    """Of rows with the same bytes the first stays; where they disagree on the diagnosis none does."""
-    by_id: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["status"] == "ok":
-            by_id.setdefault(row["sample_id"], []).append(row)
-    for same in by_id.values():
-        if len({row["malignant"] for row in same}) > 1:
-            for row in same:
-                row |= {"status": "rejected", "reason": "same image under conflicting labels"}
-        else:
-            for row in same[1:]:
-                row |= {"status": "rejected", "reason": "exact duplicate of an earlier file"}
 
 
 def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None:
@@ -226,7 +251,8 @@ class _Join:
 def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
     """Counts of (status, reason), and the licences of usable rows."""
     table = read_columns(rows, ["status", "reason", "licence"])
-    counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    reasons = [reason and kind(reason) for reason in table["reason"].to_pylist()]
+    counts = Counter(zip(table["status"].to_pylist(), reasons, strict=True))
     usable = table.filter(pc.equal(table["status"], "ok"))
     return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
 

@@ -1,58 +1,46 @@
-"""ISIC Archive downloads, flattened to a table with one line per image: dermoscopic and clinical, licence per image."""
+"""ISIC Archive downloads, flattened to a table with one line per image: dermoscopic and clinical, licence per image.
 
-from typing import TYPE_CHECKING, Any
+Read are the archive's own names and those of its newer exports (isic_id, diagnosis_1, diagnosis_3, copyright_license).
+"""
 
-from pydantic import Field
+from dermray.datasets.cells import MODALITY, SEX, TRUTH, Cells, age, plain
+from dermray.datasets.labels import entity_of
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
-from dermray import storage
-from dermray.config import Config
-from dermray.datasets.sources import SEX, number, read_table, word
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
-ENTITY = {
-    "melanoma": "mel",
-    "nevus": "nv",
-    "basal cell carcinoma": "bcc",
-    "actinic keratosis": "akiec",
-    "dermatofibroma": "df",
-    "seborrheic keratosis": "bkl",
-    "solar lentigo": "bkl",
-    "vascular lesion": "vasc",
-}
-MALIGNANT = {"malignant": True, "benign": False}
-MODALITY = {"dermoscopic": "dermoscopic", "clinical": "clinical", "overview": "clinical"}
+REQUIRED = ["image_id|isic_id|image_name", "diagnosis|diagnosis_3", "benign_malignant|diagnosis_1", "age_approx", "sex"]
+OPTIONAL = ["patient_id", "lesion_id", "image_type", "licence|license|copyright_license"]
+OPTIONAL += ["site|anatom_site_general|anatom_site_general_challenge|anatom_site_1"]
+MALIGNANT: dict[str, bool | None] = TRUTH | dict.fromkeys(
+    ("indeterminate", "indeterminate/benign", "indeterminate/malignant"), None
+)
+IMAGE_TYPE = MODALITY | dict.fromkeys(("tbp tile: close-up", "tbp tile: overview", "rcm: macroscopic"), None)
 
 
-class SourceConfig(Config):
+class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
-    path: str
-    table: str = "metadata.csv"
-    images: str = "images"
-    extension: str = Field(".jpg", min_length=0)
+    extension: str | None = ".jpg"
 
 
-def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
+def to_row(cells: Cells, config: SourceConfig) -> Row:
     """One line of the table as a row."""
-    diagnosis = word(raw["diagnosis"])
+    diagnosis = cells.read("diagnosis", plain)
     return {
-        "uri": storage.join(config.path, config.images, raw["image_id"] + config.extension),
-        "source": "isic_archive",
-        "source_id": raw["image_id"],
+        "file": cells.text("image_id"),
+        "source_id": cells.text("image_id"),
+        "patient_id": cells.identity("patient_id", config.source),
+        "lesion_id": cells.identity("lesion_id", config.source),
         "diagnosis": diagnosis,
-        "entity": None if diagnosis is None else ENTITY.get(diagnosis, "other"),
-        "malignant": MALIGNANT.get(raw["benign_malignant"] or ""),
-        "modality": MODALITY.get(raw.get("image_type") or ""),
-        "age": number(raw["age_approx"]),
-        "sex": word(raw["sex"], SEX),
-        "licence": raw.get("licence"),
+        "entity": entity_of(diagnosis),  # the archive knows hundreds: null where no rule knows
+        "malignant": cells.read("benign_malignant", MALIGNANT),
+        "modality": cells.read("image_type", IMAGE_TYPE),
+        "age": cells.read("age_approx", age),
+        "sex": cells.read("sex", SEX),
+        "site": cells.read("site", plain),
+        "licence": cells.text("licence"),
     }
 
 
-def read(config: SourceConfig) -> "Dataset":
+def read(config: SourceConfig) -> Reading:
     """All lines of the table."""
-    config = config.model_copy(update={"path": storage.normalise(config.path)})
-    required = ["image_id", "diagnosis", "benign_malignant", "age_approx", "sex"]
-    return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
+    return read_table(open_table(config, REQUIRED, OPTIONAL), to_row, config)

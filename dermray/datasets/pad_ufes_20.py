@@ -1,57 +1,45 @@
-"""PAD-UFES-20 (Pacheco et al. 2020): clinical smartphone photographs with patients and Fitzpatrick types, CC BY 4.0."""
+"""PAD-UFES-20 (Pacheco et al. 2020): clinical smartphone photographs with patients and Fitzpatrick types, CC BY 4.0.
 
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+Published as metadata.csv beside the folders imgs_part_1, imgs_part_2 and imgs_part_3.
+"""
 
-from dermray import storage
-from dermray.config import Config
-from dermray.datasets.sources import SEX, number, read_table, word
-from dermray.records import skin_tone_of
+from dermray.datasets.cells import SEX, Cells, age, fitzpatrick, plain
+from dermray.datasets.labels import ENTITY
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
+REQUIRED = ["img_id", "patient_id", "lesion_id", "diagnostic", "fitspatrick|fitzpatrick", "age", "gender", "region"]
 # The data set's six: squamous cell carcinoma (with Bowen's disease) is none of HAM10000's seven.
-ENTITY = {"ACK": "akiec", "BCC": "bcc", "MEL": "mel", "NEV": "nv", "SCC": "other", "SEK": "bkl"}
-MALIGNANT = {"BCC", "MEL", "SCC"}
+ENTITIES = {word: ENTITY[word] for word in ("ack", "bcc", "mel", "nev", "scc", "sek")}
+# Pacheco et al. part them into three cancers and three other diseases. Their ACK holds no carcinoma in situ.
+MALIGNANT = {"bcc": True, "mel": True, "scc": True, "ack": False, "nev": False, "sek": False}
 
 
-class SourceConfig(Config):
-    """Where the table and the images lie."""
-
-    path: str
-    table: str = "metadata.csv"
-    images: str = "images"
-    extension: str | None = None  # of the files, where it differs from the table's .png
+class SourceConfig(TableConfig):
+    """Where the table and the images lie; the table's names end in .png."""
 
 
-def to_row(raw: dict[str, Any], config: SourceConfig) -> dict[str, Any]:
+def to_row(cells: Cells, config: SourceConfig) -> Row:
     """One line of the table as a row. Fitzpatrick comes as 1.0 to 6.0, and 0 where nobody said."""
-    fitzpatrick = int(number(raw["fitspatrick"]) or 0) or None
-    name = PurePosixPath(raw["img_id"])
-    file = str(name) if config.extension is None else name.stem + config.extension
+    diagnosis = cells.text("diagnostic")
+    # 250 of the published lesion ids stand for lesions of two patients each
+    patient, lesion = cells.identity("patient_id", config.source), cells.text("lesion_id")
     return {
-        "uri": storage.join(config.path, config.images, file),
-        "source": "pad_ufes_20",
-        "source_id": raw["img_id"],
-        "patient_id": f"pad_ufes_20/{raw['patient_id']}",
-        "lesion_id": f"pad_ufes_20/{raw['patient_id']}/{raw['lesion_id']}",
-        "diagnosis": raw["diagnostic"],
-        "entity": ENTITY.get(raw["diagnostic"], "other"),
-        "malignant": raw["diagnostic"] in MALIGNANT,
+        "file": cells.text("img_id"),
+        "source_id": cells.text("img_id"),
+        "patient_id": patient,
+        "lesion_id": None if None in (patient, lesion) else f"{patient}/{lesion}",
+        "diagnosis": diagnosis,
+        "entity": cells.read("diagnostic", ENTITIES),
+        "malignant": MALIGNANT.get(plain(diagnosis or "")),
         "modality": "clinical",
-        "fitzpatrick": fitzpatrick,
-        "skin_tone": skin_tone_of(fitzpatrick),
-        "skin_tone_source": "metadata" if fitzpatrick else None,
-        "age": number(raw["age"]),
-        "sex": word(raw["gender"], SEX),
-        "site": word(raw["region"]),
+        "fitzpatrick": cells.read("fitspatrick", fitzpatrick, missing=["0", "0.0"]),
+        "age": cells.read("age", age),
+        "sex": cells.read("gender", SEX),
+        "site": cells.read("region", plain),
         "licence": "CC-BY-4.0",
     }
 
 
-def read(config: SourceConfig) -> "Dataset":
+def read(config: SourceConfig) -> Reading:
     """All lines of the table."""
-    config = config.model_copy(update={"path": storage.normalise(config.path)})
-    required = ["img_id", "patient_id", "lesion_id", "diagnostic", "fitspatrick", "age", "gender", "region"]
-    return read_table(storage.join(config.path, config.table), lambda raw: to_row(raw, config), required)
+    return read_table(open_table(config, REQUIRED), to_row, config)

@@ -8,7 +8,7 @@ curve that `best_auc` computes.
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,10 +17,8 @@ from pydantic import Field
 from dermray.config import Config
 from dermray.datasets.decode import png
 from dermray.datasets.renderer import Truth, draw_truth, render
+from dermray.datasets.sources import Reading
 from dermray.records import IMAGES, SKIN_TONES, conform
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
 
 ASYMMETRY, BORDER = 0.9, 0.6
 COLOUR_WEIGHTS = {"white": 1.0, "red": 0.5, "light brown": -1.0, "dark brown": -0.3, "blue-gray": 1.8, "black": 1.8}
@@ -101,14 +99,15 @@ def _spoil(png: bytes, rng: np.random.Generator) -> bytes:
     return [b"", png[: len(png) // 2], f"not an image {rng.integers(1 << 40)}".encode()][int(rng.integers(3))]
 
 
-def read(config: SourceConfig) -> "Dataset":
+def read(config: SourceConfig) -> Reading:
     """The population, each block rendered where it is needed."""
     import ray.data
 
     blocks = max(2, config.count * config.size**2 * 2 // config.bytes_per_block)
-    return ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
+    rows = ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
         _Render(config), batch_format="pyarrow", batch_size=256
     )
+    return Reading(rows, {})
 
 
 class _Render:

@@ -1,0 +1,111 @@
+"""What an ingest says of its sources and rows: columns not read, cells that made no sense, missing and strange ids."""
+
+import re
+from collections import Counter, defaultdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+
+from dermray import storage
+from dermray.records import AT, kind
+
+COUNTED = ["patient_id", "lesion_id", "diagnosis", "entity", "malignant", "skin_tone", "age", "sex", "site", "licence"]
+EXAMPLES = 3  # of each kind of issue
+KINDS = 50  # of issues in the manifest
+# An id that holds more than this share of its source's rows, and so many of them, may stand for "nobody".
+SUSPICIOUS_SHARE, SUSPICIOUS_ROWS = 0.05, 20
+PLACEHOLDER = re.compile(r"0+|9{3,}|x{2,}|-\d+|test|todo|tbd|dummy|anonym(ous|ized|ised)?|no ?(id|name)|patient|lesion")
+PLACEHOLDER_ROWS = 3  # a real id may look so; one that recurs is worth a look
+
+
+def survey_rows(rows: str) -> dict[str, Any]:
+    """Facts about a stage's Parquet rows, of which one batch is held at a time.
+
+    Returns:
+        missing: source -> {rows, column -> rows without a value}; cell_issues: kind -> {count, examples};
+        suspicious_ids: a text for each.
+    """
+    system, path = storage.filesystem(rows)
+    table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    missing: dict[str, Counter[str]] = defaultdict(Counter)
+    issues, examples = Counter[str](), defaultdict[str, list[str]](list)
+    for batch in table.to_batches(columns=["source", *COUNTED, "cell_issues"]):
+        for source, counts in missing_values(pa.Table.from_batches([batch])).items():
+            missing[source].update(counts)
+        for issue in pc.list_flatten(batch["cell_issues"]).to_pylist():
+            issues[kind(issue)] += 1
+            if len(examples[kind(issue)]) < EXAMPLES:
+                examples[kind(issue)].append(issue.partition(AT)[2])
+    return {
+        "missing": {source: dict(counts) for source, counts in sorted(missing.items())},
+        "cell_issues": {name: {"count": n, "examples": examples[name]} for name, n in issues.most_common(KINDS)},
+        "suspicious_ids": suspicious_ids(table, "patient_id") + suspicious_ids(table, "lesion_id"),
+    }
+
+
+def missing_values(table: pa.Table) -> dict[str, dict[str, int]]:
+    """source -> its rows, and of each column that lacks values how many rows do."""
+    nulls = [(name, "count", pc.CountOptions(mode="only_null")) for name in COUNTED]
+    counted = table.group_by("source").aggregate([([], "count_all"), *nulls])
+    return {
+        row["source"]: {"rows": row["count_all"]} | {n: row[f"{n}_count"] for n in COUNTED if row[f"{n}_count"]}
+        for row in counted.to_pylist()
+    }
+
+
+def suspicious_ids(rows: Any, column: str) -> list[str]:
+    """Ids of patients or lesions that hold more rows than one should, or look like placeholders and recur."""
+    ids = rows.to_table(columns=["source", column])
+    totals = {
+        row["source"]: row["count_all"] for row in ids.group_by("source").aggregate([([], "count_all")]).to_pylist()
+    }
+    counted = ids.group_by(["source", column]).aggregate([([], "count_all")])
+    often = counted.filter(
+        pc.and_(pc.is_valid(counted[column]), pc.greater_equal(counted["count_all"], PLACEHOLDER_ROWS))
+    )
+    found = [
+        (row["count_all"], f"{column} {row[column]!r} holds {row['count_all']} of {totals[row['source']]} rows")
+        for row in often.to_pylist()
+        if _is_suspicious(row[column].removeprefix(f"{row['source']}/"), row["count_all"], totals[row["source"]])
+    ]
+    return [text for _, text in sorted(found, reverse=True)[:20]]
+
+
+def _is_suspicious(name: str, count: int, total: int) -> bool:
+    crowded = count >= SUSPICIOUS_ROWS and count > SUSPICIOUS_SHARE * total
+    return crowded or PLACEHOLDER.fullmatch(name.strip().lower()) is not None
+
+
+def messages(facts: dict[str, Any]) -> list[str]:
+    """What a person should read of the rows' facts."""
+    lines = []
+    for source, counts in facts["missing"].items():
+        nulls = ", ".join(f"{n} {name}" for name, n in counts.items() if name != "rows")
+        lines.append(f"{source}: {counts['rows']} rows; without a value: {nulls or 'none'}")
+    for name, issue in facts["cell_issues"].items():
+        lines.append(f"{issue['count']} cells make no sense: {name}; for example {issue['examples'][0]}")
+    for text in facts["suspicious_ids"]:
+        lines.append(f"WARNING: {text}; if it stands for nobody, add it to the source's `missing`")
+    return lines
+
+
+def reading_messages(facts: dict[str, Any]) -> list[str]:
+    """What a person should read of how a source was opened."""
+    tables = [facts[name] for name in ("table", "labels") if name in facts]
+    lines = [f"{facts['source']}: {_of_table(table)}" for table in tables]
+    if unnamed := facts.get("classes_of_unknown_label"):
+        lines.append(
+            f"WARNING: {facts['source']}: malignant_classes and benign_classes say nothing of {unnamed}: these rows "
+            "have no label; name the classes in one of the two, or say other_classes_are: benign"
+        )
+    return lines
+
+
+def _of_table(table: dict[str, Any]) -> str:
+    text = f"{table['path']}: {table['rows']} rows, {table['encoding']}, {table['delimiter']}"
+    text += f"; columns not read: {', '.join(table['columns_not_read']) or 'none'}"
+    for name in ("rows_without_label", "labels_without_row"):
+        text += f"; {table[name]} {name.replace('_', ' ')}" if table.get(name) else ""
+    return text

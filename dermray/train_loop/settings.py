@@ -61,21 +61,29 @@ def check(config: LoopConfig) -> None:
     """What no field alone can say.
 
     Raises:
-        ConfigError: fewer than one worker, a batch that some number of workers cannot share evenly, or what FSDP
-            or Muon does not go with.
+        ConfigError: fewer than one worker, a batch too small to give every worker an image in every part, or what
+            FSDP or Muon does not go with.
     """
     least, most = config.least_and_most
     if not 1 <= least <= most:
         raise ConfigError(f"loop.workers={config.workers}: expected at least 1, and [min, max] in this order")
-    for workers in range(least, most + 1):
-        if config.batch_size % (workers * config.accumulate):
-            shares = f"workers={workers} x accumulate={config.accumulate}"
-            raise ConfigError(f"loop.batch_size={config.batch_size}: expected a multiple of {shares}")
+    if config.batch_size < most * config.accumulate:
+        raise ConfigError(
+            f"loop.batch_size={config.batch_size}: expected at least one image for each of {most} workers in each of "
+            f"{config.accumulate} accumulated parts, {most * config.accumulate}"
+        )
     for name, values in UNSHARDED.items():
         if config.parallel == "fsdp" and (value := getattr(config, name)) in values:
             raise ConfigError(f"loop.{name}={value}: does not go with loop.parallel=fsdp; leave one of them out")
     if config.optimizer == "muon" and config.precision == "fp16":
         raise ConfigError("loop.optimizer=muon: does not go with loop.precision=fp16; take bf16 or fp32")
+
+
+def images_of(config: LoopConfig, rank: int, workers: int, part: int) -> int:
+    """How many of a batch's images are worker `rank`'s in accumulated part `part`. The batch is dealt out like cards,
+    to the workers and then to the parts of each, so that any number of workers shares any batch."""
+    mine = len(range(rank, config.batch_size, workers))
+    return len(range(part, mine, config.accumulate))
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

@@ -1,7 +1,9 @@
 """Shared fixtures: sample data, an S3 server process, one Ray, a small run. quickstart.py has trained models."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +63,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def end_family(process: "subprocess.Popen[bytes]", patience: float = 15) -> None:
+    """A process that leads its session, and all that it started, killed after so many seconds. `ray stop` would end
+    every Ray of this machine."""
+    import psutil
+
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    os.killpg(process.pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=patience)
+    for left in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
 
     system, path = storage.filesystem(checkpoint)
     storage.make_directory(checkpoint)
+    undo_half_committed(checkpoint)
     DataContext.get_current().checkpoint_config = CheckpointConfig(
         id_column=id_column,
         checkpoint_path=path,
@@ -28,6 +29,25 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
         yield
     finally:
         DataContext.get_current().checkpoint_config = None
+
+
+def undo_half_committed(checkpoint: str) -> int:
+    """Make the blocks be done again whose commit was cut in two; how many these are.
+
+    Ray Data (2.60) commits a block's ids by moving `X.pending.parquet` to `X.parquet`. In S3 that is a copy and then a
+    delete. Where a kill comes in between both exist, and Ray's own recovery deletes the block's rows because of the one
+    and skips its ids because of the other: the rows would be missing for ever.
+    """
+    from ray.data.checkpoint.checkpoint_writer import PENDING_CHECKPOINT_SUFFIX
+
+    pending = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
+    files = storage.list_files(checkpoint, ".parquet")
+    committed = {file for file in files if not file.endswith(pending)}
+    halves = [file.removesuffix(pending) + ".parquet" for file in files if file.endswith(pending)]
+    undone = [file for file in halves if file in committed]
+    for file in undone:
+        storage.delete_file(file)
+    return len(undone)
 
 
 def require_ids(uri: str, id_column: str) -> None:

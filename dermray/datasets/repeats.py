@@ -13,7 +13,7 @@ KNOWN = (*EVERYWHERE, *WITHIN_A_SOURCE, "lesion_id")
 
 
 def reject_repeats(rows: list[Row]) -> None:
-    """Of usable rows with the same bytes one stays: that of the official test split before val, train and none, and then
+    """Of usable rows with the same bytes one stays: that of the official test split before val, train and none, then
     the one that knows most. Where they contradict each other none does."""
     copies: dict[str, list[Row]] = defaultdict(list)
     for row in rows:

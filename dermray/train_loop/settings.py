@@ -61,12 +61,13 @@ class LoopConfig(Config):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        """What no field alone can say: a batch that workers can share evenly, what FSDP and Muon go with."""
-        least, most = self.least_and_most
-        for workers in range(least, most + 1):
-            if self.batch_size % (workers * self.accumulate):
-                shares = f"workers={workers} x accumulate={self.accumulate}"
-                raise ConfigError(f"batch_size={self.batch_size}: expected a multiple of {shares}")
+        """What no field alone can say: a batch with an image for everybody, what FSDP and Muon go with."""
+        most = self.least_and_most[1]
+        if self.batch_size < most * self.accumulate:
+            raise ConfigError(
+                f"batch_size={self.batch_size}: expected at least one image for each of {most} workers in each of "
+                f"{self.accumulate} accumulated parts, {most * self.accumulate}"
+            )
         for name, values in UNSHARDED.items():
             if self.parallel == "fsdp" and (value := getattr(self, name)) in values:
                 raise ConfigError(f"{name}={value}: does not go with parallel=fsdp; leave one of them out")
@@ -75,6 +76,13 @@ class LoopConfig(Config):
         if self.optimizer == "adamw8bit" and not self.gpus_per_worker:
             raise ConfigError("optimizer=adamw8bit: needs a GPU; give gpus_per_worker=1, or optimizer=adamw")
         return self
+
+
+def images_of(config: LoopConfig, rank: int, workers: int, part: int) -> int:
+    """How many of a batch's images are worker `rank`'s in accumulated part `part`. The batch is dealt out like cards,
+    to the workers and then to the parts of each, so that any number of workers shares any batch."""
+    mine = len(range(rank, config.batch_size, workers))
+    return len(range(part, mine, config.accumulate))
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

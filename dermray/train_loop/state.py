@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dermray.train_loop.muon import Muon
-from dermray.train_loop.settings import Hopeless, LoopConfig, learning_rate
+from dermray.train_loop.settings import Hopeless, LoopConfig, images_of, learning_rate
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SEEDS = 2  # how a step's seed is made: checkpoints of 1 go on with 1
 MOST_NOTED = 4096  # images whose losses are kept for the log's bins
 
 
@@ -53,6 +55,7 @@ class State:
         self.module, self.config = module, config
         self.step = self.first = 0
         self.workers_from: list[tuple[int, int]] = []  # (step, workers), wherever their number changed
+        self.seeds = SEEDS
         self.sharded = config.parallel == "fsdp"
         self.trained = [p for p in module.parameters() if p.requires_grad]
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -75,7 +78,11 @@ class State:
         return self.workers_from[-1][1] if self.workers_from else 0
 
     def advance(self, task: Task, wrapped: Any, rank: int, workers: int) -> float:
-        """One step; returns this worker's loss. `wrapped` is the module, or DDP around it.
+        """One step; returns the mean loss of this worker's images. `wrapped` is the module, or DDP around it.
+
+        Shares may be uneven. DDP and FSDP take the mean of the workers' gradients, so a part's mean loss counts as
+        often as it has images: (workers / batch size) x its images. Over all parts of all workers these add up to the
+        gradient of the batch's mean, as one worker would have it.
 
         Raises:
             Hopeless: the loss is no number; names the samples.
@@ -83,21 +90,20 @@ class State:
         config, device = self.config, self.trained[0].device
         if workers != self.workers:
             self.workers_from.append((self.step, workers))
-        # primes: the seeds of two steps meet with more than 1009 workers only, those of two trainings hardly ever
-        torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)
-        loss = 0.0
+        torch.manual_seed(step_seed(config.seed, self.step, rank, self.seeds))
+        loss, images = 0.0, [images_of(config, rank, workers, part) for part in range(config.accumulate)]
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
                 arguments = task.arguments(self.module, self.step, rank, workers, part)
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
-                    piece = wrapped(*arguments) / config.accumulate
-                loss += float(piece.detach())
+                    piece = wrapped(*arguments)
+                loss += float(piece.detach()) * images[part] / sum(images)
                 self._note_noise()
                 if not math.isfinite(loss):
                     samples = self._without_loss(task.describe(self.step, rank, workers, part))
                     raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
-                self.scaler.scale(piece).backward()
+                self.scaler.scale(piece * (workers * images[part] / config.batch_size)).backward()
         self._update()
         return loss
 
@@ -135,11 +141,13 @@ class State:
             "resumed_from": self.first,
             "workers": self.workers,
             "workers_from_step": self.workers_from,
+            "seeds": self.seeds,
         }
 
     def go_on(self, history: dict[str, Any]) -> None:
         """From where `history` was written."""
         self.step = self.first = history["step"]
+        self.seeds = history.get("seeds", 1)
         self.losses = [tuple(pair) for pair in history["losses"]]
         self.validation_losses = [tuple(pair) for pair in history["validation_losses"]]
         self.recent = history["recent"]
@@ -157,6 +165,14 @@ class State:
         finally:
             for weight, before in zip(weights, kept, strict=True):
                 weight.copy_(before)
+
+
+def step_seed(seed: int, step: int, rank: int, seeds: int = SEEDS) -> int:
+    """The seed of a worker's noise in a step, 64 bits. The first way of making it gave worker 1009 the noise that
+    worker 0 has a step later; numpy's SeedSequence mixes the three so that none of them stands in for another."""
+    if seeds == 1:
+        return seed * 1_000_003 + step * 1009 + rank
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dermray import manifest
 from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
 from dermray.train_loop import LoopConfig, fit, how_far
+from dermray.train_loop.settings import images_of
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
 from dermray.vlm.nano import NanoConfig, build_model, build_processor, save
 
@@ -69,8 +70,7 @@ class CaptionerTask:
         count = max(1, config.phantoms // workers)
         if self._lessons is None:
             self._lessons = draw_lessons(config.model, build_processor(config.model), config.phantom_seed + rank, count)
-        size = config.loop.batch_size // (workers * config.loop.accumulate)
-        index = torch.randint(count, (size,))
+        index = torch.randint(count, (images_of(config.loop, rank, workers, part),))
         turns, flip = int(torch.randint(4, ())), bool(torch.randint(2, ()))
         device = next(module.parameters()).device
         return self._lessons.batch(index, turns, flip).to(device), step >= config.eye_share * config.loop.steps

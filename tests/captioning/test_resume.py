@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dermray import manifest
-from dermray.captioning.resume import require_ids
+from dermray import manifest, storage
+from dermray.captioning.resume import require_ids, undo_half_committed
 from dermray.records import read_columns
 from tests.captioning.chaos import BLOCK, REPLICAS, ROWS
 
@@ -39,6 +39,35 @@ def test_twenty_random_kills(tmp_path: Path) -> None:
     assert asked - ROWS <= again <= asked - ROWS + 2 * BLOCK, "the job's own account of work done twice"
     assert 0 < again < KILLS * REPLICAS * BLOCK, "less than one block per replica and kill"
     assert told["starts"] == 1 + kills.count("driver")
+
+
+def test_a_commit_cut_in_two_loses_no_block(place: str) -> None:
+    """The state that a kill between S3's copy and its delete leaves, through Ray's own recovery."""
+    from ray.data.checkpoint.checkpoint_filter import _clean_pending_checkpoints_task as recovery
+
+    def write(name: str, ids: list[int]) -> None:
+        system, path = storage.filesystem(f"{place}/{name}")
+        storage.make_directory(f"{place}/{name}".rpartition("/")[0])
+        pq.write_table(pa.table({"sample_id": ids}), path, filesystem=system)
+
+    def ids(name: str) -> set[int]:
+        files = storage.list_files(f"{place}/{name}", ".parquet")
+        return {
+            i for file in files for i in pq.read_table(file.removeprefix("s3://"), filesystem=system)[0].to_pylist()
+        }
+
+    for block in range(40):
+        mine = list(range(block * 8, block * 8 + 8))
+        write(f"rows/x_{block:06}-0.parquet", mine)
+        if block % 4 != 3:  # committed, or cut in two
+            write(f"checkpoint/x_{block:06}.parquet", mine)
+        if block % 4 >= 2:  # begun, or cut in two
+            write(f"checkpoint/x_{block:06}.pending.parquet", mine)
+    system, checkpoint = storage.filesystem(f"{place}/checkpoint")
+    assert undo_half_committed(f"{place}/checkpoint") == 10
+    recovery._function(checkpoint, system, storage.filesystem(f"{place}/rows")[1], system)
+    assert ids("rows") == ids("checkpoint") == {i for i in range(320) if i // 8 % 4 < 2}
+    assert undo_half_committed(f"{place}/checkpoint") == 0
 
 
 def test_sources_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import base64
 import io
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from dermray import manifest
 from dermray.datasets.decode import decode, png
 from dermray.datasets.renderer import draw_phantoms
 from dermray.records import read_columns, sample_id
-from tests.conftest import free_port
+from tests.conftest import end_family, free_port
 from tests.datasets.test_decode import ADOBE_RGB, huge_png
 from tests.quickstart import ROOT, Quickstart, wait_for
 
@@ -70,18 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     wait_for(lambda: _answers(f"http://127.0.0.1:{dashboard}/api/version") or process.poll() is not None, 90)
     assert process.poll() is None, (home / "head.log").read_text()
     yield started
-    _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Only what was started here: `ray stop` would end every Ray of this machine."""
-    import psutil
-
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    os.killpg(process.pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=15)
-    for left in alive:
-        left.kill()
+    end_family(process)
 
 
 def _answers(url: str) -> bool:

@@ -1,5 +1,6 @@
 """The loop on a tiny task; resume after kill -9 gives equal weights."""
 
+import copy
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from dermray.config import ConfigError, decisive, validate
 from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fit, how_far, learning_rate
+from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
-from dermray.train_loop.settings import Hopeless
+from dermray.train_loop.settings import Hopeless, images_of
+from dermray.train_loop.state import step_seed
 from dermray.train_loop.trainer import _built, _going_on, last_checkpoint, room_for_checkpoints
+from dermray.training.batches import Order
 from tests.quickstart import wait_for
 
 
@@ -109,8 +116,8 @@ def test_the_schedule() -> None:
     [
         ({"workers": (2, 1)}, "expected at least 1, and \\[min, max\\]"),
         ({"workers": 0}, "expected at least 1"),
-        ({"workers": (1, 3), "batch_size": 8}, "batch_size=8: expected a multiple of workers=3 x accumulate=1"),
-        ({"workers": 2, "batch_size": 8, "accumulate": 8}, "workers=2 x accumulate=8"),
+        ({"workers": (4, 16), "batch_size": 15}, "batch_size=15: expected at least one image for each of 16 workers"),
+        ({"workers": 2, "batch_size": 8, "accumulate": 8}, "in each of 8 accumulated parts, 16"),
         ({"parallel": "fsdp", "precision": "fp16"}, "precision=fp16: does not go with parallel=fsdp"),
         ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with parallel=fsdp"),
         ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with precision=fp16"),
@@ -121,6 +128,92 @@ def test_the_schedule() -> None:
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validate(LoopConfig, {"steps": 1} | settings)
+
+
+def test_no_two_workers_have_the_same_noise() -> None:
+    """Worker 1009 had worker 0's a step later."""
+    ranks = (0, 1, 1008, 1009, 1010, 2018)
+    seeds = {step_seed(seed, step, rank) for seed in range(3) for step in range(200) for rank in ranks}
+    assert len(seeds) == 3 * 200 * len(ranks)
+    assert step_seed(0, 0, 1009, seeds=1) == step_seed(0, 1, 0, seeds=1), "as checkpoints of before go on"
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 4))
+def test_a_batch_is_dealt_out_whole(batch_size: int, workers: int, accumulate: int) -> None:
+    config = LoopConfig(steps=1, batch_size=batch_size, workers=workers, accumulate=accumulate)
+    parts = [images_of(config, rank, workers, part) for rank in range(workers) for part in range(accumulate)]
+    assert sum(parts) == batch_size
+    order = Order([50], batch_size, seed=1)
+    shares = [
+        order.share(3, rank, workers)[1][part::accumulate] for rank in range(workers) for part in range(accumulate)
+    ]
+    assert [len(share) for share in shares] == parts
+
+
+class Shown:
+    """Hands out shares of 50 known images, and notes which were seen."""
+
+    def __init__(self, batch_size: int, accumulate: int) -> None:
+        torch.manual_seed(3)
+        self.images, self.order, self.accumulate = torch.randn(50, 4), Order([50], batch_size, seed=1), accumulate
+        self.seen: list[int] = []
+
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+        index = self.order.share(step, rank, workers)[1][part :: self.accumulate]
+        self.seen += index.tolist()
+        return (self.images[index],)
+
+
+class Bare:
+    """A module called as DDP is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, x: torch.Tensor) -> Any:
+        return self.module(x)
+
+    def no_sync(self) -> Any:
+        return nullcontext()
+
+
+def step_of_all(state: State, task: Any, workers: int) -> float:
+    """What `workers` of DDP do in a step, by one: gradients are summed over the ranks and divided by their number. The
+    batch's mean loss."""
+    update, losses = state._update, list[float]()
+    for rank in range(workers):
+        state._update = lambda: None  # type: ignore[method-assign]
+        losses.append(state.advance(task, Bare(state.module), rank, workers))
+    state._update = update  # type: ignore[method-assign]
+    for weight in state.trained:
+        assert weight.grad is not None
+        weight.grad /= workers
+    state._update()
+    images = [len(range(rank, state.config.batch_size, workers)) for rank in range(workers)]
+    return sum(loss * n for loss, n in zip(losses, images, strict=True)) / sum(images)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_workers_come_and_go_and_the_training_stays_the_same(accumulate: int, tmp_path: Path) -> None:
+    """Four workers, then three, then five, over batches of 17: no image is left out or seen twice, and losses and
+    weights are those of one worker but for rounding."""
+    config = LoopConfig(steps=30, batch_size=17, workers=(1, 5), accumulate=accumulate, learning_rate=1e-2)
+    torch.manual_seed(0)
+    start = Line().eval()
+    alone, task = State(copy.deepcopy(start), config), Shown(17, accumulate)
+    expected = [step_of_all(alone, task, 1) for _ in range(30)]
+    elastic, losses = Shown(17, accumulate), list[float]()
+    for number, workers in enumerate((4, 3, 5)):
+        state = State(copy.deepcopy(start), config)
+        if number:
+            restore(state, tmp_path / str(number - 1))
+        losses += [step_of_all(state, elastic, workers) for _ in range(10)]
+        (tmp_path / str(number)).mkdir()
+        save(state, tmp_path / str(number), rank=0)
+    assert sorted(elastic.seen) == sorted(task.seen) and set(Counter(task.seen).values()) <= {10, 11}, "30 x 17 of 50"
+    assert losses == pytest.approx(expected, rel=1e-4)
+    for mine, theirs in zip(state.trained, alone.trained, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_ema_is_the_weighted_mean_it_claims_to_be() -> None:

@@ -147,6 +147,7 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
     row |= {name: ours.identity(name, config.source) for name in ("patient_id", "lesion_id")}
     row |= {
         "file": cells.text(config.image_column),
+        "source_id": row.get("source_id") or cells.text(config.image_column),
         "modality": row.get("modality") or config.modality,
         "licence": row.get("licence") or config.licence,
     }
@@ -157,6 +158,8 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
 def _with_class(row: Row, config: SourceConfig) -> Row:
     """Label and entity by the class, where the row has none of its own."""
     diagnosis = row.get("diagnosis")
+    if is_missing(diagnosis, config.missing):  # a folder may be called "unknown"
+        diagnosis = row["diagnosis"] = None
     if row.get("malignant") is None:
         row["malignant"] = config.malignant(diagnosis)
     if row.get("entity") is None:

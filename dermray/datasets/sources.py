@@ -129,20 +129,21 @@ def rows(
     """The rows of a chunk: each with the `uri` of its image, or with a status and reason."""
     roots = image_roots(config)
     for record in tables.records(table, chunk):
-        place, source = table.place(record.line), {"source": config.source}
+        # A row that names no image goes by its line; the path keeps it apart from another table's.
+        row = {"source": config.source, "source_id": f"{table.path} line {record.line}"}
         if record.problem is not None:
-            yield source | {"source_id": place, "status": "failed", "reason": record.problem}
+            yield row | {"status": "failed", "reason": record.problem}
             continue
-        cells = Cells(table.values(record), place, config.missing)
-        yield source | located(finished(to_row(cells), cells, config), roots, config.extension)
+        cells = Cells(table.values(record), table.place(record.line), config.missing)
+        told = to_row(cells)
+        row |= told | {"source_id": told.get("source_id") or row["source_id"]}
+        yield located(finished(row, cells, config), roots, config.extension)
 
 
 def finished(row: Row, cells: Cells, config: TableConfig) -> Row:
     """What holds for rows of every table: skin tone by Fitzpatrick type, the publisher's split, issues, rejection."""
     row |= _skin_tone(row, cells)
     row |= {"split": row.get("split") or config.split, "cell_issues": cells.issues}
-    if row.get("source_id") is None:
-        row["source_id"] = row.get("file") or cells.place
     if row.get("file") is None:
         return row | {"status": "failed", "reason": f"table row names no image{AT}{cells.place}"}
     if cells.issues and config.bad_cells == "reject":

@@ -126,23 +126,24 @@ def survey(table: Table, watched: Mapping[str, Iterable[str]] | None = None) -> 
     Raises:
         ValueError: a quotation mark that is never closed, or no row.
     """
-    chunks, rows, bad = [table.header], 0, 0
+    chunks, start, count, bad = list[Chunk](), table.header, 0, 0
     words: dict[str, Counter[str]] = {name: Counter() for name in watched or {}}
     wanted = {name: set(map(plain, must)) for name, must in (watched or {}).items()}
     written: dict[tuple[str, str], str] = {}  # plain word -> as first written
     for record, before in _records(table, table.header):
-        if chunks[-1].records == ROWS_PER_CHUNK:
-            chunks.append(Chunk(before.offset, before.line, 0))
-        chunks[-1] = chunks[-1]._replace(records=chunks[-1].records + 1)
-        rows, bad = rows + 1, bad + (record.problem is not None)
+        if count == ROWS_PER_CHUNK:
+            chunks.append(start._replace(records=count))
+            start, count = before, 0
+        count, bad = count + 1, bad + (record.problem is not None)
         for name, counts in words.items() if record.problem is None else ():
             word = record.cells[table.positions[name]].strip()
             shown = written.get((name, plain(word)), word)
             if shown in counts or len(counts) < WORDS_KEPT or plain(word) in wanted[name]:
                 counts[written.setdefault((name, plain(word)), shown)] += 1
-    if not rows:
+    if not count:
         raise ValueError(f"{table.path}: the table has a header and no rows")
-    return Survey(table, chunks, rows, bad, words)
+    chunks.append(start._replace(records=count))
+    return Survey(table, chunks, sum(chunk.records for chunk in chunks), bad, words)
 
 
 def records(table: Table, chunk: Chunk) -> Iterator[Record]:
@@ -276,7 +277,7 @@ def _raw_records(table: Table, start: Chunk) -> Iterator[tuple[Record, Chunk]]:
     system, inner = storage.filesystem(table.path)
     with system.open_input_file(inner) as file:
         file.seek(start.offset)
-        text = io.TextIOWrapper(io.BufferedReader(file, 1 << 20), table.encoding, newline="")  # line ends kept
+        text = io.TextIOWrapper(io.BufferedReader(file, 1 << 18), table.encoding, newline="")  # line ends kept
         lines = _Lines(text, table.encoding, start)
         reader = csv.reader(lines, delimiter=table.delimiter, strict=True)
         while True:

@@ -101,7 +101,7 @@ def test_a_table_as_people_write_it(local_ray: None, tmp_path: Path, capsys: pyt
     assert sum(row["patient_id"] is None for row in by_id.values()) == 6 + 1
     assert [by_id[str(i)]["age"] for i in range(4)] == [45.5, None, 85, None]
     assert by_id["1"]["cell_issues"][0].endswith("t.csv line 3: '999'")
-    assert by_id["t.csv line 26"]["reason"].endswith("@ t.csv line 26")
+    assert by_id[f"{folder}/t.csv line 26"]["reason"].endswith("@ t.csv line 26")
     assert facts["sources"][0]["table"]["columns_not_read"] == ["Größe"]
     assert facts["sources"][0]["table"]["encoding"] == "cp1252" and facts["missing"]["clinic"]["patient_id"] == 7
     (issue,) = facts["cell_issues"].values()

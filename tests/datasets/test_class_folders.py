@@ -113,7 +113,7 @@ def test_what_lies_in_two_official_splits_stays_in_test_alone(tmp_path: Path) ->
     Image.open(similar).save(root / "valid/nv/similar.webp", quality=95)
     Image.open(similar).save(root / "train/nv/similar.webp", quality=90)
     found = assigned(root)
-    assert found["train/mel/copy.png"]["reason"] == "exact duplicate of an earlier file"
+    assert found["train/mel/copy.png"]["reason"].startswith("exact duplicate of")
     assert found[f"test/mel/{copied.name}"]["split"] == found[f"test/nv/{similar.name}"]["split"] == "test"
     for name, split in (("valid/nv/similar.webp", "val"), ("train/nv/similar.webp", "train")):
         reason = f"{split} row whose patient, lesion or near duplicate is in the official test split"

@@ -58,7 +58,7 @@ def test_affirmed_words() -> None:
 @pytest.mark.parametrize("text", ["not " * 1000 + "red, " * 1000, "i cannot " * 500, "is " * 2000, "no a, " * 500])
 def test_answers_without_end_are_read_in_time(text: str) -> None:
     """A small captioner repeats itself; no pattern may take more than about a square of its length."""
-    started = time.perf_counter()
+    started = time.process_time()
     for clause in clauses(text):
         clause.status(len(clause.text) - 1)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

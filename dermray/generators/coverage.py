@@ -134,24 +134,24 @@ def coverage(readers: list[Reader], texts: list[str]) -> Coverage:
 
 
 def _coverage(reader: Reader, texts: list[str]) -> TextCoverage:
-    found = TextCoverage(unit=reader.unit, limit=reader.limit, texts=len(texts))
+    covered = TextCoverage(unit=reader.unit, limit=reader.limit, texts=len(texts))
     lengths = reader.lengths(texts)
     over = [max(0, length - reader.limit) for length in lengths]
-    found.cut, found.cut_off = sum(more > 0 for more in over), sum(over)
-    found.longest = max(lengths, default=0)
-    if found.cut:
-        found.cut_example = max(t for t, n in zip(texts, lengths, strict=True) if n == found.longest)[:EXCERPT]
+    covered.cut, covered.cut_off = sum(more > 0 for more in over), sum(over)
+    covered.longest = max(lengths, default=0)
+    if covered.cut:
+        covered.cut_example = max(t for t, n in zip(texts, lengths, strict=True) if n == covered.longest)[:EXCERPT]
     words = [reader.words(text) for text in texts]
-    found.words, found.wordless = sum(map(len, words)), sum(not row for row in words)
+    covered.words, covered.wordless = sum(map(len, words)), sum(not row for row in words)
     others = [row for text, row in zip(texts, words, strict=True) if not text.isascii()]
-    found.other_script = sum(_most([bool(FOREIGN.search(word)) for word in row]) for row in others)
+    covered.other_script = sum(_most([bool(FOREIGN.search(word)) for word in row]) for row in others)
     if reader.knows_all:
-        found.unknown_words = found.mostly_unknown = None
-        return found
+        covered.unknown_words = covered.mostly_unknown = None
+        return covered
     unknown, examples = _unknown(reader, words)
-    found.unknown_words, found.mostly_unknown = sum(map(sum, unknown)), sum(map(_most, unknown))
-    found.unknown_examples = examples[:EXAMPLES]
-    return found
+    covered.unknown_words, covered.mostly_unknown = sum(map(sum, unknown)), sum(map(_most, unknown))
+    covered.unknown_examples = examples[:EXAMPLES]
+    return covered
 
 
 def _unknown(reader: Reader, words: list[list[str]]) -> tuple[list[list[bool]], list[str]]:
@@ -168,11 +168,11 @@ def unknown_words(readers: list[Reader], text: str) -> list[str]:
 
 def mostly_unknown(readers: list[Reader], texts: list[str]) -> set[str]:
     """Those of `texts` more than half of whose words one of the readers does not know."""
-    found: set[str] = set()
+    lost: set[str] = set()
     for reader in readers:
         unknown, _ = _unknown(reader, [reader.words(text) for text in texts])
-        found |= {text for text, flags in zip(texts, unknown, strict=True) if _most(flags)}
-    return found
+        lost |= {text for text, flags in zip(texts, unknown, strict=True) if _most(flags)}
+    return lost
 
 
 def _most(flags: list[bool]) -> bool:
@@ -183,13 +183,13 @@ def together(parts: Iterable[Coverage]) -> Coverage:
     """Coverage of parts of the texts as coverage of them all."""
     whole: Coverage = {}
     for part in parts:
-        whole |= {name: whole[name] + found if name in whole else found for name, found in part.items()}
+        whole |= {name: whole[name] + covered if name in whole else covered for name, covered in part.items()}
     return whole
 
 
-def unreadable(found: Coverage) -> str | None:
+def unreadable(covered: Coverage) -> str | None:
     """Why nothing should be made of these texts: to one of the readers most of them are mostly unknown words."""
-    for name, part in found.items():
+    for name, part in covered.items():
         if part.mostly_unknown and 2 * part.mostly_unknown > part.texts:
             return (
                 f"{part.unknown_words} of {part.words} words are unknown to the generator's text encoder ({name}), and "
@@ -198,16 +198,16 @@ def unreadable(found: Coverage) -> str | None:
     return None
 
 
-def too_long(found: Coverage) -> str | None:
+def too_long(covered: Coverage) -> str | None:
     """What all readers cut off, where they all cut every text: words that would be read by none of them."""
-    if not found or any(part.cut < part.texts for part in found.values()):
+    if not covered or any(part.cut < part.texts for part in covered.values()):
         return None
-    return "; ".join(f"{p.longest} {p.unit}, of which {name} reads {p.limit}" for name, p in found.items())
+    return "; ".join(f"{p.longest} {p.unit}, of which {name} reads {p.limit}" for name, p in covered.items())
 
 
-def losses(found: Coverage) -> list[str]:
+def losses(covered: Coverage) -> list[str]:
     """What is lost or may not be understood, in a sentence each; none where nothing is."""
-    return [sentence for name, part in found.items() for sentence in _losses(name, part)]
+    return [sentence for name, part in covered.items() for sentence in _losses(name, part)]
 
 
 def _losses(name: str, part: TextCoverage) -> list[str]:

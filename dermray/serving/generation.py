@@ -32,11 +32,11 @@ class Generation:
 
     def read(self, prompt: str) -> Reading:
         """What of a prompt reaches the generator."""
-        found = coverage(self.readers, [prompt])
-        refusal = unreadable(found)
-        if refusal is None and (length := too_long(found)):
+        covered = coverage(self.readers, [prompt])
+        refusal = unreadable(covered)
+        if refusal is None and (length := too_long(covered)):
             refusal = f"the prompt has {length}: shorten it"
-        return Reading(refusal=refusal, unknown_words=unknown_words(self.readers, prompt), warnings=losses(found))
+        return Reading(refusal=refusal, unknown_words=unknown_words(self.readers, prompt), warnings=losses(covered))
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.02)
     async def draw(self, drawings: list[Drawing]) -> list[bytes]:

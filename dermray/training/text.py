@@ -33,19 +33,19 @@ def training_text(rows: str, name: str, model: dict[str, Any], encoded: str | No
     counted = captions.map_batches(
         _count, fn_kwargs={"readers": readers}, batch_format="pyarrow", batch_size=None
     ).take_all()  # a line for each block and reader
-    found = together({line["reader"]: TextCoverage.model_validate_json(line["coverage"])} for line in counted)
-    _judge(found, f"family={name}: in the training captions")
+    covered = together({line["reader"]: TextCoverage.model_validate_json(line["coverage"])} for line in counted)
+    _judge(covered, f"family={name}: in the training captions")
     if prior := model.get("prior_prompt"):
         _judge(coverage(readers, [prior]), f"prior_prompt={prior!r}:")
-    return found
+    return covered
 
 
-def _judge(found: Coverage, where: str) -> None:
-    if reason := unreadable(found):
+def _judge(covered: Coverage, where: str) -> None:
+    if reason := unreadable(covered):
         raise ValueError(f"{where} {reason}. {REMEDY}")
-    for loss in losses(found):
+    for loss in losses(covered):
         print(f"      warning: {where} {loss}", flush=True)
-    for reader, part in found.items():
+    for reader, part in covered.items():
         if part.cut_example:
             print(f"      the longest for {reader}, {part.longest} {part.unit}: {part.cut_example}", flush=True)
 
@@ -64,6 +64,6 @@ def _readers(name: str, model: dict[str, Any], encoded: str | None) -> list[Read
 
 def _count(captions: pa.Table, readers: list[Reader]) -> pa.Table:
     """Coverage of a block, as JSON."""
-    found = coverage(readers, captions["caption"].to_pylist())
-    lines = [{"reader": name, "coverage": part.model_dump_json()} for name, part in found.items()]
+    covered = coverage(readers, captions["caption"].to_pylist())
+    lines = [{"reader": name, "coverage": part.model_dump_json()} for name, part in covered.items()]
     return pa.Table.from_pylist(lines, pa.schema([("reader", "string"), ("coverage", "string")]))

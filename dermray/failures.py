@@ -57,7 +57,8 @@ def plain_cause(error: BaseException) -> Failure:
 
 def _inner(error: BaseException) -> BaseException | None:
     workers: dict[int, BaseException] = getattr(error, "worker_failures", None) or {}  # Ray Train's, by rank
-    inner = next(iter(workers.values()), None) or getattr(error, "cause", None)
+    inner = next(iter(workers.values()), None)
+    inner = inner or getattr(error, "controller_failure", None) or getattr(error, "cause", None)
     inner = inner or (error.__cause__ if _of_ray(error) else None)
     return inner if isinstance(inner, BaseException) and inner is not error else None
 

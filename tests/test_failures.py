@@ -88,10 +88,13 @@ def test_a_replica_that_never_started_says_why() -> None:
     assert str(plain_cause(RuntimeError(told + FRAMES.format("ValueError: no model")))) == "no model"
 
 
-def test_workers_of_a_training_are_asked_first() -> None:
+def test_a_training_is_asked_for_its_workers_then_for_its_controller() -> None:
+    from ray.train import ControllerError, WorkerGroupError
+
+    told = plain_cause(WorkerGroupError("[Rank 1] frames", {1: KeyError("dx")}))
+    assert (told.kind, told.mendable) == (KeyError, False) and "[Rank 1] frames" in told.trace
     task = RayTaskError("f", FRAMES.format("RuntimeError: x"), RuntimeError("x"), "p", 7, "127.0.0.1")
-    error = type("WorkerGroupError", (Exception,), {"worker_failures": {1: task}})("frames and frames")
-    assert str(plain_cause(error)) == "x"
+    assert str(plain_cause(ControllerError(task))) == "x"
 
 
 def test_stacks_of_c_are_left_out_and_damaged_weights_named() -> None:

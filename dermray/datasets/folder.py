@@ -9,7 +9,7 @@ from dermray import storage
 from dermray.datasets import class_folders
 from dermray.datasets.cells import READERS, BadCell, Cells, is_missing, parse, plain
 from dermray.datasets.labels import ENTITY, entity_of, malignant_of, require_match
-from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
+from dermray.datasets.sources import MaybeEmpty, Reading, Row, TableConfig, open_table, read_table
 
 TEXTS = ("source_id", "patient_id", "lesion_id", "diagnosis", "licence")  # the columns that hold any words
 MAPPABLE = (*TEXTS, "entity", *READERS)
@@ -27,7 +27,7 @@ class SourceConfig(TableConfig):
 
     name: str = "folder"
     table: str | None = None
-    images: str | list[str] = ""
+    images: MaybeEmpty | list[MaybeEmpty] = ""
     image_column: str = "image"
     columns: dict[str, str] = Field({}, description="our column -> the table's column")
     words: Words = Field({}, description="our column -> the table's word -> what it means there, null for unknown")
@@ -41,7 +41,7 @@ class SourceConfig(TableConfig):
     @classmethod
     def _ours(cls, given: dict[str, Any]) -> dict[str, Any]:
         if unknown := sorted(set(given) - set(MAPPABLE)):
-            raise ValueError(f"{unknown}: expected keys out of {list(MAPPABLE)}")
+            raise ValueError(f"{unknown} are no columns of ours; expected keys out of {list(MAPPABLE)}")
         return given
 
     @field_validator("words")

@@ -11,7 +11,7 @@ from functools import partial
 from dermray.datasets import tables
 from dermray.datasets.cells import SEX, Cells, age, plain
 from dermray.datasets.labels import MALIGNANT, entity_of
-from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
+from dermray.datasets.sources import MaybeEmpty, Reading, Row, TableConfig, open_table, read_table
 
 CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 REQUIRED = ["image", "age_approx", "anatom_site_general", "sex"]
@@ -26,7 +26,7 @@ class SourceConfig(TableConfig):
 
     table: str | None = "ISIC_2019_Training_Metadata.csv"
     labels: str | None = "ISIC_2019_Training_GroundTruth.csv"
-    images: str | list[str] = "ISIC_2019_Training_Input"
+    images: MaybeEmpty | list[MaybeEmpty] = "ISIC_2019_Training_Input"
     extension: str | None = ".jpg"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -54,13 +54,16 @@ def source(name: str) -> Any:
     return import_module(SOURCES[name])
 
 
+MaybeEmpty = Annotated[str, Field(min_length=0)]
+
+
 class TableConfig(Config):
     """A table with one line per image, and where the images lie."""
 
     path: str
     table: str | None = "metadata.csv"
-    images: str | list[str] = Field("images", description="folder of the images below `path`, or several")
-    extension: str | None = Field(None, description="of the image files, where the table names none or another")
+    images: MaybeEmpty | list[MaybeEmpty] = Field("images", description="folder of the images below `path`, or several")
+    extension: MaybeEmpty | None = Field(None, description="of the image files, where the table names none or another")
     missing: list[str] = Field([], description="further words that mean 'nothing is known', in any column")
     bad_cells: Literal["null", "reject"] = Field("null", description="what becomes of cells that make no sense")
     split: Literal["train", "val", "test"] | None = Field(None, description="the split that its publisher gave it")

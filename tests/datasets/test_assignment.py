@@ -25,7 +25,7 @@ def raw(number: int, **values: Any) -> dict[str, Any]:
 
 def assign(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> dict[str, dict[str, Any]]:
     pq.write_table(pa.Table.from_pylist(rows, schema=RAW), folder / "raw.parquet")
-    config = {"output": "o", "sources": [{"source": "folder"}], **settings}
+    config = {"output": "o", "sources": [{"source": "folder", "path": "p"}], **settings}
     assigned = _assign(str(folder), validate(IngestConfig, config)).to_pylist()
     return {row["source_id"]: row for row in assigned}
 

@@ -80,7 +80,7 @@ def assigned(root: Path, **settings: Any) -> dict[str, dict[str, Any]]:
     table = ingest._look_at(pa.Table.from_pylist(raw, schema=pa.schema([*IMAGES, ("uri", pa.string())])))
     (root.parent / "raw").mkdir(exist_ok=True)
     pq.write_table(table, root.parent / "raw" / "rows.parquet")
-    whole = {"output": "out", "sources": [{"source": "folder"}]} | settings
+    whole = {"output": "out", "sources": [{"source": "folder", "path": "p"}]} | settings
     done = ingest._assign(str(root.parent / "raw"), validate(ingest.IngestConfig, whole)).to_pylist()
     return {row["source_id"]: row for row in done}
 

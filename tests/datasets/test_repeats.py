@@ -4,7 +4,7 @@ from dermray.datasets.repeats import contradictions, reject_repeats
 
 
 def row(**values: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(["diagnosis", "entity", "malignant", "patient_id", "lesion_id"])
+    nothing = dict.fromkeys(["diagnosis", "entity", "malignant", "patient_id", "lesion_id", "split"])
     return {"status": "ok", "reason": None, "sample_id": "x", "source": "s", **nothing, **values}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -140,6 +140,7 @@ def test_no_two_workers_have_the_same_noise() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 4))
 def test_a_batch_is_dealt_out_whole(batch_size: int, workers: int, accumulate: int) -> None:
+    assume(batch_size >= workers * accumulate)
     config = LoopConfig(steps=1, batch_size=batch_size, workers=workers, accumulate=accumulate)
     parts = [images_of(config, rank, workers, part) for rank in range(workers) for part in range(accumulate)]
     assert sum(parts) == batch_size

@@ -159,4 +159,7 @@ def _holds_what_is_cut(result: manifest.Result, small_run: Path, card: str) -> N
         "limit": 8, "texts": len(captions), "cut": sum(n > 0 for n in over), "cut_off": sum(over), "unknown_words": 0,
     }  # fmt: skip
     assert text["clip"]["cut"] == 0 < text["t5"]["cut"]
-    assert f"{text['t5']['cut']} of {len(captions)} texts are longer than the 8 tokens that t5 reads" in card
+    assert (
+        f"{text['t5']['cut']} of {len(captions)} texts are longer than the 8 tokens that the text encoder (t5) reads"
+        in card
+    )

@@ -202,7 +202,9 @@ def too_long(covered: Coverage) -> str | None:
     """What all readers cut off, where they all cut every text: words that would be read by none of them."""
     if not covered or any(part.cut < part.texts for part in covered.values()):
         return None
-    return "; ".join(f"{p.longest} {p.unit}, of which {name} reads {p.limit}" for name, p in covered.items())
+    return "; ".join(
+        f"{p.longest} {p.unit}, of which the text encoder ({name}) reads {p.limit}" for name, p in covered.items()
+    )
 
 
 def losses(covered: Coverage) -> list[str]:
@@ -214,12 +216,14 @@ def _losses(name: str, part: TextCoverage) -> list[str]:
     said = []
     if part.cut:
         said.append(
-            f"{_texts(part.cut, part)} longer than the {part.limit} {part.unit} that {name} reads: {part.cut_off} "
-            f"{part.unit} are cut off"
+            f"{_texts(part.cut, part)} longer than the {part.limit} {part.unit} that the text encoder ({name}) "
+            f"reads: {part.cut_off} {part.unit} are cut off"
         )
     if part.unknown_words:
         mostly = _texts(part.mostly_unknown or 0, part)
-        said.append(f"{part.unknown_words} of {part.words} words are unknown to {name}; {mostly} mostly such words")
+        said.append(
+            f"{part.unknown_words} of {part.words} words are unknown to the text encoder ({name}); {mostly} mostly such"
+        )
     if part.unknown_words is None and part.other_script:
         said.append(
             f"{_texts(part.other_script, part)} mostly in another script than Latin: {name} has tokens for it, but how "

@@ -96,13 +96,13 @@ def test_a_longer_prompt_than_is_read_is_refused(client: TestClient) -> None:
     assert ask(client, "red " * 12)[0] == 200
     status, answer = ask(client, "red " * 13)
     assert status == 422
-    assert answer["detail"] == "prompt: the prompt has 13 words, of which words reads 12: shorten it"
+    assert answer["detail"] == "prompt: the prompt has 13 words, of which the text encoder (words) reads 12: shorten it"
 
 
 def test_some_unknown_words_are_drawn_and_named(client: TestClient) -> None:
     status, answer = ask(client, "malignant, skin tone B: whorled, black")
     assert status == 200 and answer["unknown_words"] == ["whorled"]
-    assert answer["warnings"] == ["1 of 6 words are unknown to words; the text is not mostly such words"]
+    assert answer["warnings"] == ["1 of 6 words are unknown to the text encoder (words); the text is not mostly such"]
 
 
 def test_signs_alone_are_drawn_as_ever_and_said_to_be_no_words(client: TestClient) -> None:

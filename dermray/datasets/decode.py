@@ -175,8 +175,8 @@ def _eight_bit(image: Any) -> Image.Image:
     if image.mode in ("I", "F", "LAB"):
         raise BadImage(f"pixels of mode {image.mode}, not 8 or 16 bits a channel: save it as 8-bit RGB")
     if not image.mode.startswith("I;16"):
-        return image  # type: ignore[no-any-return]
-    values = np.asarray(image).astype(np.uint16)
+        return image
+    values: np.ndarray = np.asarray(image).astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     if tags.get(BITS_PER_SAMPLE, (16,))[0] == 12:
         values = values << 4

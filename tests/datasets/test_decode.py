@@ -152,7 +152,7 @@ def test_bad_bytes_have_a_reason(data: bytes, reason: str) -> None:
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3))))
 def test_lossless_formats_give_back_every_pixel(pixels: np.ndarray) -> None:
     image = Image.fromarray(pixels)
-    options = [
+    options: list[tuple[str, dict[str, Any]]] = [
         ("PNG", {}),
         ("WEBP", {"lossless": True}),
         ("TIFF", {}),

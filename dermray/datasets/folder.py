@@ -30,7 +30,7 @@ class SourceConfig(TableConfig):
 
     name: str = "folder"
     table: str | None = None
-    images: str | list[str] = ""
+    images: str | list[str] = "."
     image_column: str = "image"
     columns: dict[str, str] = Field({}, description="our column -> the table's column")
     words: Words = Field({}, description="our column -> the table's word -> what it means there, null for unknown")

@@ -8,6 +8,8 @@ malignant: they are not read.
 from collections.abc import Mapping
 from functools import partial
 
+from pydantic import Field
+
 from dermray.datasets import tables
 from dermray.datasets.cells import SEX, Cells, age, plain
 from dermray.datasets.labels import MALIGNANT, entity_of
@@ -27,7 +29,7 @@ class SourceConfig(TableConfig):
     table: str | None = "ISIC_2019_Training_Metadata.csv"
     labels: str | None = "ISIC_2019_Training_GroundTruth.csv"
     images: str | list[str] = "ISIC_2019_Training_Input"
-    extension: str | None = ".jpg"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig, labels: Labels | None) -> Row:

@@ -4,6 +4,8 @@ Published as ISIC_2020_Training_GroundTruth.csv (train.csv at Kaggle; version 2 
 ISIC_2020_Training_Duplicates.csv need no reading: both of a pair are of one patient, and patients are never split.
 """
 
+from pydantic import Field
+
 from dermray.datasets.cells import SEX, TRUTH, Cells, age, plain
 from dermray.datasets.labels import ENTITY
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
@@ -22,7 +24,7 @@ class SourceConfig(TableConfig):
 
     table: str | None = "ISIC_2020_Training_GroundTruth.csv"
     images: str | list[str] = "train"
-    extension: str | None = ".jpg"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

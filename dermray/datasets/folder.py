@@ -77,10 +77,14 @@ class SourceConfig(TableConfig):
             for column, meanings in self.words.items()
         }
 
+    def class_lists(self) -> tuple[list[str], list[str]]:
+        """The malignant and the benign classes."""
+        return self.malignant_classes, self.benign_classes
+
     def malignant(self, diagnosis: str | None) -> bool | None:
         """What the lists say of a class."""
         others = {"unknown": None, "benign": False, "malignant": True}[self.other_classes_are]
-        return malignant_of(diagnosis, self.malignant_classes, self.benign_classes, others)
+        return malignant_of(diagnosis, *self.class_lists(), others)
 
 
 def _require_meaning(column: str, word: str, meaning: Any) -> None:
@@ -106,8 +110,8 @@ def read(config: SourceConfig) -> Reading:
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
     if config.table is None:
-        named = config.malignant_classes or config.benign_classes
-        facts = _check_classes(_class_words(config), config) if named else {}
+        counts = _class_words(config) if config.malignant_classes or config.benign_classes else Counter[str]()
+        facts = _check_classes(counts, config) if counts else {}  # an empty folder is refused below
         return Reading(_read_class_folders(config), facts)
     required = [config.image_column, *config.columns.values()]
     found = open_table(config, list(dict.fromkeys(required)), watched=_watched(config))
@@ -155,6 +159,10 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
         "modality": row.get("modality") or config.modality,
         "licence": row.get("licence") or config.licence,
     }
+    said, listed = row.get("malignant"), malignant_of(row.get("diagnosis"), *config.class_lists())
+    if None not in (said, listed) and said != listed:
+        ours.doubt("malignant", "expected what malignant_classes and benign_classes say of the diagnosis")
+        row |= {"malignant": None, "diagnosis": None, "entity": None}  # one of them is wrong
     cells.issues += ours.issues
     return _with_class(row, config)
 
@@ -172,9 +180,9 @@ def _with_class(row: Row, config: SourceConfig) -> Row:
 
 
 def _class_words(config: SourceConfig) -> Counter[str]:
-    """Class folders and how many files each holds."""
+    """Class folders and how many files each holds; files in none count as of no name."""
     names = (uri.removeprefix(config.path).strip("/").split("/") for uri in storage.list_files(config.path))
-    return Counter(parts[0] for parts in names if len(parts) > 1)
+    return Counter(parts[0] if len(parts) > 1 else "" for parts in names)
 
 
 def _read_class_folders(config: SourceConfig) -> "Dataset":

@@ -139,8 +139,10 @@ def _endpoint(client: Any) -> dict[str, Any]:
 
 
 def _keys(credentials: Any) -> dict[str, str | None]:
-    """The keys for pyarrow; nothing for a machine's own role, which pyarrow finds as well and renews as they expire."""
-    if credentials.method in ("iam-role", "container-role", "assume-role-with-web-identity", "sso", "custom-process"):
+    """The keys for pyarrow, where it would not find them by itself. Else it renews them as they expire, and the file
+    systems that travel to workers hold no secret."""
+    own = ("env", "shared-credentials-file", "iam-role", "container-role", "assume-role-with-web-identity", "sso")
+    if credentials.method in (*own, "custom-process"):
         return {}
     keys = credentials.get_frozen_credentials()
     return {"access_key": keys.access_key, "secret_key": keys.secret_key, "session_token": keys.token}

@@ -14,6 +14,7 @@ class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
     table: str | None = "ddi_metadata.csv"
+    images: str | list[str] = "."
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

@@ -4,6 +4,8 @@ Published as fitzpatrick17k.csv with the images' addresses; downloaded images ar
 patients: near duplicates alone keep the photographs of one patient in one split.
 """
 
+from pydantic import Field
+
 from dermray.datasets.cells import Cells, fitzpatrick, plain
 from dermray.datasets.labels import ENTITY
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
@@ -26,7 +28,7 @@ class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
     table: str | None = "fitzpatrick17k.csv"
-    extension: str | None = ".jpg"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

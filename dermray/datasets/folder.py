@@ -9,7 +9,7 @@ from dermray import storage
 from dermray.datasets import class_folders
 from dermray.datasets.cells import READERS, BadCell, Cells, is_missing, parse, plain
 from dermray.datasets.labels import ENTITY, entity_of, malignant_of, require_match
-from dermray.datasets.sources import MaybeEmpty, Reading, Row, TableConfig, open_table, read_table
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 TEXTS = ("source_id", "patient_id", "lesion_id", "diagnosis", "licence")  # the columns that hold any words
 MAPPABLE = (*TEXTS, "entity", *READERS)
@@ -27,7 +27,7 @@ class SourceConfig(TableConfig):
 
     name: str = "folder"
     table: str | None = None
-    images: MaybeEmpty | list[MaybeEmpty] = ""
+    images: str | list[str] = "."
     image_column: str = "image"
     columns: dict[str, str] = Field({}, description="our column -> the table's column")
     words: Words = Field({}, description="our column -> the table's word -> what it means there, null for unknown")
@@ -74,10 +74,14 @@ class SourceConfig(TableConfig):
             for column, meanings in self.words.items()
         }
 
+    def class_lists(self) -> tuple[list[str], list[str]]:
+        """The malignant and the benign classes."""
+        return self.malignant_classes, self.benign_classes
+
     def malignant(self, diagnosis: str | None) -> bool | None:
         """What the lists say of a class."""
         others = {"unknown": None, "benign": False, "malignant": True}[self.other_classes_are]
-        return malignant_of(diagnosis, self.malignant_classes, self.benign_classes, others)
+        return malignant_of(diagnosis, *self.class_lists(), others)
 
 
 def _require_meaning(column: str, word: str, meaning: Any) -> None:
@@ -151,6 +155,10 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
         "modality": row.get("modality") or config.modality,
         "licence": row.get("licence") or config.licence,
     }
+    said, listed = row.get("malignant"), malignant_of(row.get("diagnosis"), *config.class_lists())
+    if None not in (said, listed) and said != listed:
+        ours.doubt("malignant", "expected what malignant_classes and benign_classes say of the diagnosis")
+        row |= {"malignant": None, "diagnosis": None, "entity": None}  # one of them is wrong
     cells.issues += ours.issues
     return _with_class(row, config)
 

@@ -4,6 +4,8 @@ Published as HAM10000_metadata.csv beside the folders HAM10000_images_part_1 and
 ISIC2018_Task3_Test_GroundTruth.csv beside one folder.
 """
 
+from pydantic import Field
+
 from dermray.datasets.cells import SEX, Cells, age, plain
 from dermray.datasets.labels import MALIGNANT
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
@@ -15,7 +17,7 @@ REQUIRED = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
 class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
-    extension: str | None = ".jpg"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

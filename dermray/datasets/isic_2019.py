@@ -8,10 +8,12 @@ malignant: they are not read.
 from collections.abc import Mapping
 from functools import partial
 
+from pydantic import Field
+
 from dermray.datasets import tables
 from dermray.datasets.cells import SEX, Cells, age, plain
 from dermray.datasets.labels import MALIGNANT, entity_of
-from dermray.datasets.sources import MaybeEmpty, Reading, Row, TableConfig, open_table, read_table
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 REQUIRED = ["image", "age_approx", "anatom_site_general", "sex"]
@@ -26,8 +28,8 @@ class SourceConfig(TableConfig):
 
     table: str | None = "ISIC_2019_Training_Metadata.csv"
     labels: str | None = "ISIC_2019_Training_GroundTruth.csv"
-    images: MaybeEmpty | list[MaybeEmpty] = "ISIC_2019_Training_Input"
-    extension: str | None = ".jpg"
+    images: str | list[str] = "ISIC_2019_Training_Input"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig, labels: Labels | None) -> Row:

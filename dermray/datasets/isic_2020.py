@@ -4,9 +4,11 @@ Published as ISIC_2020_Training_GroundTruth.csv (train.csv at Kaggle; version 2 
 ISIC_2020_Training_Duplicates.csv need no reading: both of a pair are of one patient, and patients are never split.
 """
 
+from pydantic import Field
+
 from dermray.datasets.cells import SEX, TRUTH, Cells, age, plain
 from dermray.datasets.labels import ENTITY
-from dermray.datasets.sources import MaybeEmpty, Reading, Row, TableConfig, open_table, read_table
+from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 REQUIRED = ["image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge", "diagnosis", "target"]
 OPTIONAL = ["benign_malignant", "lesion_id"]
@@ -21,8 +23,8 @@ class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
     table: str | None = "ISIC_2020_Training_GroundTruth.csv"
-    images: MaybeEmpty | list[MaybeEmpty] = "train"
-    extension: str | None = ".jpg"
+    images: str | list[str] = "train"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

@@ -3,6 +3,8 @@
 Read are the archive's own names and those of its newer exports (isic_id, diagnosis_1, diagnosis_3, copyright_license).
 """
 
+from pydantic import Field
+
 from dermray.datasets.cells import MODALITY, SEX, TRUTH, Cells, age, plain
 from dermray.datasets.labels import entity_of
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
@@ -19,7 +21,7 @@ IMAGE_TYPE = MODALITY | dict.fromkeys(("tbp tile: close-up", "tbp tile: overview
 class SourceConfig(TableConfig):
     """Where the table and the images lie."""
 
-    extension: str | None = ".jpg"
+    extension: str | None = Field(".jpg", min_length=0)
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from dermray.datasets.cells import plain
-from dermray.datasets.splits import rank
+from dermray.records import SPLITS
 
 Row = dict[str, Any]
 # Of these two the copies must agree wherever they come from. A source's own words and ids mean something within it.
@@ -25,7 +25,7 @@ def reject_repeats(rows: list[Row]) -> None:
             for row in same:
                 row |= {"status": "rejected", "reason": reason}
         else:
-            kept = max(same, key=lambda row: (-rank(row["split"]), _knowledge(row)))
+            kept = max(same, key=_worth)
             for row in same:
                 if row is not kept:
                     row |= {"status": "rejected", "reason": "exact duplicate of another file"}
@@ -45,5 +45,7 @@ def _words(rows: list[Row], name: str) -> set[str]:
     return {plain(row[name]) if name == "diagnosis" else row[name] for row in rows if row[name] is not None}
 
 
-def _knowledge(row: Row) -> int:
-    return sum(row[name] is not None for name in KNOWN)
+def _worth(row: Row) -> tuple[int, int]:
+    """An image of an official test split stays there; otherwise what is known counts. Of equals the first stays."""
+    official = row.get("split")
+    return SPLITS.index(official) + 1 if official else 0, sum(row[name] is not None for name in KNOWN)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -54,16 +54,15 @@ def source(name: str) -> Any:
     return import_module(SOURCES[name])
 
 
-MaybeEmpty = Annotated[str, Field(min_length=0)]
-
-
 class TableConfig(Config):
     """A table with one line per image, and where the images lie."""
 
     path: str
     table: str | None = "metadata.csv"
-    images: MaybeEmpty | list[MaybeEmpty] = Field("images", description="folder of the images below `path`, or several")
-    extension: MaybeEmpty | None = Field(None, description="of the image files, where the table names none or another")
+    images: str | list[str] = Field("images", description="folder of the images below `path`, or several")
+    extension: str | None = Field(
+        None, min_length=0, description="of the image files, where the table names none or another"
+    )
     missing: list[str] = Field([], description="further words that mean 'nothing is known', in any column")
     bad_cells: Literal["null", "reject"] = Field("null", description="what becomes of cells that make no sense")
     split: Literal["train", "val", "test"] | None = Field(None, description="the split that its publisher gave it")
@@ -184,7 +183,8 @@ def is_absolute(name: str) -> bool:
 def image_roots(config: TableConfig) -> list[str]:
     """The folders in which a source's images may lie."""
     folders = [config.images] if isinstance(config.images, str) else config.images
-    return [storage.join(storage.normalise(config.path), folder).rstrip("/") for folder in folders]
+    path = storage.normalise(config.path)
+    return [path if folder in ("", ".") else storage.join(path, folder.rstrip("/")) for folder in folders]
 
 
 def image_uris(name: str, roots: list[str], extension: str | None) -> list[str]:
@@ -205,7 +205,7 @@ def image_uris(name: str, roots: list[str], extension: str | None) -> list[str]:
 
 def with_extension(name: str, extension: str | None) -> str:
     """The file's name with this extension, in the place of an image's or after a mere id."""
-    if extension is None:
+    if not extension:
         return name
     stem, suffix = name[: name.rfind(".")], PurePosixPath(name).suffix
     return (stem if suffix.lower() in IMAGE_SUFFIXES else name) + "." + extension.removeprefix(".")

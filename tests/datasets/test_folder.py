@@ -63,6 +63,14 @@ def test_a_label_needs_a_rule(tmp_path: Path) -> None:
     assert [r["entity"] for r in read(tmp_path, text, columns=columns)] == ["mel", "nv", None, "other"]
 
 
+def test_a_label_that_contradicts_the_class_lists_is_unknown_like_its_class(tmp_path: Path) -> None:
+    settings = {"columns": {"diagnosis": "dx", "malignant": "m"}, "malignant_classes": ["mel"]}
+    text = "image,dx,m\na,mel,1\nb,mel,0\nc,nv,1\nd,mel,\n"
+    read_ = read(tmp_path, text, **settings, other_classes_are="benign")
+    assert [row["malignant"] for row in read_] == [True, None, True, True], "a row's own word comes before the rest's"
+    assert [row["diagnosis"] for row in read_] == ["mel", None, "nv", "mel"] and len(read_[1]["cell_issues"]) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -112,6 +120,12 @@ def test_class_folders_must_match_too(tmp_path: Path) -> None:
         ValueError, match=r"malignant_classes: \['bcc'\] match nothing in the data.*there are: \['MEL', 'NV'\]"
     ):
         folder.read(config(tmp_path, malignant_classes=["mel", "bcc"]))
+
+
+def test_files_in_no_class_folder_match_no_class(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"malignant_classes: \['mel'\] match nothing in the data; there are: \[\]"):
+        folder.read(config(tmp_path, malignant_classes=["mel"]))
 
 
 def test_missing_folders(tmp_path: Path) -> None:

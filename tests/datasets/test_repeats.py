@@ -27,6 +27,12 @@ def test_null_is_no_contradiction_and_the_copy_that_knows_most_stays() -> None:
     assert rows[0]["reason"] == "exact duplicate of another file"
 
 
+def test_a_copy_in_an_official_test_split_stays() -> None:
+    rows = [row(malignant=False, patient_id="s/1"), row(split="train", malignant=False), row(split="test")]
+    reject_repeats(rows)
+    assert [r["status"] for r in rows] == ["rejected", "rejected", "ok"]
+
+
 def test_words_and_patients_of_different_sources_do_not_contradict_each_other() -> None:
     one = row(source="ham10000", diagnosis="nv", entity="nv", patient_id="ham10000/1")
     other = row(source="isic_archive", diagnosis="nevus", entity="nv", patient_id="isic_archive/9")

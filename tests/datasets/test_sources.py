@@ -228,8 +228,9 @@ def test_a_table_like_ham10000s_with_bad_cells_and_rows(tmp_path: Path) -> None:
 
 def test_where_images_may_lie() -> None:
     roots = image_roots(TableConfig(path="/d", images=["part_1", "part_2/"]))
-    assert roots == ["/d/part_1", "/d/part_2"] and image_roots(TableConfig(path="/d", images="")) == ["/d"]
+    assert roots == ["/d/part_1", "/d/part_2"] and image_roots(TableConfig(path="/d", images=".")) == ["/d"]
     assert image_uris("ISIC_1", roots, "jpg") == ["/d/part_1/ISIC_1.jpg", "/d/part_2/ISIC_1.jpg"]
+    assert image_uris("a.jpg", ["/d"], "") == image_uris("a.jpg", ["/d"], None) == ["/d/a.jpg"]
     assert image_uris("sub\\x.PNG", ["/d"], ".jpg") == ["/d/sub/x.jpg"]
     assert image_uris("./v1.2", ["s3://b/d"], ".jpg") == ["s3://b/d/v1.2.jpg"]
     assert image_uris("s3://other/x.jpg", ["/d"], None)[0] == "s3://other/x.jpg"

@@ -54,12 +54,11 @@ class _Yaml(yaml.SafeLoader):
         """A mapping, refused where a key stands in it twice: PyYAML keeps the last one and says nothing."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
             if key.value in lines:
                 raise ConfigError(f"line {line}: {key.value!r} stands in line {lines[key.value]} already; keep one")
-            if isinstance(key, yaml.ScalarNode):
-                lines[key.value] = line
+            lines[key.value] = line
         return node
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

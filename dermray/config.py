@@ -50,16 +50,15 @@ class _Yaml(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping, refused where a key stands in it twice: PyYAML keeps the last one and says nothing."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
             if key.value in lines:
                 raise ConfigError(f"line {line}: {key.value!r} stands in line {lines[key.value]} already; keep one")
-            if isinstance(key, yaml.ScalarNode):
-                lines[key.value] = line
+            lines[key.value] = line
         return node
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
@@ -194,8 +193,9 @@ def _value(text: str) -> Any:
         raise ConfigError("no value; write null for none, or '\"\"' for an empty text")
     try:
         node = yaml.compose(text, _Yaml)
-        whole = node is not None and (node.start_mark.index, node.end_mark.index) == (0, len(text))
-        return yaml.load(text, _Yaml) if whole and not _plain(node) else text
+        if node is None or (node.start_mark.index, node.end_mark.index) != (0, len(text)) or _plain(node):
+            return text
+        return yaml.load(text, _Yaml)
     except yaml.YAMLError:
         return text
 
@@ -204,7 +204,7 @@ def _plain(node: yaml.Node) -> bool:
     """Whether YAML took words for a text or for a structure without saying so by quotes or brackets."""
     if isinstance(node, yaml.CollectionNode):
         return not node.flow_style
-    return node.tag.endswith(":str") and node.style not in ("'", '"')
+    return node.tag.endswith(":str") and getattr(node, "style", None) not in ("'", '"')
 
 
 def _lines(cls: type[BaseModel], error: ValidationError) -> list[str]:

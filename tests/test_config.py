@@ -83,7 +83,7 @@ def test_numbers_are_written_as_people_write_them(tmp_path: Path, text: str) -> 
         load(LoopConfig, None, ["steps=5", f"mlflow={text}"])
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [1\n", ""])
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [1\n", "", "? [a]\n: 1\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)

@@ -179,6 +179,7 @@ def work(
     config: BaseModel,
     inputs: dict[str, Result],
     how_far: Callable[[str], str] = lambda data: "",
+    /,  # so that `identity` may have any names
     **identity: str,
 ) -> Iterator[Work]:
     """Claim `output` for this work, or hand over its finished result (`.finished`). Prints a sentence for each

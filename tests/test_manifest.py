@@ -1,4 +1,7 @@
+import itertools
 import shutil
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermray import manifest, storage
+from dermray import lease, manifest, storage
 from dermray.config import Config, HowFast
 from dermray.manifest import Rows
 from dermray.records import STATUSES
@@ -131,6 +134,55 @@ def test_a_late_writer_cannot_replace_a_manifest(place: str) -> None:
         work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0))
         with pytest.raises(storage.OutputTaken, match="first"):
             work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0))
+
+
+def test_a_writer_that_was_paused_and_one_that_took_over_never_share_a_directory(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is paused for longer than its claim lasts, and the second goes on with what it left. The first, awake
+    again, writes and commits before the second does: its result is what it wrote, and the second is refused."""
+    monkeypatch.setattr(lease, "SECONDS", 2.0)
+    monkeypatch.setattr(lease, "MARGIN", 0.8)
+    monkeypatch.setattr(lease, "_boot", itertools.count().__next__)  # as if on two machines
+    settings, paused, awake = Settings(output=f"{place}/out"), threading.Event(), threading.Event()
+    refused: list[str] = []
+
+    def first() -> None:
+        try:
+            with manifest.work("caption", settings.output, settings, {}) as work:
+                storage.write_bytes(f"{work.data}/rows/1", b"first")
+                monkeypatch.setattr(work.lease, "renew", lambda: True)  # the pause comes after the commit has asked
+                paused.set()
+                awake.wait()
+                storage.write_bytes(f"{work.data}/rows/2", b"late")
+                work.commit(Rows(rows_in=2, ok=2, rejected=0, failed=0))
+        except storage.OutputTaken as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    paused.wait()
+    time.sleep(4)
+    with manifest.work("caption", settings.output, settings, {}) as work:
+        assert storage.read_bytes(f"{work.data}/rows/1") == b"first", "what was done is gone on with"
+        awake.set()
+        thread.join()
+        assert not refused, "the manifest was still to be had, and names what the first wrote itself"
+        with pytest.raises(storage.OutputTaken, match="first"):
+            work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0))
+    result = manifest.read(settings.output)
+    assert [storage.read_bytes(f"{result.data}/rows/{n}") for n in (1, 2)] == [b"first", b"late"]
+    assert result.data != work.data
+
+
+def test_what_attempts_left_is_gone_after_the_commit(place: str) -> None:
+    settings = Settings(output=f"{place}/out")
+    with manifest.work("caption", settings.output, settings, {}) as work:
+        storage.write_bytes(f"{work.data}/x", b"x")
+        storage.write_bytes(f"{work.data}-0123abcd/x", b"x")
+        storage.write_bytes(f"{place}/out/data-other/x", b"x")
+        work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0))
+    assert sorted(storage.list_directories(settings.output)) == sorted([work.directory, "data-other"])
 
 
 def test_relative_outputs_are_refused_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,21 +45,14 @@ def test_of_concurrent_creators_exactly_one_wins(place: str) -> None:
     assert len(storage.list_files(place)) == 1, "no partial file stays"
 
 
-def test_a_claim_keeps_others_out_and_ends(place: str) -> None:
-    with storage.claim(f"{place}/claim"):
-        with pytest.raises(storage.OutputTaken, match="another run"), storage.claim(f"{place}/claim"):
-            pass
-    with storage.claim(f"{place}/claim"):
-        pass
-
-
-def test_a_dead_writers_s3_claim_expires(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.create(f"{bucket}/claim", storage._claim_body("dead"))
-    with pytest.raises(storage.OutputTaken, match="if it was killed"), storage.claim(f"{bucket}/claim"):
-        pass
-    monkeypatch.setattr(storage, "CLAIM_SECONDS", 0)
-    storage._take_s3_claim(f"{bucket}/claim", "heir")
-    assert b"heir" in storage.read_bytes(f"{bucket}/claim")
+def test_a_directory_is_duplicated_where_it_lies(place: str) -> None:
+    for name in ("a", "deep/b", "empty"):
+        storage.write_bytes(f"{place}/from/{name}", name.encode() if name != "empty" else b"")
+    storage.duplicate(f"{place}/from", f"{place}/to")
+    storage.write_bytes(f"{place}/from/a", b"changed")
+    assert [storage.read_bytes(f"{place}/to/{name}") for name in ("a", "deep/b", "empty")] == [b"a", b"deep/b", b""]
+    assert storage.last_written(f"{place}/from") >= storage.last_written(f"{place}/to") - 1 > 0
+    assert storage.last_written(f"{place}/none") == 0
 
 
 def test_local_copy_of_an_s3_directory(bucket: str, tmp_path: Path) -> None:

@@ -328,8 +328,11 @@ def _renew(lease: Lease, uri: str, stop: threading.Event, in_main: bool) -> None
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         if not lease.held:
-            if in_main:  # a real signal: it ends a wait inside a system call too
+            while in_main and not stop.is_set():
+                # A real signal ends a wait inside a system call too. Python drops one that arrives in a callback of its
+                # garbage collector, so it is sent again, but not so soon that it would disturb an orderly end.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                stop.wait(30)
             return
         if problem:
             print(f"dermray: {uri}: the claim could not be renewed ({problem[:200]}); trying again", flush=True)

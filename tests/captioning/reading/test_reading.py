@@ -1,7 +1,7 @@
 """What is read out of answers. The lists beside this file were labelled by hand before the rules were written."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.reading_answers import judge, rows
@@ -11,11 +11,13 @@ from dermray.records import COLOURS
 from tests.captioning.test_answers import ATTRIBUTES
 
 
+@settings(deadline=None)  # a busy machine
 @given(ATTRIBUTES)
 def test_parse_reads_back_what_phrase_writes(attributes: Attributes) -> None:
     assert parse(phrase(attributes)).attributes == attributes
 
 
+@settings(deadline=None)
 @given(ATTRIBUTES, st.data())
 def test_a_phrase_cut_short_says_nothing_that_the_whole_did_not_say(
     attributes: Attributes, data: st.DataObject

@@ -19,6 +19,7 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a busy machine needs more than Tune's 2 s to free a process for reuse
     "RAY_DEDUP_LOGS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one draws Tune's tables whatever its verbosity
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions
 }
 
@@ -41,6 +42,7 @@ LOGS = "DERMRAY_WORKER_LOGS"
 # Loggers, and from which level on they are worth a line. What fails is raised, and told once by the command line.
 QUIET = {
     "ray": logging.WARNING,
+    "ray._private.worker": logging.WARNING,  # by itself: Ray's LLM stages call ray.init again, which resets "ray"
     "ray.data": logging.WARNING,
     "ray.data._internal.progress": logging.ERROR,
     # each prints every failure's frames, 80 lines of them
@@ -48,7 +50,7 @@ QUIET = {
     "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
     "ray.train": logging.ERROR,
     "ray.tune": logging.ERROR,
-    "ray.llm": logging.ERROR,
+    "ray.llm._internal": logging.ERROR,  # its import resets "ray.llm"
     "ray.serve": logging.WARNING,
     "vllm": logging.ERROR,
 }

@@ -50,7 +50,7 @@ QUIET = {
     "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
     "ray.train": logging.ERROR,
     "ray.tune": logging.ERROR,
-    "ray.llm._internal": logging.ERROR,  # its import resets "ray.llm"
+    "ray.llm": logging.ERROR,
     "ray.serve": logging.WARNING,
     "vllm": logging.ERROR,
 }
@@ -149,6 +149,8 @@ def _quieten() -> None:
         return
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+    # where this one has a handler, ray.llm gives its modules none of their own, at INFO
+    logging.getLogger("ray.llm").addHandler(logging.NullHandler())
     if getattr(worker.print_to_stdstream, "__module__", "") != __name__:
         worker.print_to_stdstream = _without_pool_warnings(worker.print_to_stdstream)
 

@@ -19,6 +19,7 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a busy machine needs more than Tune's 2 s to free a process for reuse
     "RAY_DEDUP_LOGS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one draws Tune's tables whatever its verbosity
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Python sees what matters as exceptions
 }
 
@@ -41,6 +42,7 @@ LOGS = "DERMRAY_WORKER_LOGS"
 # Loggers, and from which level on they are worth a line. What fails is raised, and told once by the command line.
 QUIET = {
     "ray": logging.WARNING,
+    "ray._private.worker": logging.WARNING,  # by itself: Ray's LLM stages call ray.init again, which resets "ray"
     "ray.data": logging.WARNING,
     "ray.data._internal.progress": logging.ERROR,
     # each prints every failure's frames, 80 lines of them
@@ -147,6 +149,8 @@ def _quieten() -> None:
         return
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+    # where this one has a handler, ray.llm gives its modules none of their own, at INFO
+    logging.getLogger("ray.llm").addHandler(logging.NullHandler())
     if getattr(worker.print_to_stdstream, "__module__", "") != __name__:
         worker.print_to_stdstream = _without_pool_warnings(worker.print_to_stdstream)
 

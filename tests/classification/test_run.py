@@ -1,6 +1,5 @@
 """The sweep's trials in Tune. What a trial does is made up here: this is about trials that fail."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +40,14 @@ def test_what_a_trial_raised_itself_is_not_tried_again(error: BaseException, aga
 
 
 def stumbling(chosen: dict[str, Any], images: dict[str, Any], settings: Any) -> None:
-    """Its process dies, or it raises, where there is a file of that name, which it removes."""
+    """The disk is full, or it raises, where there is a file of that name, which it removes."""
     from ray import tune
 
     place = Path(images["place"])
     if chosen["seed"] == 1 and chosen["arm"] == ARMS[0].name:
-        if (place / "dies").exists():
-            (place / "dies").unlink()
-            os._exit(1)
+        if (place / "full").exists():
+            (place / "full").unlink()
+            raise OSError(28, "No space left on device")
         if (place / "raises").exists():
             (place / "raises").unlink()
             raise ValueError("it stumbled")
@@ -58,14 +57,14 @@ def stumbling(chosen: dict[str, Any], images: dict[str, Any], settings: Any) -> 
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_died_runs_once_more_and_no_other_does(
+def test_a_trial_that_a_machine_failed_runs_once_more_and_no_other_does(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "trial", stumbling)
     config = validate(SweepConfig, CONFIG)
-    (tmp_path / "dies").touch()
+    (tmp_path / "full").touch()
     trials = run._tune({"place": str(tmp_path)}, str(tmp_path / "sweep"), config)
-    assert len(trials) == 2 * len(ARMS) == len((tmp_path / "ran").read_text()) and not (tmp_path / "dies").exists()
+    assert len(trials) == 2 * len(ARMS) == len((tmp_path / "ran").read_text()) and not (tmp_path / "full").exists()
     (tmp_path / "raises").touch()
     with pytest.raises(ValueError, match="1 of 12 trials failed, one of them with: it stumbled"):
         run._tune({"place": str(tmp_path)}, str(tmp_path / "another"), config)

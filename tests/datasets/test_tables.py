@@ -11,7 +11,7 @@ from dermray.datasets.tables import Record, coverage, lookup, open_table, record
 
 
 def rows(path: Path, required: list[str], **given: str) -> list[Record]:
-    found = survey(open_table(str(path), required, **given))  # type: ignore[arg-type]
+    found = survey(open_table(str(path), required, **given))
     read = [record for chunk in found.chunks for record in records(found.table, chunk)]
     assert len(read) == found.rows
     return read

@@ -92,6 +92,7 @@ class Survey:
         return {
             "path": self.table.path,
             "rows": self.rows,
+            "bad_rows": self.bad_rows,
             "encoding": self.table.encoding,
             "delimiter": DELIMITERS.get(self.table.delimiter, self.table.delimiter),
             "columns_not_read": self.table.columns_not_read,

@@ -38,7 +38,7 @@ def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, enco
 def test_what_it_took_is_said(tmp_path: Path) -> None:
     path = written(tmp_path, "image;größe;extra\na;1;2\n", "cp1252")
     assert survey(open_table(str(path), ["image"])).facts() == {
-        "path": str(path), "rows": 1, "encoding": "cp1252", "delimiter": "semicolon",
+        "path": str(path), "rows": 1, "bad_rows": 0, "encoding": "cp1252", "delimiter": "semicolon",
         "columns_not_read": ["größe", "extra"],
     }  # fmt: skip
 

@@ -83,9 +83,9 @@ def go_on_from(file: str, parts: dict[str, nn.Module], alpha: float, read_kohya:
     Raises:
         FileNotFoundError, ValueError: no such file; an adapter of other layers, another rank or alpha.
     """
-    from dermray import storage  # not at the top: adapters alone need no storage
+    from dermray import node_cache, storage  # not at the top: adapters alone need no storage
 
-    data = storage.read_bytes(storage.normalise(file))
+    data = node_cache.local_file(storage.normalise(file)).read_bytes()
     state = load(data)
     if any(name.startswith("lora_") for name in state):
         found = read_kohya(state)

@@ -49,7 +49,7 @@ def load_pipeline(
     else:
         from dermray import weights  # not at the top: architectures alone need no storage
 
-        found = weights.locate(base, "model.base")
+        found = weights.locate(base, "model.base", revision)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
@@ -64,8 +64,7 @@ def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
     if base != NANO:
         from dermray import weights
 
-        located = weights.locate(base, "model.base")
-        base = weights.revision_of(base, located, config.revision) or base
+        base = weights.revision_of(weights.everywhere(base, "model.base"), config.revision) or base
     return {"base": base} | {name: getattr(config, name) for name in ("dtype", *fields)}
 
 

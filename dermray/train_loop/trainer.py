@@ -74,18 +74,22 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
             result = trainer.fit()
     except TrainingFailedError as error:
         raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
-    with result.checkpoint.as_directory() as last:
-        history: dict[str, Any] = json.loads((Path(last) / "history.json").read_text())
+    history: dict[str, Any] = json.loads(storage.read_bytes(_inside(result.checkpoint, directory, "history.json")))
     chosen, metrics = result.checkpoint, result.metrics
     if config.keep_best:
         chosen, metrics = min(result.best_checkpoints, key=lambda kept: float(kept[1]["validation_loss"]))
-    with chosen.as_directory() as best:
-        storage.copy_directory(str(Path(best) / "model"), storage.join(directory, "model"))
+    storage.copy_directory(_inside(chosen, directory, "model"), storage.join(directory, "model"))
     storage.delete_tree(storage.join(directory, "run"))
     storage.delete_file(progress)
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
     return _report(history, config) | {"model_of_step": metrics["step"]}
+
+
+def _inside(checkpoint: Any, directory: str, name: str) -> str:
+    """URI of a part of a checkpoint where it lies: `as_directory` would download all of it from S3."""
+    scheme = "s3://" if storage.is_s3(directory) else ""
+    return storage.join(scheme + checkpoint.path, name)
 
 
 def _cause(error: Exception) -> str:

@@ -1,13 +1,12 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from dermray import manifest, storage
+from dermray import manifest, node_cache, storage, weights
 from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.generators.base import Generator, family
 from dermray.manifest import Result, Rows, Work
@@ -52,6 +51,7 @@ def run(config: TrainConfig) -> Result:
     settings = check(config)
     rows = manifest.read(config.rows, "caption")
     identity = weights_of(config.family, settings)
+    settings = resolved(settings, identity)
     with manifest.work("train", config.output, config, {"rows": rows}, **identity) as work:
         if work.finished:
             return work.finished
@@ -141,6 +141,15 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     return found
 
 
+def resolved(settings: BaseModel, found: dict[str, str]) -> BaseModel:
+    """A family's config with what `weights_of` found, so that all workers, and whoever loads the model later, take the
+    same weights: the base by a name that every node understands, and its revision."""
+    base: str | None = getattr(settings, "base", None)
+    if not isinstance(base, str) or found.get("base", base) == base:  # none, built from config, or a hub out of reach
+        return settings
+    return settings.model_copy(update={"base": weights.everywhere(base, "model.base"), "revision": found["base"]})
+
+
 def example_prompts(rows: str, total: int) -> dict[str, str]:
     """A caption of the train split for each label and skin tone found among some thousand rows."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
@@ -159,8 +168,8 @@ def load_generator(result: Result) -> Generator:
     Raises:
         ValueError: the checkpoint is another family's than the manifest says.
     """
-    directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
-    return family(result.manifest.config["family"]).load(Path(directory)).eval()
+    directory = node_cache.local_copy(storage.join(result.data, "model"))
+    return family(result.manifest.config["family"]).load(directory).eval()
 
 
 def image_size(result: Result) -> int:

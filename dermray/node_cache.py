@@ -3,7 +3,8 @@
     <cache>/<name>-<key>/          a copy; only a whole one has this name
     <cache>/<name>-<key>.partial/  one that is being made or removed
     <cache>/<name>-<key>.lock      held shared by every process that uses the copy, alone by one that makes or removes
-                                   it; changed last when the copy was last asked for
+                                   it; says how many bytes it takes; changed last when it was last asked for
+    <cache>/room                   locked by a process that counts these bytes and takes some
 
 `key` is a hash of the URI and of the names, sizes and ETags of one listing, so that objects replaced under the same URI
 are another copy. Locks are flock's, which end with the process that holds them, however it ends: what has no holder is
@@ -115,19 +116,19 @@ def _used(uri: str, objects: list[Stored]) -> tuple[Path, int]:
     copy = root() / _name(uri, objects)
     root().mkdir(parents=True, exist_ok=True)
     for _ in range(TRIES):
-        lock = _lock(copy, fcntl.LOCK_SH)  # waits while another process makes the copy
+        lock = _lock(_lock_file(copy), fcntl.LOCK_SH)  # waits while another process makes the copy
         assert lock is not None
         if _is_whole(copy, objects):
             os.utime(lock)
             return copy, lock
         os.close(lock)
-        lock = _lock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = _lock(_lock_file(copy), fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None:  # somebody else found it missing too
             time.sleep(PAUSE)
             continue
         try:
             if not _is_whole(copy, objects):
-                _make(uri, objects, copy)
+                _make(uri, objects, copy, lock)
         finally:
             os.close(lock)
     raise OSError(f"{copy}: files are missing, and a process uses the others; end it, or choose another DERMRAY_CACHE")
@@ -147,54 +148,72 @@ def _is_whole(directory: Path, objects: list[Stored]) -> bool:
         return False
 
 
-def _make(uri: str, objects: list[Stored], copy: Path) -> None:
+def _make(uri: str, objects: list[Stored], copy: Path, lock: int) -> None:
     """The copy. Its lock is held alone."""
     partial = _partial(copy)
     _clear(copy)
     _sweep()
     needed = sum(stored.size for stored in objects)
-    _make_room(uri, needed)
     try:
+        _take_room(uri, needed, lock)
         storage.download(uri, objects, partial)
         if not _is_whole(partial, objects):
             raise OSError(f"{uri}: its copy at {partial} is not as long as it; is the disk in order?")
         partial.rename(copy)
     except OSError as error:
         if error.errno == errno.ENOSPC:  # somebody else filled the disk meanwhile
-            raise NoRoom(_no_room(uri, needed)) from None
+            raise _no_room(uri, needed, shutil.disk_usage(root()).free) from None
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if not copy.is_dir():
+            os.ftruncate(lock, 0)  # the room is given back
 
 
-def _make_room(uri: str, needed: int) -> None:
-    """Remove copies that no process uses until `needed` bytes fit.
+def _take_room(uri: str, needed: int, lock: int) -> None:
+    """Note in a copy's lock file the bytes that it will take, after copies that no process uses made room for them.
 
     Raises:
-        NoRoom: they do not.
+        NoRoom: they could not.
     """
-    copies, limit = _copies(), _limit()
-    sizes = {copy: _size(copy) for copy in copies}
-    while sum(sizes.values()) + needed > limit or shutil.disk_usage(root()).free < needed:
-        if not copies:
-            raise NoRoom(_no_room(uri, needed))
-        oldest = copies.pop(0)
-        if _remove(oldest):
-            del sizes[oldest]
+    room = _lock(root() / "room", fcntl.LOCK_EX)  # of two that come at a time, the second sees what the first took
+    assert room is not None
+    try:
+        os.ftruncate(lock, 0)
+        copies = _copies()
+        unwritten = sum(size - _size(_partial(copy)) for copy, size in copies.items() if not copy.is_dir())
+        removable = [copy for copy in copies if copy.is_dir()]
+
+        def left() -> float:
+            return min(_limit() - sum(copies.values()), shutil.disk_usage(root()).free - unwritten)
+
+        if needed > left() + sum(copies[copy] for copy in removable):
+            raise _no_room(uri, needed, left())  # nothing is removed in vain
+        while needed > left():
+            if not removable:
+                raise _no_room(uri, needed, left())
+            oldest = removable.pop(0)
+            if _remove(oldest):
+                del copies[oldest]
+        os.pwrite(lock, str(needed).encode(), 0)
+    finally:
+        os.close(room)
 
 
-def _copies() -> list[Path]:
-    """All whole copies, the one first that was asked for longest ago."""
-    asked = {lock.with_suffix(""): lock.stat().st_mtime for lock in root().glob("*.lock")}
-    return sorted((copy for copy in asked if copy.is_dir()), key=asked.__getitem__)
+def _copies() -> dict[Path, int]:
+    """Bytes of each copy that is there or being made, the one first that was asked for longest ago."""
+    asked: dict[Path, tuple[float, int]] = {}
+    for lock in root().glob("*.lock"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            asked[lock.with_suffix("")] = (lock.stat().st_mtime, int(lock.read_text() or 0))
+    return {copy: size for copy, (_, size) in sorted(asked.items(), key=lambda item: item[1])}
 
 
-def _no_room(uri: str, needed: int) -> str:
-    free = min(shutil.disk_usage(root()).free, _limit() - sum(map(_size, _copies())))
-    return (
-        f"{uri}: {needed / 1e9:.3g} GB are to be copied to {root()}, where {max(free, 0) / 1e9:.3g} GB are free and "
-        "all other copies are in use; make room, name a directory on a larger disk in DERMRAY_CACHE, or raise "
-        "DERMRAY_CACHE_GB if it is set"
+def _no_room(uri: str, needed: int, left: float) -> NoRoom:
+    return NoRoom(
+        f"{uri}: {needed / 1e9:.3g} GB are to be copied to {root()}, where {max(left, 0) / 1e9:.3g} GB are left, and "
+        "to remove the copies that no process uses is not enough; make room, name a directory on a larger disk in "
+        "DERMRAY_CACHE, or raise DERMRAY_CACHE_GB if it is set"
     )
 
 
@@ -228,7 +247,7 @@ def _size(directory: Path) -> int:
 
 def _remove(copy: Path) -> bool:
     """Remove a copy, or what is left of one; False where a process uses or makes it."""
-    lock = _lock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = _lock(_lock_file(copy), fcntl.LOCK_EX | fcntl.LOCK_NB)
     if lock is None:
         return False
     try:
@@ -255,9 +274,8 @@ def _clear(copy: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _lock(copy: Path, how: int) -> int | None:
-    """The copy's open lock file, locked; None where that would mean waiting and `how` has LOCK_NB."""
-    path = _lock_file(copy)
+def _lock(path: Path, how: int) -> int | None:
+    """The open lock file, locked; None where that would mean waiting and `how` has LOCK_NB."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

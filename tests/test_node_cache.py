@@ -94,7 +94,7 @@ def in_another_process(function: Callable[..., Any], *arguments: Any) -> None:
 
 
 def names(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in cache.iterdir() if path.is_dir())
 
 
 def test_eight_processes_cause_one_download(bucket: str, proxy: CountingProxy, cache: Path) -> None:
@@ -176,6 +176,7 @@ def test_a_killed_downloaders_partial_is_removed_by_its_lock(
     copy = node_cache.local_copy(model)
     assert (copy / "w.bin").read_bytes() == b"w" * 500
     assert names(cache) == [copy.name] and len(list(cache.glob("*.lock"))) == 1, "of both"
+    assert (cache / f"{copy.name}.lock").read_text() == "500"
 
 
 def test_a_failed_download_leaves_nothing_and_the_next_succeeds(
@@ -213,19 +214,37 @@ def test_the_copy_that_nobody_uses_and_asked_for_longest_ago_goes(
     assert any("-b-" in name for name in names(cache)), "c was asked for before b was for the second time"
     third = node_cache.local_copy(uris[4])
     assert names(cache) == sorted([used.name, second.name, third.name])
-    with pytest.raises(node_cache.NoRoom, match=r"f: 0\.001 GB are to be copied .* 0\.0006 GB are free and all"):
+    with pytest.raises(node_cache.NoRoom, match=r"f: 0\.001 GB are to be copied .* 0\.0006 GB are left, and"):
         node_cache.local_copy(uris[5])
     assert len(list(cache.glob("*.lock"))) <= 4, "locks go with their copies"
+
+
+def test_a_copy_in_the_making_counts(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMRAY_CACHE_GB", "0.0015")
+    first, second = (write(f"{bucket}/{name}", {"w.bin": MB}) for name in "ab")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "download", stalled)
+        downloader = started(node_cache.local_copy, first)
+        wait_for(lambda: list(cache.glob("*.partial/w.bin")), 60)
+    with pytest.raises(node_cache.NoRoom, match=r"0\.0005 GB are left"):
+        node_cache.local_copy(second)
+    downloader.kill()
+    downloader.join()
+    assert node_cache.local_copy(second).is_dir(), "a dead process takes no room"
 
 
 def test_a_disk_without_room_is_said_before_the_download(
     bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_another_process(node_cache.local_copy, write(f"{bucket}/small", {"w.bin": 1000}))
     model = write(f"{bucket}/model", {"w.bin": 2 * MB})
     monkeypatch.setattr(storage, "download", lambda *_: pytest.fail("downloaded"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=MB))
-    with pytest.raises(node_cache.NoRoom, match=r"0\.002 GB are to be copied to .*, where 0\.001 GB are free"):
+    with pytest.raises(node_cache.NoRoom, match=r"0\.002 GB are to be copied to .*, where 0\.001 GB are left"):
         node_cache.local_copy(model)
+    assert [name.rpartition("-")[0] for name in names(cache)] == [f"{bucket.removeprefix('s3://')}-small"], (
+        "not in vain"
+    )
     monkeypatch.setenv("DERMRAY_CACHE_GB", "plenty")
     with pytest.raises(ValueError, match="DERMRAY_CACHE_GB=plenty: expected gigabytes"):
         node_cache.local_copy(model)
@@ -247,7 +266,7 @@ def test_what_is_read_once_is_not_kept(bucket: str, cache: Path, tmp_path: Path)
     write(f"{bucket}/shards", {"a.arrow": 100})
     with node_cache.read_once(f"{bucket}/shards/a.arrow") as file:
         assert file.stat().st_size == 100 and file.is_relative_to(cache)
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == ["room"]
     (tmp_path / "b.arrow").write_bytes(b"b")
     with node_cache.read_once(str(tmp_path / "b.arrow")) as file:
         assert file == tmp_path / "b.arrow"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import cloudpickle
 import pytest
+from ray import cloudpickle
 
 from dermray import storage, weights
 from dermray.captioning import models

@@ -39,7 +39,7 @@ def locate(uri: str, field: str, revision: str | None = None) -> str:
         FileNotFoundError: see `everywhere`. ValueError: other weights lie there now.
     """
     place = everywhere(uri, field)
-    if _is_hub(place):
+    if on_hub(place):
         return place
     path = str(node_cache.local_copy(place))
     if revision and FINGERPRINT.fullmatch(revision) and (here := fingerprint(path)) != revision:
@@ -53,7 +53,7 @@ def locate(uri: str, field: str, revision: str | None = None) -> str:
 def locate_adapter(uri: str, field: str, revision: str | None = None) -> str:
     """As `locate`, for a LoRA adapter, whose loaders want a path also where it comes from the hub."""
     place = locate(uri, field, revision)
-    if not _is_hub(place):
+    if not on_hub(place):
         return place
     from huggingface_hub import snapshot_download
 
@@ -63,7 +63,7 @@ def locate_adapter(uri: str, field: str, revision: str | None = None) -> str:
 def locate_small(uri: str, field: str) -> str:
     """As `locate`, without tensors: config, tokenizer, templates. The driver of a cluster needs no more."""
     place = everywhere(uri, field)
-    return place if _is_hub(place) else str(node_cache.local_copy(place, lambda name: not name.endswith(TENSORS)))
+    return place if on_hub(place) else str(node_cache.local_copy(place, lambda name: not name.endswith(TENSORS)))
 
 
 def is_hub_id(uri: str) -> bool:
@@ -71,8 +71,8 @@ def is_hub_id(uri: str) -> bool:
     return uri.count("/") == 1 and not uri.startswith((".", "/", "runs/")) and ":" not in uri
 
 
-def _is_hub(place: str) -> bool:
-    """Of what `everywhere` gave."""
+def on_hub(place: str) -> bool:
+    """Whether what `everywhere` gave is a hub id, whose revision is a commit and not a fingerprint."""
     return not storage.is_s3(place) and not place.startswith("/")
 
 
@@ -131,4 +131,4 @@ def revision_of(uri: str, revision: str | None) -> str | None:
     Args:
         uri: as `everywhere` gives it. revision: of a hub id, what config asks for.
     """
-    return hub_commit(uri, revision) if _is_hub(uri) else fingerprint(uri)
+    return hub_commit(uri, revision) if on_hub(uri) else fingerprint(uri)

@@ -13,7 +13,7 @@ from dermray import storage, weights
 from dermray.captioning import models
 from dermray.captioning.engine import Ask, Sampling, VllmConfig
 from dermray.captioning.ledger import Ledger
-from dermray.captioning.vllm_engine import _noting, engine_arguments
+from dermray.captioning.vllm_engine import _noting
 
 FILES = {"model.safetensors": os.urandom(2_500_000), "a/x": b"1", "a-b/x": b"2", "config.json": b"{}"}
 
@@ -57,6 +57,7 @@ def test_a_relative_path_means_the_same_to_workers(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert weights.everywhere("weights/sd", "model.base") == str(tmp_path / "weights" / "sd")
     assert weights.everywhere("some/model", "model.base") == weights.locate("some/model", "model.base") == "some/model"
+    assert weights.on_hub("some/model") and not weights.on_hub(str(tmp_path)) and not weights.on_hub("s3://some/model")
     with pytest.raises(FileNotFoundError, match="captioner=./none: no such directory"):
         weights.everywhere("./none", "captioner")
 
@@ -83,11 +84,6 @@ def test_a_hub_out_of_reach_means_the_commit_that_is_here(tmp_path: Path, monkey
     monkeypatch.setattr(huggingface_hub, "snapshot_download", kept)
     assert weights.hub_commit("some/model", None) == "c" * 40
     assert weights.hub_commit("some/other", None) is None and weights.hub_commit("some/other", "v1") == "v1"
-
-
-def test_vllm_gets_the_commit_of_a_hub_id_and_nothing_of_a_directory() -> None:
-    assert engine_arguments(VllmConfig(revision="c" * 40))["revision"] == "c" * 40
-    assert "revision" not in engine_arguments(VllmConfig(revision="0123456789ab"))
 
 
 class Engine:

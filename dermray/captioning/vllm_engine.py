@@ -34,10 +34,11 @@ def prepared(model: str, config: VllmConfig) -> Answer:
 def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str], small: str) -> "Dataset":
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+    commit = config.revision if weights.on_hub(ask.model) else None  # a directory's revision is not for vLLM
     processor = build_processor(
         vLLMEngineProcessorConfig(
             model_source=small,  # read here, by ray.data.llm's telemetry; engines load what lies on their node
-            engine_kwargs=engine_arguments(config),
+            engine_kwargs=engine_arguments(config.model_copy(update={"revision": commit})),
             concurrency=config.replicas,
             batch_size=ask.rows_per_block,
             max_concurrent_batches=BATCHES_IN_FLIGHT,
@@ -90,7 +91,7 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)  # vLLM would take its share of all memory
     if config.quantization:
         arguments["quantization"] = config.quantization
-    if config.revision and not weights.FINGERPRINT.fullmatch(config.revision):  # of a hub id
+    if config.revision:
         arguments["revision"] = config.revision
     if config.lora:
         arguments |= {"enable_lora": True, "max_lora_rank": config.lora_rank}

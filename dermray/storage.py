@@ -5,11 +5,13 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_EN
 AWS_CA_BUNDLE; the region is AWS_REGION, AWS_DEFAULT_REGION or the profile's.
 """
 
+import contextlib
 import functools
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -266,20 +268,10 @@ def last_written(uri: str) -> float:
 def duplicate(source: str, target: str) -> None:
     """All files below `source` at `target` in the same store, without their bytes passing through here: links on a
     disk, copies by S3 itself. Files that change afterwards must be replaced, not written into."""
-    if not is_s3(source):
+    if is_s3(source):
+        _copy_in_s3(source, target)
+    else:
         shutil.copytree(source, target, copy_function=_link)
-        return
-    from boto3.s3.transfer import TransferConfig, create_transfer_manager
-
-    client, bucket, key = _s3(source)
-    _, to_bucket, to_key = _s3(target)
-    with create_transfer_manager(client, TransferConfig(preferred_transfer_client="classic")) as manager:
-        copies = [
-            manager.copy({"Bucket": bucket, "Key": f"{key}/{name}"}, to_bucket, f"{to_key}/{name}")
-            for name, _ in s3_objects(source)
-        ]
-        for copy in copies:
-            copy.result()
 
 
 def _link(source: str, target: str) -> None:
@@ -289,40 +281,123 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+@dataclass(frozen=True, order=True)
+class Stored:
+    """An S3 object: its name below a directory, bytes, and the ETag that changes with its content."""
+
+    name: str
+    size: int
+    etag: str
+
+
+def objects(uri: str) -> list[Stored]:
+    """All S3 objects below `uri`: one request for each thousand.
+
+    Raises:
+        ValueError: a name that would lead out of a directory.
+    """
+    client, bucket, key = _s3(uri)
+    prefix = _below(key, "")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    listed = [entry for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
+    below = [Stored(entry["Key"].removeprefix(prefix), entry["Size"], entry["ETag"]) for entry in listed]
+    for stored in below:
+        if {"", ".", ".."} & set(stored.name.split("/")):
+            raise ValueError(f"{uri}: holds {stored.name!r}, which is no path below a directory; rename it")
+    return below
+
+
+def _below(key: str, name: str) -> str:
+    return f"{key}/{name}" if key else name
+
+
+def stored(uri: str) -> Stored:
+    """The S3 object at `uri`, by its last name.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    client, bucket, key = _s3(uri)
+    try:
+        head = client.head_object(Bucket=bucket, Key=key)
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NoSuchBucket"):
+            raise FileNotFoundError(f"{uri}: no such file") from None
+        raise
+    return Stored(key.rpartition("/")[2], head["ContentLength"], head["ETag"])
+
+
+def download(uri: str, files: list[Stored], target: Path) -> None:
+    """S3 objects below `uri` into a local directory: many at a time, large ones in parts, and as they were listed.
+
+    Raises:
+        OSError: one has changed since.
+    """
+    client, bucket, key = _s3(uri)
+    for folder in {(target / file.name).parent for file in files}:
+        folder.mkdir(parents=True, exist_ok=True)
+    # a request for a part, unlike one for the whole, says which ETag it wants: so all but empty files come in parts
+    with _transfers(client, uri, whole=1, part=8 << 20) as (manager, begun):
+        for file in files:
+            path = str(target / file.name)
+            begun.append(manager.download(bucket, _below(key, file.name), path, subscribers=[_Known(file)]))
+
+
+@contextlib.contextmanager
+def _transfers(client: Any, uri: str, whole: int, part: int) -> Iterator[tuple[Any, list[Any]]]:
+    """boto3's transfers, ten requests at a time, and a list for those that are to be waited for.
+
+    Args:
+        whole: bytes up to which an object is moved in one request. part: bytes of a request for part of a larger one.
+    """
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager
+    from s3transfer.exceptions import S3DownloadFailedError
+
+    changed = OSError(f"{uri}: changed while it was being copied; try again when it stays as it is")
+    config = TransferConfig(preferred_transfer_client="classic", multipart_threshold=whole, multipart_chunksize=part)
+    begun: list[Any] = []
+    with create_transfer_manager(client, config) as manager:
+        yield manager, begun
+        try:
+            for transfer in begun:
+                transfer.result()
+        except S3DownloadFailedError:  # another ETag
+            raise changed from None
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "NoSuchKey"):
+                raise changed from None
+            raise
+
+
+class _Known:
+    """Tells a transfer what the listing said: it needs no HEAD, and gets this very content or fails."""
+
+    def __init__(self, file: Stored) -> None:
+        self.file = file
+
+    def on_queued(self, future: Any, **_: Any) -> None:
+        future.meta.provide_transfer_size(self.file.size)
+        future.meta.provide_object_etag(self.file.etag)
+
+
 def copy_directory(source: str, target: str) -> None:
-    """Copy all files below `source` to `target`."""
+    """Copy all files below `source` to `target`; from S3 to S3 without passing through this machine."""
+    if is_s3(source) and is_s3(target):
+        _copy_in_s3(source, target)
+        return
     from_system, from_path = filesystem(source)
     to_system, to_path = filesystem(target)
     make_directory(target)
     fs.copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
 
 
-def local_copy(uri: str, cache: Path) -> Path:
-    """`uri` itself where it is local; otherwise a copy below `cache`, made once."""
-    if not is_s3(uri):
-        return Path(uri)
-    target = cache / uri.removeprefix("s3://")
-    if not target.exists():
-        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
-        copy_directory(uri, str(partial))
-        try:
-            partial.rename(target)
-        except OSError:  # another process was first, and content under one URI is one content
-            if not target.exists():
-                raise
-    return target
-
-
-def local_file(uri: str, cache: Path) -> Path:
-    """A file itself where it is local; otherwise a copy below `cache`, made once."""
-    if not is_s3(uri):
-        return Path(uri)
-    target = cache / uri.removeprefix("s3://")
-    if not target.exists():
-        write_bytes(str(target), read_bytes(uri))
-    return target
-
-
-def cache() -> Path:
-    """Where copies of S3 objects are kept on this machine."""
-    return Path(os.environ.get("DERMRAY_CACHE", "~/.cache/dermray")).expanduser()
+def _copy_in_s3(source: str, target: str) -> None:
+    client, from_bucket, from_key = _s3(source)
+    _, to_bucket, to_key = _s3(target)
+    files = objects(source)
+    if not files:
+        raise FileNotFoundError(f"{source}: no such directory, or nothing in it")
+    with _transfers(client, source, whole=64 << 20, part=64 << 20) as (manager, begun):
+        for file in files:
+            place = {"Bucket": from_bucket, "Key": _below(from_key, file.name)}
+            begun.append(manager.copy(place, to_bucket, _below(to_key, file.name), subscribers=[_Known(file)]))

@@ -1,24 +1,69 @@
-"""Where a model's weights are: a directory, an s3:// URI, or a hub id. Nothing is downloaded unless config says so."""
+"""Where a model's weights are: a directory, an s3:// URI, or a hub id. Nothing is downloaded unless config says so.
+
+A URI and a revision say the same on every node; a path into a node's cache does not. So these two travel to workers,
+and each of them asks for the path where it loads: see `locate`.
+"""
 
 import hashlib
-from pathlib import Path
+import re
+from pathlib import PurePosixPath
 
-from dermray import storage
+from dermray import node_cache, storage
 
 WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, first and last MiB
+FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
+TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
 
-def locate(uri: str, field: str) -> str:
-    """A local path, or the hub id itself; `field` is the config's name for it in an error.
+def everywhere(uri: str, field: str) -> str:
+    """The same weights as every node may call them: an absolute path, an s3:// URI, or a hub id.
 
     Raises:
-        FileNotFoundError: neither a directory here or in S3, nor of the form of a hub id.
+        FileNotFoundError: neither a directory here or in S3, nor of the form of a hub id; `field` is config's name.
     """
-    if not storage.is_s3(uri) and not storage.exists(storage.normalise(uri)):
-        if is_hub_id(uri):
-            return uri
-        raise FileNotFoundError(f"{field}={uri}: no such directory; give a model directory, an s3:// URI or a hub id")
-    return str(storage.local_copy(storage.normalise(uri), storage.cache()))
+    if storage.is_s3(uri) or storage.exists(storage.normalise(uri)):
+        return storage.normalise(uri)
+    if is_hub_id(uri):
+        return uri
+    raise FileNotFoundError(f"{field}={uri}: no such directory; give a model directory, an s3:// URI or a hub id")
+
+
+def locate(uri: str, field: str, revision: str | None = None) -> str:
+    """A path on this node, or the hub id itself, whose loader is given the revision.
+
+    Args:
+        revision: what `revision_of` gave: a directory with that fingerprint is expected. A hub's commit says nothing
+            of a directory.
+
+    Raises:
+        FileNotFoundError: see `everywhere`. ValueError: other weights lie there now.
+    """
+    place = everywhere(uri, field)
+    if on_hub(place):
+        return place
+    path = str(node_cache.local_copy(place))
+    if revision and FINGERPRINT.fullmatch(revision) and (here := fingerprint(path)) != revision:
+        raise ValueError(
+            f"{field}={uri}: its files have changed (fingerprint {here} now, {revision} when this work began); put the "
+            "old ones back, or begin new work with the new ones"
+        )
+    return path
+
+
+def locate_adapter(uri: str, field: str, revision: str | None = None) -> str:
+    """As `locate`, for a LoRA adapter, whose loaders want a path also where it comes from the hub."""
+    place = locate(uri, field, revision)
+    if not on_hub(place):
+        return place
+    from huggingface_hub import snapshot_download
+
+    return str(snapshot_download(place, revision=revision))
+
+
+def locate_small(uri: str, field: str) -> str:
+    """As `locate`, without tensors: config, tokenizer, templates. The driver of a cluster needs no more."""
+    place = everywhere(uri, field)
+    return place if on_hub(place) else str(node_cache.local_copy(place, lambda name: not name.endswith(TENSORS)))
 
 
 def is_hub_id(uri: str) -> bool:
@@ -26,38 +71,64 @@ def is_hub_id(uri: str) -> bool:
     return uri.count("/") == 1 and not uri.startswith((".", "/", "runs/")) and ":" not in uri
 
 
+def on_hub(place: str) -> bool:
+    """Whether what `everywhere` gave is a hub id, whose revision is a commit and not a fingerprint."""
+    return not storage.is_s3(place) and not place.startswith("/")
+
+
 def hub_commit(name: str, revision: str | None) -> str | None:
-    """The commit that a hub id means now; where the hub cannot be asked, the revision given.
+    """The commit that a hub id means now; where the hub cannot be asked, that of this machine's copy, if it has one.
 
     Raises:
         FileNotFoundError: the hub has no such model.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     try:
-        found: str | None = HfApi().model_info(name, revision=revision, timeout=10).sha
-        return found
+        commit: str | None = HfApi().model_info(name, revision=revision, timeout=10).sha
+        return commit
     except RepositoryNotFoundError:
         raise FileNotFoundError(f"{name}: neither a directory here nor a model on the hub") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
-        return revision
+        try:
+            return PurePosixPath(snapshot_download(name, revision=revision, local_files_only=True)).name
+        except LocalEntryNotFoundError:
+            return revision
 
 
-def fingerprint(directory: Path) -> str:
-    """Twelve hex digits of a model directory's files: names, sizes and content."""
+def fingerprint(directory: str) -> str:
+    """Twelve hex digits of a model directory's files: names, sizes and content. The same for a copy in S3, of which
+    two MiB a file are read.
+
+    Raises:
+        FileNotFoundError: no file is there.
+    """
+    system, root = storage.filesystem(directory)
+    files = [file.removeprefix("s3://").removeprefix(f"{root}/") for file in storage.list_files(directory)]
+    if not files:
+        raise FileNotFoundError(f"{directory}: no such directory, or nothing in it")
     digest = hashlib.sha256()
-    for file in sorted(p for p in directory.rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(directory)} {size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(WHOLE))
+    for name in sorted(files, key=PurePosixPath):
+        with system.open_input_file(f"{root}/{name}") as file:
+            size = file.size()
+            digest.update(f"{name} {size}\n".encode())
+            digest.update(file.read_at(WHOLE, 0))
             if size > WHOLE:
-                stream.seek(max(WHOLE, size - WHOLE))
-                digest.update(stream.read(WHOLE))
+                start = max(WHOLE, size - WHOLE)
+                digest.update(file.read_at(size - start, start))
     return digest.hexdigest()[:12]
 
 
-def revision_of(uri: str, located: str, revision: str | None) -> str | None:
-    """What tells these weights from others under the same name: a hub commit, or a fingerprint of the files."""
-    return hub_commit(uri, revision) if located == uri and is_hub_id(uri) else fingerprint(Path(located))
+def revision_of(uri: str, revision: str | None) -> str | None:
+    """What tells these weights from others under the same name: a hub commit, or a fingerprint of the files.
+
+    Args:
+        uri: as `everywhere` gives it. revision: of a hub id, what config asks for.
+    """
+    return hub_commit(uri, revision) if on_hub(uri) else fingerprint(uri)

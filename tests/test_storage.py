@@ -55,11 +55,34 @@ def test_a_directory_is_duplicated_where_it_lies(place: str) -> None:
     assert storage.last_written(f"{place}/none") == 0
 
 
-def test_local_copy_of_an_s3_directory(bucket: str, tmp_path: Path) -> None:
-    storage.write_bytes(f"{bucket}/model/x/w.bin", b"w")
-    local = storage.local_copy(f"{bucket}/model", tmp_path / "cache")
-    assert (local / "x" / "w.bin").read_bytes() == b"w"
-    assert storage.local_copy(str(tmp_path), tmp_path / "cache") == tmp_path
+def test_a_directory_is_copied_between_any_two_places(place: str, bucket: str, tmp_path: Path) -> None:
+    files = {"a": b"1", "deep/b c+d": bytes(3_000_000), "empty": b""}
+    for name, data in files.items():
+        storage.write_bytes(f"{place}/from/{name}", data)
+    storage.copy_directory(f"{place}/from", f"{bucket}/there/to")
+    storage.copy_directory(f"{bucket}/there/to", str(tmp_path / "back"))
+    for target in (f"{bucket}/there/to", str(tmp_path / "back")):
+        assert {n.removeprefix(f"{target}/"): storage.read_bytes(n) for n in storage.list_files(target)} == files
+    with pytest.raises(FileNotFoundError, match="none"):
+        storage.copy_directory(f"{place}/none", f"{bucket}/there/none")
+
+
+def test_what_is_downloaded_is_what_was_listed(bucket: str, tmp_path: Path) -> None:
+    storage.write_bytes(f"{bucket}/model/w.bin", b"old")
+    listed = storage.objects(f"{bucket}/model")
+    storage.write_bytes(f"{bucket}/model/w.bin", b"new")
+    with pytest.raises(OSError, match="changed while it was being copied"):
+        storage.download(f"{bucket}/model", listed, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        storage.stored(f"{bucket}/model/none")
+
+
+def test_a_name_that_leads_out_of_its_directory_is_refused(bucket: str) -> None:
+    import boto3
+
+    boto3.client("s3").put_object(Bucket=bucket.removeprefix("s3://"), Key="model/../../w.bin", Body=b"w")
+    with pytest.raises(ValueError, match="no path below a directory"):
+        storage.objects(f"{bucket}/model")
 
 
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def run(config: CaptionConfig) -> Result:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
-        answer = choose.prepared(captioner.model, config.host)
+        answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
         with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
@@ -120,7 +120,8 @@ def _captioner(config: CaptionConfig) -> Captioner:
         return Captioner(config.remote.model, config.remote.model, None)
     assert config.captioner is not None
     found = models.find(config.captioner, config.engine.revision)
-    return found if config.engine.lora is None else models.adapted(found, config.engine.lora)
+    given = config.engine
+    return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
 
 
 def _keep(source: str, data: str) -> pa.Table:

@@ -29,7 +29,8 @@ class VllmConfig(Config):
     kv_cache_dtype: str = "auto"
     kv_cache_gib: HowFast[float] = Field(1, gt=0, description="on CPUs; on GPUs gpu_memory_utilization decides")
     gpu_memory_utilization: HowFast[float] = Field(0.9, gt=0, le=1)
-    lora: str | None = Field(None, description="directory or hub id of a LoRA adapter")
+    lora: str | None = Field(None, description="directory, s3:// URI or hub id of a LoRA adapter")
+    lora_revision: str | None = Field(None, description="commit of the adapter's hub id")
     lora_rank: int = Field(64, ge=1, description="largest rank of an adapter")
     revision: str | None = Field(None, description="commit of a hub id")
     trust_remote_code: bool = False

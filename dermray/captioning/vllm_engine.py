@@ -10,6 +10,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dermray import weights
 from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.settings import VllmConfig
 from dermray.cluster import engine_environment
@@ -28,16 +29,18 @@ def prepared(model: str, config: VllmConfig) -> Answer:
     Raises:
         ValueError: see `prompt_format`.
     """
-    return partial(_answer, config=config, parts=prompt_format(model, config))
+    small = weights.locate_small(model, "captioner")
+    return partial(_answer, config=config, parts=prompt_format(small, config), small=small)
 
 
-def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str]) -> "Dataset":
+def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str], small: str) -> "Dataset":
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+    commit = config.revision if weights.on_hub(ask.model) else None  # a directory's revision is not for vLLM
     processor = build_processor(
         vLLMEngineProcessorConfig(
-            model_source=ask.model,
-            engine_kwargs=engine_arguments(config),
+            model_source=small,  # read here, by ray.data.llm's telemetry; engines load what lies on their node
+            engine_kwargs=engine_arguments(config.model_copy(update={"revision": commit})),
             concurrency=config.replicas,
             batch_size=ask.rows_per_block,
             max_concurrent_batches=BATCHES_IN_FLIGHT,
@@ -54,13 +57,16 @@ def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str
             should_continue_on_error=True,
             log_engine_metrics=False,
         ),
-        preprocess=_Request(ask, parts, config.lora),
+        preprocess=_Request(ask, parts),
         postprocess=None,
     )
     name = "vLLMEngineStage"
     stage = processor.get_stage_by_name(name)
     # a copy, because assigning to a field validates anew, and loses the placement
-    processor.stages[name] = stage.model_copy(update={"fn": _noting(stage.fn, ask, config)})
+    named = stage.fn_constructor_kwargs | {"model": ask.model}
+    processor.stages[name] = stage.model_copy(
+        update={"fn": _noting(stage.fn, ask, config), "fn_constructor_kwargs": named}
+    )
     answered: Dataset = processor(rows)
     return answered
 
@@ -131,27 +137,28 @@ def _adds_start(tokenizer: Any) -> bool:
 class _Request:
     """A row as ray.data.llm's engine stage wants it."""
 
-    def __init__(self, ask: Ask, parts: tuple[str, str], lora: str | None) -> None:
+    def __init__(self, ask: Ask, parts: tuple[str, str]) -> None:
         self.before, self.after = parts
         self.sampling = ask.sampling.model_dump()
         if ask.schema is not None:
             self.sampling["structured_outputs"] = {"json": json.dumps(ask.schema)}  # a string: Arrow would pad a dict
-        self.adapter = {"model": lora} if lora else {}
         self.__name__ = "request"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         # a row with an error is passed by the engine stage
         error = "unreadable" if row["unreadable"] else ""
         prompt = self.before + row["question"] + self.after
-        return {"prompt": prompt, "sampling_params": self.sampling, "__inference_error__": error} | self.adapter
+        return {"prompt": prompt, "sampling_params": self.sampling, "__inference_error__": error}
 
 
 def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
-    """The engine stage, writing the ledger, decoding images, and leaving columns of ANSWERED."""
+    """The engine stage, finding its weights on its own node, writing the ledger, decoding images, and leaving columns
+    of ANSWERED."""
 
     class CaptionEngine(base):
         def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
+            model, self.adapter = located(named["model"], config)
+            super().__init__(*arguments, **named | {"model": model})
             ask.ledger.engine_ready()
             self.ends = _end_tokens(self.llm.engine)
 
@@ -163,9 +170,17 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
         async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
             # in a thread, row by row: the engine goes on meanwhile
             row["multimodal_data"] = {"image": await asyncio.to_thread(decode, row["shown"])}
+            if self.adapter:
+                row["model"] = self.adapter  # whatever is not the engine's own model is an adapter's path
             return await super()._generate_with_error_handling(row, *arguments)
 
     return CaptionEngine
+
+
+def located(model: str, config: VllmConfig) -> tuple[str, str | None]:
+    """What vLLM on this node loads: the model's path or hub id, and the path of its adapter if it has one."""
+    adapter = weights.locate_adapter(config.lora, "engine.lora", config.lora_revision) if config.lora else None
+    return weights.locate(model, "captioner", config.revision), adapter
 
 
 def _end_tokens(engine: Any) -> set[int]:

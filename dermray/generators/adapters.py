@@ -114,9 +114,9 @@ def read_start(file: str, parts: dict[str, nn.Module], rank: int, alpha: float, 
     Raises:
         FileNotFoundError, ValueError: no such file; one that would not be read whole, or does not fit this run.
     """
-    from dermray import storage  # not at the top: adapters alone need no storage
+    from dermray import node_cache, storage  # not at the top: adapters alone need no storage
 
-    data = storage.read_bytes(storage.normalise(file))
+    data = node_cache.local_file(storage.normalise(file)).read_bytes()
     try:
         layers = _placed(adapter_file.read_layers(data), parts, place)
         _check_fit(layers, _expected(parts), rank, alpha)

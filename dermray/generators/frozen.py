@@ -51,7 +51,7 @@ def load_pipeline(
     else:
         from dermray import weights  # not at the top: architectures alone need no storage
 
-        found = weights.locate(base, "model.base")
+        found = weights.locate(base, "model.base", revision)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
@@ -73,7 +73,7 @@ def tokenizer(base: str, revision: str | None, folder: str, captions: list[str],
 
     from dermray import weights
 
-    return AutoTokenizer.from_pretrained(weights.locate(base, "model.base"), revision=revision, subfolder=folder)
+    return AutoTokenizer.from_pretrained(weights.locate_small(base, "model.base"), revision=revision, subfolder=folder)
 
 
 def clip_reader(base: str, revision: str | None, captions: list[str]) -> TokenReader:
@@ -98,7 +98,7 @@ def without_weights(
 
     from dermray import weights
 
-    located, parts = weights.locate(base, "model.base"), {}
+    located, parts = weights.locate_small(base, "model.base"), {}
     with init_empty_weights():
         for part, model in models.items():
             config = getattr(model, "config_class", None)  # transformers have one, diffusers read dictionaries
@@ -114,8 +114,7 @@ def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
     if base != NANO:
         from dermray import weights
 
-        located = weights.locate(base, "model.base")
-        base = weights.revision_of(base, located, config.revision) or base
+        base = weights.revision_of(weights.everywhere(base, "model.base"), config.revision) or base
     return {"base": base} | {name: getattr(config, name) for name in ("dtype", *fields)}
 
 

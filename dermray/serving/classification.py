@@ -1,14 +1,13 @@
 """The classifier behind POST /v1/classifications."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray import serve
 from safetensors.torch import load_model
 
-from dermray import manifest, storage
+from dermray import manifest, node_cache, storage
 from dermray.classification.backbones import Backbone, build
 from dermray.classification.training import scores
 
@@ -19,10 +18,10 @@ class Classification:
 
     def __init__(self, sweep_result: str) -> None:
         result = manifest.read(sweep_result, "sweep")
-        directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
-        about = json.loads((Path(directory) / "config.json").read_text())
+        directory = node_cache.local_copy(storage.join(result.data, "model"))
+        about = json.loads((directory / "config.json").read_text())
         self.model = build(Backbone(**about["backbone"])).eval()
-        load_model(self.model, str(Path(directory) / "model.safetensors"))
+        load_model(self.model, str(directory / "model.safetensors"))
         self.size: int = about["image_size"]
         self.id = f"{about['backbone']['name']}-{result.manifest.key}"
 

@@ -149,14 +149,18 @@ def _run(trainer: Any, directory: str) -> Any:
 
 def _keep_model(result: Any, config: LoopConfig, directory: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model out of its checkpoint; the history of the whole training, and the metrics of that checkpoint."""
-    with result.checkpoint.as_directory() as last:
-        history: dict[str, Any] = json.loads((Path(last) / "history.json").read_text())
+    history: dict[str, Any] = json.loads(storage.read_bytes(_inside(result.checkpoint, directory, "history.json")))
     chosen, metrics = result.checkpoint, result.metrics
     if config.keep_best:
         chosen, metrics = min(result.best_checkpoints, key=lambda kept: float(kept[1]["validation_loss"]))
-    with chosen.as_directory() as best:
-        storage.copy_directory(str(Path(best) / "model"), storage.join(directory, "model"))
+    storage.copy_directory(_inside(chosen, directory, "model"), storage.join(directory, "model"))
     return history, metrics
+
+
+def _inside(checkpoint: Any, directory: str, name: str) -> str:
+    """URI of a part of a checkpoint where it lies: `as_directory` would download all of it from S3."""
+    scheme = "s3://" if storage.is_s3(directory) else ""
+    return storage.join(scheme + checkpoint.path, name)
 
 
 def _cause(error: Exception) -> str:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from dermray import storage
+from dermray import node_cache, storage
 from dermray.generators.base import Generator, Sample
 from dermray.training.encode import INDEX, read_index
 
@@ -53,12 +53,9 @@ class EncodedImages(MappedRows):
     """
 
     def __init__(self, directory: str, shards: int | None = None) -> None:
-        about, cache = read_index(directory), storage.cache()
+        about = read_index(directory)
         self.image_size: int = about["image_size"]
-        if shards is None:
-            storage.local_copy(directory, cache)  # many at a time
-        names = about["shards"][:shards]
-        super().__init__([storage.local_file(storage.join(directory, name), cache) for name in names])
+        super().__init__(node_cache.local_files(directory, about["shards"][:shards]))
 
     def pixels(self, index: np.ndarray) -> Tensor:
         """(B, 3, S, S) uint8."""
@@ -83,7 +80,7 @@ class EncodedSamples(MappedRows):
     """
 
     def __init__(self, cache: str, names: list[str]) -> None:
-        super().__init__([storage.local_file(storage.join(cache, name), storage.cache()) for name in names])
+        super().__init__(node_cache.local_files(cache, names))
 
     def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
         """Images `index` as they were encoded, on the generator's device."""

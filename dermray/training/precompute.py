@@ -18,7 +18,7 @@ import pyarrow.feather as feather
 import torch
 from safetensors.torch import load, save
 
-from dermray import storage
+from dermray import node_cache, storage
 from dermray.generators.base import Generator, Sample, Texts, family
 from dermray.training.batches import EncodedImages, captions_for_words, directories, pixels_of
 from dermray.training.encode import read_index
@@ -112,7 +112,7 @@ def estimate(probed: list[tuple[int, float, float]], epochs: float) -> str:
 
 def read_texts(file: str) -> Texts:
     """What `precompute` wrote of the texts."""
-    table = feather.read_table(storage.local_file(file, storage.cache()), memory_map=True)
+    table = feather.read_table(node_cache.local_file(file), memory_map=True)
     return {text: load(data) for text, data in zip(*(column.to_pylist() for column in table), strict=True)}
 
 
@@ -140,14 +140,14 @@ class _Encode:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
         """Encode one shard, in the order of its rows."""
-        file = storage.local_file(storage.join(row["directory"], row["shard"]), storage.cache())
-        table, samples = feather.read_table(file, memory_map=True), list[Sample]()
-        size = read_index(row["directory"])["image_size"]
-        for start in range(0, len(table), BATCH):
-            part = table.slice(start, BATCH)
-            pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
-            samples += self.generator.encode(pixels, part["caption"].to_pylist())
-        _write(storage.join(self.cache, row["file"]), table.select(["sample_id"]), samples)
+        size, samples = read_index(row["directory"])["image_size"], list[Sample]()
+        with node_cache.read_once(storage.join(row["directory"], row["shard"])) as file:
+            table = feather.read_table(file, memory_map=True)
+            for start in range(0, len(table), BATCH):
+                part = table.slice(start, BATCH)
+                pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
+                samples += self.generator.encode(pixels, part["caption"].to_pylist())
+            _write(storage.join(self.cache, row["file"]), table.select(["sample_id"]), samples)
         return {"rows": len(table)}
 
 

@@ -1,14 +1,13 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 import hashlib
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 from safetensors import SafetensorError
 
-from dermray import manifest, storage
+from dermray import manifest, node_cache, storage, weights
 from dermray.config import Config, ConfigError, HowFast, section, validate
 from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Coverage, Reader
@@ -58,6 +57,7 @@ def run(config: TrainConfig) -> Result:
     """
     settings = check(config)
     identity = weights_of(config.family, settings)
+    settings = resolved(settings, identity)
     rows = manifest.read(config.rows, "caption")
     with manifest.work("train", config.output, config, {"rows": rows}, how_far, **identity) as work:
         if work.finished:
@@ -156,6 +156,15 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     return fingerprints
 
 
+def resolved(settings: BaseModel, found: dict[str, str]) -> BaseModel:
+    """A family's config with what `weights_of` found, so that all workers, and whoever loads the model later, take the
+    same weights: the base by a name that every node understands, and its revision."""
+    base: str | None = getattr(settings, "base", None)
+    if not isinstance(base, str) or found.get("base", base) == base:  # none, built from config, or a hub out of reach
+        return settings
+    return settings.model_copy(update={"base": weights.everywhere(base, "model.base"), "revision": found["base"]})
+
+
 def example_prompts(rows: str, total: int) -> dict[str, str]:
     """A caption of the train split for each label and skin tone found among some thousand rows."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
@@ -174,18 +183,18 @@ def load_generator(result: Result) -> Generator:
     Raises:
         ValueError: the checkpoint is another family's than the manifest says, or damaged.
     """
-    directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
+    directory = node_cache.local_copy(storage.join(result.data, "model"))
     try:
-        return family(result.manifest.config["family"]).load(Path(directory)).eval()
+        return family(result.manifest.config["family"]).load(directory).eval()
     except SafetensorError as error:
         raise ValueError(f"{directory}: damaged or cut off weights ({error}); copy or train them again") from None
 
 
 def load_readers(result: Result) -> list[Reader]:
     """What reads the prompts of a finished training's generator, without its weights."""
-    directory = storage.local_copy(storage.join(result.data, "model"), storage.cache())
+    directory = node_cache.local_copy(storage.join(result.data, "model"))
     cls, config = family(result.manifest.config["family"]), result.manifest.config
-    return cls.readers(validate(cls.Config, config["model"]), [], Path(directory))
+    return cls.readers(validate(cls.Config, config["model"]), [], directory)
 
 
 def image_size(result: Result) -> int:

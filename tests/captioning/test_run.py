@@ -78,9 +78,11 @@ def test_large_images_are_shown_smaller() -> None:
 
 def test_models_are_found_in_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "hub_commit", lambda name, revision: revision)  # the hub is not what this is about
-    assert models.find("llava-hf/llava-1.5-7b-hf", "abc") == models.Captioner(
-        "llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf", "abc"
-    )
+    hub = "llava-hf/llava-1.5-7b-hf"
+    assert models.find(hub, "abc") == models.Captioner(hub, hub, "abc", settings={"revision": "abc"})
+    both = models.adapted(models.find(hub, "abc"), "some/adapter", "def")
+    assert both.settings == {"revision": "abc", "lora": "some/adapter", "lora_revision": "def"}, "for every engine"
+    assert (both.name, both.revision) == (f"{hub} + some/adapter", "abc+def"), "for every row"
     (tmp_path / "config.json").write_text("{}")
     first = models.find(str(tmp_path), None)
     assert first.model == first.name == str(tmp_path) and first.revision is not None

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from dermray import manifest
+from dermray import manifest, storage, weights
 from dermray.config import validate
-from dermray.generators import nano
+from dermray.generators import frozen, nano
 from dermray.generators.base import Generator, family
 from dermray.generators.flux_lora import FluxLora
 from dermray.train_loop import LoopConfig, State
+from dermray.train_loop.trainer import _inside
 from dermray.training.batches import Source
 from dermray.training.encode import read_index
 from dermray.training.precompute import Encoder, _Encode, _first
-from dermray.training.run import TrainConfig, load_generator, weights_of
+from dermray.training.run import TrainConfig, load_generator, resolved, weights_of
 from dermray.training.task import GeneratorTask
 
 MODELS = {
@@ -94,3 +95,32 @@ def test_flux_learns_and_draws_the_same_without_its_text_encoders(two_sizes: str
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
     difference = within.pictures(a.module)["samples/a"].int() - ahead.pictures(b.module)["samples/a"].int()
     assert difference.abs().max() <= 1
+
+
+def test_workers_get_the_weights_that_the_driver_found(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By URI and revision: the driver's copy means nothing on another node, and a hub's name means another commit
+    tomorrow."""
+    monkeypatch.setenv("DERMRAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights, "hub_commit", lambda name, revision: "c" * 40)
+    storage.write_bytes(f"{bucket}/base/model_index.json", b"{}")
+    revision = weights.fingerprint(f"{bucket}/base")
+    for base, expected in ((f"{bucket}/base/", (f"{bucket}/base", revision)), ("some/base", ("some/base", "c" * 40))):
+        settings = validate(FluxLora.Config, {"base": base})
+        found = resolved(settings, weights_of("flux_lora", settings)).model_dump()
+        assert (found["base"], found["revision"]) == expected
+    nano_settings = validate(FluxLora.Config, {})
+    assert resolved(nano_settings, weights_of("flux_lora", nano_settings)) is nano_settings
+
+    storage.write_bytes(f"{bucket}/base/model_index.json", b"[]")
+    with pytest.raises(ValueError, match=r"model\.base=.*its files have changed"):
+        frozen.load_pipeline(f"{bucket}/base", revision, "fp32")
+
+
+def test_what_is_wanted_of_a_checkpoint_is_read_where_it_lies(place: str) -> None:
+    from ray.train import Checkpoint
+
+    storage.write_bytes(f"{place}/run/checkpoint_1/history.json", b"{}")
+    system, path = storage.filesystem(f"{place}/run/checkpoint_1")
+    assert _inside(Checkpoint(path, system), place, "history.json") == f"{place}/run/checkpoint_1/history.json"

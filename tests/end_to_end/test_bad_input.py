@@ -121,9 +121,10 @@ def test_empty_folder_one_patient_and_no_usable_image(local_ray: None, tmp_path:
     assert "no file found; expected <class>" in message_of(lambda: ingest_folder(tmp_path / "empty", tmp_path / "o1"))
     lonely = image_folder(tmp_path / "lonely", malignant=1)
     assert "class 'malignant' has 1 independent patient" in message_of(lambda: ingest_folder(lonely, tmp_path / "o2"))
-    (tmp_path / "bad" / "nv").mkdir(parents=True)
-    (tmp_path / "bad" / "nv" / "x.png").write_text("no")
-    assert "none of 1 rows is usable" in message_of(lambda: ingest_folder(tmp_path / "bad", tmp_path / "o3"))
+    for name in ("nv", "mel"):
+        (tmp_path / "bad" / name).mkdir(parents=True)
+        (tmp_path / "bad" / name / "x.png").write_text("no")
+    assert "none of 2 rows is usable" in message_of(lambda: ingest_folder(tmp_path / "bad", tmp_path / "o3"))
     for name in ("o1", "o2", "o3"):
         assert not (tmp_path / name / "manifest.json").exists()
 

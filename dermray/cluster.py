@@ -1,6 +1,7 @@
 """Connect to a Ray cluster, or start one on this machine."""
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -79,8 +80,15 @@ def engine_environment(gpus: float) -> dict[str, str]:
     return names | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
-def connect() -> Any:
-    """Join RAY_ADDRESS (or the job's cluster), or start a local one. Joining twice does nothing."""
+def connect(shared: str | None = None) -> Any:
+    """Join RAY_ADDRESS (or the job's cluster), or start a local one. Joining twice does nothing.
+
+    Args:
+        shared: where all nodes will read and write.
+
+    Raises:
+        RuntimeError, ValueError: nodes of a joined cluster have other code, or do not see `shared`.
+    """
     prepare_environment()
     import ray
 
@@ -90,7 +98,26 @@ def connect() -> Any:
         with _without_notices():
             _start(ray)
     _quieten()
+    if os.environ.get("RAY_ADDRESS"):
+        _compare_nodes(shared)
     return ray
+
+
+@functools.cache
+def _compare_nodes(shared: str | None) -> None:
+    """Once a process and place: it takes a task on every node."""
+    import ray
+
+    from dermray import nodes, storage
+
+    if sum(node["Alive"] for node in ray.nodes()) == 1:
+        return
+    if shared is not None:
+        _compare_nodes(None)
+        if not storage.is_s3(shared):
+            nodes.require_shared(storage.normalise(shared))
+        return
+    nodes.require_same_software()
 
 
 def _start(ray: Any) -> None:

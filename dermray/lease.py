@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.storage import OutputTaken
 
 SECONDS = 60.0  # a claim not renewed for this long is free
@@ -149,7 +149,7 @@ class S3Store:
     """A claim in S3: If-Match and If-None-Match decide; an answer's Date is the store's clock."""
 
     def __init__(self, uri: str) -> None:
-        self.client, self.bucket, self.key = storage._s3(uri)
+        self.client, self.bucket, self.key = s3.client_of(uri)
 
     def read(self) -> Claim | None:
         """See Store."""

@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dermray import storage
-from dermray.storage import Stored
+from dermray import s3, storage
+from dermray.s3 import Stored
 
 SHARE_OF_DISK = 0.9
 PAUSE = 0.05  # seconds between tries for a lock that another process has for a moment only
@@ -58,7 +58,7 @@ def local_copy(uri: str, wanted: Callable[[str], bool] | None = None) -> Path:
     """
     if not storage.is_s3(uri):
         return Path(uri)
-    objects = [stored for stored in storage.objects(uri) if wanted is None or wanted(stored.name)]
+    objects = [stored for stored in s3.files(uri) if wanted is None or wanted(stored.name)]
     if not objects:
         raise FileNotFoundError(f"{uri}: no such directory, or none of its files is here")
     return _kept(uri, objects)
@@ -81,7 +81,7 @@ def local_file(uri: str) -> Path:
     """A file itself where it is local; otherwise its copy, which stays until this process ends. One HEAD."""
     if not storage.is_s3(uri):
         return Path(uri)
-    stored = storage.stored(uri)
+    stored = s3.stored(uri)
     return _kept(uri.rpartition("/")[0], [stored]) / stored.name
 
 
@@ -91,7 +91,7 @@ def read_once(uri: str) -> Iterator[Path]:
     if not storage.is_s3(uri):
         yield Path(uri)
         return
-    stored = storage.stored(uri)
+    stored = s3.stored(uri)
     copy, lock = _used(uri.rpartition("/")[0], [stored])
     try:
         yield copy / stored.name
@@ -156,7 +156,7 @@ def _make(uri: str, objects: list[Stored], copy: Path, lock: int) -> None:
     needed = sum(stored.size for stored in objects)
     try:
         _take_room(uri, needed, lock)
-        storage.download(uri, objects, partial)
+        s3.download(uri, objects, partial)
         if not _is_whole(partial, objects):
             raise OSError(f"{uri}: its copy at {partial} is not as long as it; is the disk in order?")
         partial.rename(copy)

@@ -90,7 +90,9 @@ def _ask_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     asked = {i: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(i, soft=False)).remote(*arguments)
              for i in nodes}  # fmt: skip
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
-    return {names[i]: _answer(answer) for i, answer in asked.items()}
+    answers = {i: _answer(answer) for i, answer in asked.items()}
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # one that has gone meanwhile does no work
+    return {names[i]: answer for i, answer in answers.items() if i in alive}
 
 
 def _answer(asked: Any) -> Any:

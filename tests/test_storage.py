@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dermray import storage
+from dermray import s3, storage
 
 
 def test_bytes_round_trip_and_listing(place: str) -> None:
@@ -69,12 +69,12 @@ def test_a_directory_is_copied_between_any_two_places(place: str, bucket: str, t
 
 def test_what_is_downloaded_is_what_was_listed(bucket: str, tmp_path: Path) -> None:
     storage.write_bytes(f"{bucket}/model/w.bin", b"old")
-    listed = storage.objects(f"{bucket}/model")
+    listed = s3.files(f"{bucket}/model")
     storage.write_bytes(f"{bucket}/model/w.bin", b"new")
     with pytest.raises(OSError, match="changed while it was being copied"):
-        storage.download(f"{bucket}/model", listed, tmp_path)
+        s3.download(f"{bucket}/model", listed, tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file"):
-        storage.stored(f"{bucket}/model/none")
+        s3.stored(f"{bucket}/model/none")
 
 
 def test_a_name_that_leads_out_of_its_directory_is_refused(bucket: str) -> None:
@@ -82,7 +82,7 @@ def test_a_name_that_leads_out_of_its_directory_is_refused(bucket: str) -> None:
 
     boto3.client("s3").put_object(Bucket=bucket.removeprefix("s3://"), Key="model/../../w.bin", Body=b"w")
     with pytest.raises(ValueError, match="no path below a directory"):
-        storage.objects(f"{bucket}/model")
+        s3.files(f"{bucket}/model")
 
 
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +101,6 @@ def test_unknown_schemes_and_unwritable_places_are_refused(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
         storage.make_directory(str(tmp_path / "file" / "below"))
-
-
-def test_a_file_is_copied_once_where_it_is_far(place: str, tmp_path: Path) -> None:
-    uri = storage.join(place, "deep", "file.arrow")
-    storage.write_bytes(uri, b"first")
-    near = storage.local_file(uri, tmp_path / "cache")
-    assert near.read_bytes() == b"first" and storage.local_file(uri, tmp_path / "cache") == near
-    assert near.is_relative_to(tmp_path / "cache") is storage.is_s3(uri)
 
 
 class Listener(BaseHTTPRequestHandler):

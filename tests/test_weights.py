@@ -11,8 +11,10 @@ from ray import cloudpickle
 
 from dermray import storage, weights
 from dermray.captioning import models
-from dermray.captioning.engine import Ask, Sampling, VllmConfig
+from dermray.captioning.cache import AnswerCache
+from dermray.captioning.engine import Ask
 from dermray.captioning.ledger import Ledger
+from dermray.captioning.settings import Sampling, VllmConfig
 from dermray.captioning.vllm_engine import _noting
 
 FILES = {"model.safetensors": os.urandom(2_500_000), "a/x": b"1", "a-b/x": b"2", "config.json": b"{}"}
@@ -109,7 +111,7 @@ def test_engines_on_other_nodes_find_captioner_and_adapter_in_s3(bucket: str, tm
     model, lora = write(f"{bucket}/model"), write(f"{bucket}/lora", {"adapter_config.json": b"{}"})
     found = models.adapted(models.find(model, None), lora, None)
     config = VllmConfig(lora=lora).model_copy(update=found.settings)
-    ask = Ask(found.model, Sampling(), None, 1, Ledger(str(tmp_path / "ledger")))
+    ask = Ask(found.model, Sampling(), None, 1, Ledger(f"{tmp_path}/ledger"), AnswerCache(f"{tmp_path}/answers"))
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     sent = cloudpickle.dumps(_noting(Engine, ask, config))
     assert str(cache).encode() not in sent

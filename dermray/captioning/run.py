@@ -131,7 +131,7 @@ def _keep(source: str, data: str) -> pa.Table:
 
     from dermray.cluster import connect
 
-    connect()
+    connect(data)
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(storage.join(data, "rows"))
     with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
@@ -145,7 +145,7 @@ def _caption(
 ) -> None:
     from dermray.cluster import connect
 
-    connect()
+    connect(data)
     import ray.data
     from ray.data.expressions import col
 

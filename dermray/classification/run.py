@@ -72,7 +72,7 @@ def run(config: SweepConfig) -> Result:
 
         from dermray.cluster import connect
 
-        connect()
+        connect(work.uri)
         images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
         for each in ARMS:  # before any trial starts
             choose(each, images["real_labels"], images["synthetic_labels"], config.real_images, 0)

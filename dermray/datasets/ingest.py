@@ -66,7 +66,7 @@ def run(config: IngestConfig) -> Result:
 
         from dermray.cluster import connect
 
-        connect()
+        connect(work.uri)
         storage.delete_tree(work.data)  # cheap to make again: no half-read source is kept
         raw = storage.join(work.data, "raw")
         readings = _open(opened)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 
-from dermray import storage
+from dermray import s3, storage
 
 MAX_BYTES = 1 << 30  # 64 megapixels of 16-bit RGBA are half of it: whatever is larger is an archive or a film
 
@@ -58,9 +58,8 @@ def _other_extensions() -> frozenset[str]:
 
 
 def _s3_files(uri: str) -> Iterator[tuple[str, int, str | None]]:
-    for name, size in storage.s3_objects(uri):
-        if not name.endswith("/"):  # consoles write such empty objects for folders
-            yield name, size, None
+    for stored in s3.objects(uri):
+        yield stored.name, stored.size, None
 
 
 def _local_files(root: str, inside: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int, str | None]]:

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dermray.config import Config, ConfigError
+from dermray.datasets.cells import SPLIT, plain
 from dermray.records import SPLITS
 
 FOLDS = 20
@@ -34,15 +35,6 @@ class Fractions(Config):
         return self
 
 
-OFFICIAL = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 RANKS = ("test", "val", "train")  # where a group lies in several, the first keeps its rows
 
 
@@ -59,7 +51,7 @@ def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = (
 
 def official_name(word: str) -> str | None:
     """One of SPLITS, if that is what a folder's or table's word means."""
-    return OFFICIAL.get(word.strip().lower())
+    return SPLIT.get(plain(word))
 
 
 def rank(name: str | None) -> int:

@@ -21,7 +21,7 @@ def run(config: EvaluationConfig) -> Result:
 
         from dermray.cluster import connect
 
-        connect()
+        connect(work.uri)
         task = ray.remote(_measured).options(num_cpus=config.cpus)
         metrics, pictures = ray.get(task.remote(rows, synthetic, config))
         for name, picture in pictures.items():

@@ -70,7 +70,7 @@ def run(config: SynthesisConfig) -> Result:
 
         from dermray.cluster import connect
 
-        connect()
+        connect(work.uri)
         captioned = storage.join(rows.data, "rows")
         plan = storage.join(work.data, "plan")
         cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))

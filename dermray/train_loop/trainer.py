@@ -106,7 +106,7 @@ def _trainer(task: Task, config: LoopConfig, directory: str) -> Any:
     """Ray's trainer, which goes on from the checkpoints below `directory`/run if there are any."""
     from dermray.cluster import connect
 
-    connect()
+    connect(directory)
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 

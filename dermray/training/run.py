@@ -65,7 +65,7 @@ def run(config: TrainConfig) -> Result:
         family(config.family).check_start(settings)  # now: workers would find it out after hours of encoding
         from dermray.cluster import connect
 
-        connect()
+        connect(work.uri)
         task, images, text = _encoded(config, settings, rows, work)
         report = fit(task, config.loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())

@@ -158,7 +158,7 @@ def test_preview_prints_filled_prompts_and_starts_nothing(
 ) -> None:
     import pyarrow.parquet as pq
 
-    def refuse() -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr("dermray.cluster.connect", refuse)

@@ -251,7 +251,7 @@ def test_settings_that_do_not_go_together_are_not_tried_again() -> None:
 def test_a_place_that_cannot_be_written_is_found_before_ray_starts(
     directory: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dermray.cluster.connect", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("dermray.cluster.connect", lambda _: pytest.fail("Ray was started"))
     with pytest.raises(OSError, match=r"no-such-bucket|/proc/train"):
         fit(LineTask(), CONFIG, directory)
 

@@ -1,0 +1,230 @@
+"""S3: how it is reached, what lies there, and moving whole objects.
+
+Settings come from the environment, then from ~/.aws, as boto3 reads them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_SESSION_TOKEN, AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_CA_BUNDLE; the region is AWS_REGION,
+AWS_DEFAULT_REGION or the profile's.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+
+def client_of(uri: str) -> tuple[Any, str, str]:
+    """botocore's client, bucket and key; raises as `clients` does."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return clients(uri)[0], bucket, key
+
+
+def clients(uri: str) -> tuple[Any, fs.S3FileSystem]:
+    """botocore's client, for what needs conditions, and pyarrow's file system, for all else.
+
+    Raises:
+        ValueError: no credentials, an unknown profile, or an endpoint that is no address of a server.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    files = (
+        os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+    )
+    # Reading the settings takes 80 ms, so it is done anew only where they changed, or in a forked process.
+    state = [
+        (k, v) for k, v in sorted(os.environ.items()) if k.startswith("AWS_") or k in ("HOME", "REQUESTS_CA_BUNDLE")
+    ]
+    state += [(file, _modified(file)) for file in files]
+    try:
+        return _connected(os.getpid(), tuple(sorted(state)))
+    except (BotoCoreError, ValueError) as error:
+        raise ValueError(f"{uri}: {error}") from None
+
+
+def _modified(file: str) -> str:
+    path = Path(file).expanduser()
+    return str(path.stat().st_mtime_ns) if path.is_file() else ""
+
+
+@functools.lru_cache(maxsize=4)
+def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
+    """Settings are read once, by botocore, and pyarrow is told what it read: by themselves they differ in the
+    variables, files and profiles that they look at."""
+    from botocore.session import get_session
+
+    session = get_session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise ValueError("no S3 credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
+    # botocore itself does not know AWS_REGION, which AWS's other tools prefer
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
+    try:
+        client = session.create_client("s3", region_name=region)
+    except ValueError as error:  # "Invalid endpoint: host:9000"
+        raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
+    options = {
+        "region": region,
+        "allow_bucket_creation": False,
+        "allow_delayed_open": True,  # a small file is one request, not three
+        **_endpoint(client),
+        **_keys(credentials),
+    }
+    if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
+        options["tls_ca_file_path"] = authorities
+    return client, fs.S3FileSystem(**options)
+
+
+def _endpoint(client: Any) -> dict[str, Any]:
+    """The server and the way of addressing it, as pyarrow wants them; nothing for Amazon's own."""
+    url, region = client.meta.endpoint_url, client.meta.region_name
+    if url in ("https://s3.amazonaws.com", f"https://s3.{region}.amazonaws.com"):
+        return {}
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query or parts.scheme not in ("http", "https"):
+        raise ValueError(
+            f"S3 endpoint {url}: expected scheme and host alone, such as {parts.scheme}://{parts.netloc}; "
+            "a bucket belongs into the s3:// URI"
+        )
+    style = (client.meta.config.s3 or {}).get("addressing_style")
+    return {
+        "endpoint_override": parts.netloc,
+        "scheme": parts.scheme,
+        "force_virtual_addressing": style == "virtual",
+    }
+
+
+def _keys(credentials: Any) -> dict[str, str | None]:
+    """The keys for pyarrow, where it would not find them by itself. Else it renews them as they expire, and the file
+    systems that travel to workers hold no secret."""
+    own = ("env", "shared-credentials-file", "iam-role", "container-role", "assume-role-with-web-identity", "sso")
+    if credentials.method in (*own, "custom-process"):
+        return {}
+    keys = credentials.get_frozen_credentials()
+    return {"access_key": keys.access_key, "secret_key": keys.secret_key, "session_token": keys.token}
+
+
+@dataclass(frozen=True, order=True)
+class Stored:
+    """An S3 object: its name below a directory, bytes, and the ETag that changes with its content."""
+
+    name: str
+    size: int
+    etag: str
+
+
+def objects(uri: str) -> Iterator[Stored]:
+    """All S3 objects below `uri`, page by page: a request for each thousand, and no more are held."""
+    client, bucket, key = client_of(uri)
+    prefix = _below(key, "")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", ()):
+            if not entry["Key"].endswith("/"):  # consoles write such empty objects for folders
+                yield Stored(entry["Key"].removeprefix(prefix), entry["Size"], entry["ETag"])
+
+
+def files(uri: str) -> list[Stored]:
+    """The objects below `uri` as files of a directory.
+
+    Raises:
+        ValueError: a name that would lead out of a directory.
+    """
+    below = list(objects(uri))
+    for stored in below:
+        if {"", ".", ".."} & set(stored.name.split("/")):
+            raise ValueError(f"{uri}: holds {stored.name!r}, which is no path below a directory; rename it")
+    return below
+
+
+def _below(key: str, name: str) -> str:
+    return f"{key}/{name}" if key else name
+
+
+def stored(uri: str) -> Stored:
+    """The S3 object at `uri`, by its last name.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    client, bucket, key = client_of(uri)
+    try:
+        head = client.head_object(Bucket=bucket, Key=key)
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NoSuchBucket"):
+            raise FileNotFoundError(f"{uri}: no such file") from None
+        raise
+    return Stored(key.rpartition("/")[2], head["ContentLength"], head["ETag"])
+
+
+def download(uri: str, files: list[Stored], target: Path) -> None:
+    """S3 objects below `uri` into a local directory: many at a time, large ones in parts, and as they were listed.
+
+    Raises:
+        OSError: one has changed since.
+    """
+    client, bucket, key = client_of(uri)
+    for folder in {(target / file.name).parent for file in files}:
+        folder.mkdir(parents=True, exist_ok=True)
+    # a request for a part, unlike one for the whole, says which ETag it wants: so all but empty files come in parts
+    with _transfers(client, uri, whole=1, part=8 << 20) as (manager, begun):
+        for file in files:
+            path = str(target / file.name)
+            begun.append(manager.download(bucket, _below(key, file.name), path, subscribers=[_Known(file)]))
+
+
+@contextlib.contextmanager
+def _transfers(client: Any, uri: str, whole: int, part: int) -> Iterator[tuple[Any, list[Any]]]:
+    """boto3's transfers, ten requests at a time, and a list for those that are to be waited for.
+
+    Args:
+        whole: bytes up to which an object is moved in one request. part: bytes of a request for part of a larger one.
+    """
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager
+    from s3transfer.exceptions import S3DownloadFailedError
+
+    changed = OSError(f"{uri}: changed while it was being copied; try again when it stays as it is")
+    config = TransferConfig(preferred_transfer_client="classic", multipart_threshold=whole, multipart_chunksize=part)
+    begun: list[Any] = []
+    with create_transfer_manager(client, config) as manager:
+        yield manager, begun
+        try:
+            for transfer in begun:
+                transfer.result()
+        except S3DownloadFailedError:  # another ETag
+            raise changed from None
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "NoSuchKey"):
+                raise changed from None
+            raise
+
+
+class _Known:
+    """Tells a transfer what the listing said: it needs no HEAD, and gets this very content or fails."""
+
+    def __init__(self, file: Stored) -> None:
+        self.file = file
+
+    def on_queued(self, future: Any, **_: Any) -> None:
+        future.meta.provide_transfer_size(self.file.size)
+        future.meta.provide_object_etag(self.file.etag)
+
+
+def copy(source: str, target: str) -> None:
+    """All objects below `source` below `target`, by S3 itself: a request each, or one for each 64 MiB of large ones.
+
+    Raises:
+        FileNotFoundError: nothing is there. OSError: an object has changed meanwhile.
+    """
+    client, from_bucket, from_key = client_of(source)
+    _, to_bucket, to_key = client_of(target)
+    found = files(source)
+    if not found:
+        raise FileNotFoundError(f"{source}: no such directory, or nothing in it")
+    with _transfers(client, source, whole=64 << 20, part=64 << 20) as (manager, begun):
+        for file in found:
+            place = {"Bucket": from_bucket, "Key": _below(from_key, file.name)}
+            begun.append(manager.copy(place, to_bucket, _below(to_key, file.name), subscribers=[_Known(file)]))

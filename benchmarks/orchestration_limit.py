@@ -12,7 +12,7 @@ import threading
 
 import ray
 
-from benchmarks.stand_in_engine import StandIn
+from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray.captioning import choose
 from dermray.captioning.run import CaptionConfig, run
 from dermray.cluster import connect
@@ -39,7 +39,8 @@ def measure(directory: str, rows: int) -> tuple[float, float]:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    config = {"output": f"{directory}/caption{rows}", "rows": f"{directory}/ingest{rows}", "captioner": directory}
+    model = model_directory(f"{directory}/ingest{rows}")
+    config = {"output": f"{directory}/caption{rows}", "rows": f"{directory}/ingest{rows}", "captioner": model}
     told = run(validate(CaptionConfig, config)).manifest.metrics["captioning"]["last_start"]
     stop.set()
     thread.join()

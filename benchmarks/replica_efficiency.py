@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ray
 
-from benchmarks.stand_in_engine import StandIn
+from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray.captioning import choose
 from dermray.captioning.run import CaptionConfig, run
 from dermray.cluster import prepare_environment
@@ -37,7 +37,7 @@ def efficiency(directory: str, replicas: int) -> float:
     clock.mkdir()
     choose.prepared = StandIn(LATENCY, CONCURRENCY, replicas, clock=str(clock)).prepared  # type: ignore[assignment]
     config = {"output": f"{directory}/caption{replicas}", "rows": f"{directory}/ingest{replicas}",
-              "captioner": directory, "rows_per_block": BLOCK}  # fmt: skip
+              "captioner": model_directory(f"{directory}/ingest{replicas}"), "rows_per_block": BLOCK}  # fmt: skip
     run(validate(CaptionConfig, config))
     ray.shutdown()
     taken: dict[str, list[float]] = {}

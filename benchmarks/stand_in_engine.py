@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 TEXT = "asymmetric lesion, irregular border, red."
 
 
+def model_directory(parent: str) -> str:
+    """What stands in for a model's weights: a directory with something in it, which every captioner has."""
+    directory = Path(parent) / "model"
+    directory.mkdir()
+    (directory / "config.json").write_text("{}")
+    return str(directory)
+
+
 @dataclass(frozen=True)
 class StandIn:
     """How the stand-in behaves."""

@@ -135,7 +135,7 @@ def local_ray() -> Iterator[None]:
 def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`ingest`, `caption` and `train` of 160 phantoms. Captions are a stand-in's, the generator saw five batches:
     for tests that need rows and a model, whatever these say."""
-    from benchmarks.stand_in_engine import StandIn
+    from benchmarks.stand_in_engine import StandIn, model_directory
     from dermray.captioning import choose
     from dermray.captioning import run as captioning
     from dermray.config import validate
@@ -145,8 +145,7 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     run = tmp_path_factory.mktemp("small")
     source = {"source": "phantom", "count": 160, "size": 32}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{run}/ingest", "sources": [source]}))
-    (run / "model").mkdir()
-    captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": f"{run}/model"}
+    captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": model_directory(str(run))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choose, "prepared", StandIn().prepared)
         captioning.run(validate(captioning.CaptionConfig, captions))

@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.stand_in_engine import model_directory
+
 ROWS, BLOCK, REPLICAS = 1200, 24, 2
 LATENCY, CONCURRENCY = 0.1, 4  # of a replica: seconds a row, rows at a time
 # A node that vanished is noticed after three seconds, not twenty: what is tested is what comes after.
@@ -48,7 +50,7 @@ def main(directory: str, kills: int) -> None:
     nodes = [_add(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
-    (Path(directory) / "model").mkdir()  # the stand-in needs none
+    model_directory(directory)
     _ingest(directory)
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns()))
     print(f"CHAOS_SEED={seed}", flush=True)

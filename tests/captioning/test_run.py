@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from benchmarks.stand_in_engine import StandIn
+from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray import cli, manifest, weights
 from dermray.captioning import choose, models, prompts
 from dermray.captioning.finish import Finish
@@ -123,7 +123,7 @@ class Moody(StandIn):
 def test_retry_failed_redoes_only_those(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "model").mkdir()
+    model_directory(str(tmp_path))
     source = {"source": "phantom", "count": 60, "size": 16}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
     base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}/model"]

@@ -57,6 +57,9 @@ class Claim:
 class Store(Protocol):
     """Where one claim lies: three requests, two of them conditional."""
 
+    def close(self) -> None:
+        """This writer has ended, whether or not it could write so."""
+
     def read(self) -> Claim | None:
         """The claim, or None where there never was one."""
 
@@ -129,9 +132,12 @@ class Lease:
 
     def release(self) -> None:
         """Let others in at once. A claim that may be another's by now stays as it is."""
-        if self.held:
-            self._write(self._version, released=True)
-        self._ended = True
+        try:
+            if self.held:
+                self._write(self._version, released=True)
+        finally:
+            self._ended = True
+            self.store.close()
 
     def _write(self, version: str | None, released: bool = False) -> str | None:
         """One conditional write: the new version, or None. A write whose answer was lost is refused when it is sent
@@ -150,6 +156,9 @@ class S3Store:
 
     def __init__(self, uri: str) -> None:
         self.client, self.bucket, self.key = s3.client_of(uri)
+
+    def close(self) -> None:
+        """See Store. A claim that could not be released runs out."""
 
     def read(self) -> Claim | None:
         """See Store."""
@@ -196,6 +205,12 @@ class LocalStore:
         self.path = Path(uri)
         self._locked: IO[str] | None = None  # kept open while this writer lives
         storage.make_directory(str(self.path.parent))
+
+    def close(self) -> None:
+        """See Store. Without the lock others on this machine know that this writer has ended, on a full disk too."""
+        if self._locked is not None:
+            self._locked.close()
+            self._locked = None
 
     def read(self) -> Claim | None:
         """See Store."""

@@ -40,6 +40,9 @@ class ImaginedStore:
         age = float(int(self.now) - int(self.written))
         return Claim(version=str(self.version), age=age, **{name: self.body[name] for name in names})
 
+    def close(self) -> None:
+        pass
+
     def create(self, body: dict[str, Any]) -> str | None:
         return self._write(body, "0")
 
@@ -204,6 +207,24 @@ def test_a_writer_killed_on_this_machine_is_known_to_be_dead_at_once(tmp_path: P
     heir = Lease(LocalStore(str(tmp_path / "claim")))
     heir.take()
     assert heir.attempt == "", "nobody else writes to that directory"
+
+
+def test_a_full_disk_does_not_keep_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The release cannot be written; the lock ends all the same, in the process that goes on."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def stage() -> None:
+        with lease.hold(str(tmp_path / "claim")):
+            monkeypatch.setattr(lease.json, "dump", full)
+            raise RuntimeError("the stage's own")
+
+    with pytest.raises(RuntimeError, match="the stage's own"):
+        stage()
+    monkeypatch.undo()
+    with lease.hold(str(tmp_path / "claim")):
+        pass
 
 
 def test_a_writer_that_lost_its_claim_is_stopped(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

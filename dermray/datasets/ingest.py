@@ -132,6 +132,11 @@ def _examine(row: dict[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
         return row | {"status": "failed", "reason": "image file missing"}
     except (OSError, pa.ArrowInvalid) as error:  # the latter for names that no S3 path may have
+        if storage.is_s3(uri) and isinstance(error, OSError) and not isinstance(error, PermissionError):
+            # not this image's fault, and the next one would meet it too
+            raise OSError(
+                f"{uri}: S3 does not give this image, however often it is asked; start again when it does ({error})"
+            ) from None
         return row | {"status": "failed", "reason": f"image file unreadable: {type(error).__name__}"}
     row |= {"image": data, "sample_id": sample_id(data)}
     try:

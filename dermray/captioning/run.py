@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from dermray import manifest, storage
+from dermray import manifest, storage, weights
 from dermray.captioning import choose, models, prompts, summary
 from dermray.captioning.cache import AnswerCache
 from dermray.captioning.compose import METADATA
@@ -61,6 +61,18 @@ class CaptionConfig(Config):
             raise ConfigError(
                 f"sampling.max_tokens={self.sampling.max_tokens}: expected less than "
                 f"engine.max_model_len={self.engine.max_model_len}, which image, question and answer share"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_known_code_runs(self) -> Self:
+        """A branch or tag of the hub may be other code tomorrow; a commit may not."""
+        if not self.engine.trust_remote_code or self.captioner is None or weights.is_commit(self.engine.revision):
+            return self
+        if weights.may_change(self.captioner):
+            raise ConfigError(
+                f"engine.trust_remote_code=true: runs Python from {self.captioner}; expected engine.revision to be a "
+                f"commit, 40 hex digits, got {self.engine.revision!r}; or give a model directory"
             )
         return self
 

@@ -39,6 +39,13 @@ class CaptionConfig(Config):
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
     image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
     rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
+    max_engine_errors: HowFast[float] = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="the job ends, to be started again, where more than this share of an engine's last 64 answers are "
+        "errors; 1 bears all",
+    )
     retry_failed: str | None = Field(
         None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
     )
@@ -175,6 +182,7 @@ def _caption(
         config.rows_per_block,
         ledger,
         cache,
+        config.max_engine_errors,
     )
     constants = {
         "captioner": captioner.name,

@@ -147,6 +147,7 @@ def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     source = {"source": "phantom", "count": 160, "size": 32}
     ingest.run(validate(ingest.IngestConfig, {"output": f"{run}/ingest", "sources": [source]}))
     (run / "model").mkdir()
+    (run / "model" / "config.json").write_text("{}")  # the stand-in needs none
     captions = {"output": f"{run}/caption", "rows": f"{run}/ingest", "captioner": f"{run}/model"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choose, "prepared", StandIn().prepared)

@@ -48,7 +48,8 @@ def main(directory: str, kills: int) -> None:
     nodes = [_add(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
-    (Path(directory) / "model").mkdir()  # the stand-in needs none
+    (Path(directory) / "model").mkdir()
+    (Path(directory) / "model" / "config.json").write_text("{}")  # the stand-in needs none
     _ingest(directory)
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns()))
     print(f"CHAOS_SEED={seed}", flush=True)

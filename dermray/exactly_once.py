@@ -40,12 +40,12 @@ class Ids:
         """Sorted, 8 bytes an id. At 10^7 ids two differ by name and not by hash with a chance of 3e-6."""
         import numpy as np
 
-        found, end = np.empty(self._files().count_rows(filter=self.where), "uint64"), 0
+        hashes, end = np.empty(self._files().count_rows(filter=self.where), "uint64"), 0
         for names in self.names():
-            found[end : end + len(names)] = _hashes(names)
+            hashes[end : end + len(names)] = _hashes(names)
             end += len(names)
-        found.sort()
-        return found
+        hashes.sort()
+        return hashes
 
     def _files(self) -> Any:
         import pyarrow.dataset
@@ -57,13 +57,13 @@ class Ids:
         """The first names with one of the `wanted` hashes."""
         import numpy as np
 
-        found = (
+        matches = (
             name
             for names in self.names()
             for name in names.filter(pa.array(np.isin(_hashes(names), wanted))).to_pylist()
         )
-        names = dict.fromkeys(found) if len(wanted) <= EXAMPLES else islice(found, EXAMPLES)
-        return ", ".join(name.replace(BETWEEN, " ") for name in names)
+        shown = dict.fromkeys(matches) if len(wanted) <= EXAMPLES else islice(matches, EXAMPLES)
+        return ", ".join(name.replace(BETWEEN, " ") for name in shown)
 
 
 def _hashes(names: pa.Array) -> "np.ndarray":

@@ -59,13 +59,13 @@ def require_each_once(expected: Ids, written: Ids, checkpoints: list[str]) -> No
     Raises:
         RuntimeError: says which rows are missing or double, and how to go on.
     """
-    found = difference(expected, written)
-    if found is None:
+    wrong = difference(expected, written)
+    if wrong is None:
         return
     for checkpoint in checkpoints:
         _rewrite(checkpoint, written)
-    how = "start again: what is missing is done then" if found.only_missing else "remove this directory and start again"
-    raise RuntimeError(f"{found.text}. No manifest is written; {how}")
+    how = "start again: what is missing is done then" if wrong.only_missing else "remove this directory and start again"
+    raise RuntimeError(f"{wrong.text}. No manifest is written; {how}")
 
 
 def _rewrite(checkpoint: str, written: Ids) -> None:

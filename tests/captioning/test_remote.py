@@ -318,6 +318,20 @@ def test_a_killed_job_asks_again_only_what_was_under_way(
 
 
 @pytest.mark.slow
+def test_a_key_that_workers_lack_is_told_in_one_sentence(
+    local_ray: None, unreliable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster whose nodes were started without it: this process has it, Ray's do not."""
+    monkeypatch.setenv("KEY_OF_THE_DRIVER", KEY)
+    given = {"base_url": unreliable, "model": "m", "key_variable": "KEY_OF_THE_DRIVER"}
+    config = {"output": f"{tmp_path}/caption", "rows": ingested(tmp_path, 12), "remote": given}
+    with pytest.raises(Exception, match="KEY_OF_THE_DRIVER") as refused:
+        run(validate(CaptionConfig, config))
+    said = str(plain_cause(refused.value))
+    assert said.startswith("remote.key_variable=KEY_OF_THE_DRIVER: not set on ") and "\n" not in said
+
+
+@pytest.mark.slow
 def test_a_key_revoked_in_mid_job_costs_no_row(local_ray: None, tmp_path: Path) -> None:
     """The job ends with one sentence. With a good key the next one asks only what has no answer, and nothing failed."""
     rows = ingested(tmp_path, 120)

@@ -22,6 +22,17 @@ TRIES = 10  # of a request that met 5xx, throttling or a lost connection: with A
 FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
 
 
+class PatientS3(fs.S3FileSystem):
+    """pyarrow's, trying TRIES times also after it has travelled to a worker, for which pyarrow's own forgets it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES), **options)
+        self.options = options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(PatientS3, **self.options), ()
+
+
 def client_of(uri: str) -> tuple[Any, str, str]:
     """botocore's client, bucket and key; raises as `clients` does."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -76,13 +87,12 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
         "region": region,
         "allow_bucket_creation": False,
         "allow_delayed_open": True,  # a small file is one request, not three
-        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
         **_endpoint(client),
         **_keys(credentials),
     }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
-    return client, fs.S3FileSystem(**options)
+    return client, PatientS3(**options)
 
 
 def _endpoint(client: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What was written against what went in, by ids."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dermray.manifest import Rows
 NAMES = [f"row {i}" for i in range(1000)]
 
 
-def write(uri: str, *parts: list[str], **columns: Any) -> Ids:
+def write(uri: str, *parts: Sequence[str | None], **columns: Any) -> Ids:
     storage.make_directory(uri)
     system, path = storage.filesystem(uri)
     for number, names in enumerate(parts):

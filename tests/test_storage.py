@@ -247,7 +247,7 @@ def test_settings_that_cannot_be_meant_are_one_sentence(
 
 def test_own_certificates_count_for_both(listener: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr("pyarrow.fs.S3FileSystem", lambda **options: given.update(options))
+    monkeypatch.setattr("dermray.s3.PatientS3", lambda **options: given.update(options))
     for name, value in {**VARIABLES, "AWS_CA_BUNDLE": f"{tmp_path}/ca.pem"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "ca.pem").write_text("")

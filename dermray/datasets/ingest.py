@@ -85,7 +85,7 @@ def run(config: IngestConfig) -> Result:
         work.licences = licences
         told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
         _say(told, modified)
-        expected = sum(reading.count for reading in readings)
+        expected = sum(reading.rows_in for reading in readings)
         return work.commit(told, expected, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
 

@@ -41,7 +41,7 @@ class Reading(NamedTuple):
 
     rows: "Dataset"
     facts: dict[str, Any]
-    count: int  # lines or files read, each of which is to become a row
+    rows_in: int  # lines or files, each of which is to become a row
 
 
 def source(name: str) -> Any:

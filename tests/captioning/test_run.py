@@ -21,7 +21,7 @@ from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
 from dermray.records import CAPTIONED, IMAGES, conform, read_columns
-from tests.tampering import double_a_row, lose_a_row
+from tests.tampering import double_a_row, lose_a_row, swap_a_row
 
 CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
 PAIRS = '[{"question": "What?", "answer": "An asymmetric patch."}, {"question": "Why?", "answer": "%s"}]'
@@ -196,7 +196,7 @@ def test_a_row_lost_or_doubled_after_it_was_written_is_no_result(
         caption("double", double_a_row)
     assert "1 occur more than once, such as " in str(plain_cause(refused.value))
     with pytest.raises(Exception, match="No manifest") as refused:
-        caption("both", lambda data: (lose_a_row(data), double_a_row(data)))
+        caption("both", swap_a_row)
     assert "1 of 60 rows are missing" in str(plain_cause(refused.value)), "though their number is right"
 
 

@@ -1,5 +1,6 @@
 """What becomes of a row whose image S3 does not give at once."""
 
+import pickle
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dermray import s3
+from dermray import s3, storage
 from dermray.datasets.ingest import _examine
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from tests.conftest import s3_environment
@@ -50,9 +51,14 @@ def moody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("moody")
-def test_what_passes_is_tried_again() -> None:
+def test_what_passes_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     row = _examine({"uri": "s3://b/503-2"})
     assert (row["status"], row["image"]) == ("ok", IMAGE) and Moody.asked["503"] >= 3
+    system, _ = storage.filesystem("s3://b")
+    monkeypatch.setattr(s3, "TRIES", 4)  # more than pyarrow's own three
+    with pytest.raises(OSError, match="500"):
+        pickle.loads(pickle.dumps(system)).get_file_info("b/500")
+    assert Moody.asked["500"] == 4, "a worker is as patient as the driver"
 
 
 @pytest.mark.usefixtures("moody")

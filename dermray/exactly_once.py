@@ -87,8 +87,8 @@ class Difference(NamedTuple):
 
 
 def difference(expected: Ids, written: Ids) -> Difference | None:
-    """None where every expected id was written once, and nothing else. Reads the ids alone, in a Ray task: it
-    holds 16 bytes a row, and more only where they differ.
+    """None where every expected id was written once, and nothing else. Reads the ids alone. To be called in a
+    Ray task: the hashes take 16 bytes a row, and Arrow's reading of 4 * 10^6 ids of 64 letters took 70 more.
 
     Raises:
         ValueError: ids of the input occur twice, so that nobody could tell.

@@ -2,13 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 PRESETS = Path(__file__).parent.parent / "jobs" / "configs"
+SECRET = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#\s]*@")  # a URL with user:password@ or token@ before its host
 
 
 class Config(BaseModel):
@@ -18,6 +20,25 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_min_length=1)
+
+    @model_validator(mode="after")
+    def _without_secrets(self) -> Self:
+        """A config goes into manifests, logs and Ray's events, so no URL in it may hold a password."""
+        if named := [name for name, text in _texts(self.__dict__) if SECRET.match(text)]:
+            raise ConfigError(
+                f"{named[0]}: this URL holds a user or password before its host, which every manifest would keep; "
+                "leave them out, and give them by the environment or by the server's own means"
+            )
+        return self
+
+
+def _texts(data: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a config's own values with its name, such as sources.0.path; sections look after theirs."""
+    if isinstance(data, str):
+        yield name, data
+    elif isinstance(data, dict | list | tuple):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _texts(value, f"{name}.{key}".removeprefix("."))
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -147,13 +147,18 @@ class Work:
         attempt = self.lease.attempt if self.lease else ""
         return f"data-{self.key}-{attempt}" if attempt else f"data-{self.key}"
 
-    def commit(self, rows: Rows, cpus: float = 1, gpus: float = 0, **metrics: Any) -> Result:
+    def commit(self, rows: Rows, expected: int, cpus: float = 1, gpus: float = 0, **metrics: Any) -> Result:
         """Write the manifest: from now on the result exists.
 
+        Args:
+            rows: counted in what was written. expected: how many went in, from the input or the config. Stages whose
+                rows have ids compare these too: see `exactly_once`.
+
         Raises:
-            OutputTaken: another writer finished first, or has taken over.
+            OutputTaken: another writer finished first, or has taken over. RuntimeError: rows were lost or doubled.
         """
         assert rows.rows_in == rows.ok + rows.rejected + rows.failed, rows
+        self.require(rows.rows_in, expected)
         if self.lease is not None and not self.lease.renew():
             raise storage.OutputTaken(lost(self.uri))
         manifest = Manifest(
@@ -178,6 +183,18 @@ class Work:
                 storage.delete_tree(storage.join(self.uri, name))
         self.finished = Result(self.uri, manifest)
         return self.finished
+
+    def require(self, written: int, expected: int) -> None:
+        """Refuse more or fewer rows than went in; for stages that can tell before expensive work, and at the end.
+
+        Raises:
+            RuntimeError: rows were lost or doubled.
+        """
+        if written != expected:
+            raise RuntimeError(
+                f"{self.data}: {written} rows were written, expected {expected}, as many as went in; no manifest is "
+                "written. Remove this directory and start again"
+            )
 
     def begin(self) -> None:
         """Take over what an earlier attempt at the same work left, and keep the config beside it, for a later run with

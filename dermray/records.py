@@ -140,6 +140,14 @@ def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
     return found
 
 
+def count_rows(rows: str, where: Any) -> int:
+    """How many rows of a stage's Parquet files a pyarrow dataset filter lets pass."""
+    from pyarrow import dataset
+
+    system, path = storage.filesystem(rows)
+    return int(dataset.dataset(path, filesystem=system, format="parquet").count_rows(filter=where))
+
+
 def about(most: int, total: int) -> Any:
     """Filter for about `most` of `total` rows, always the same ones: those whose sample_id, a hash, is small."""
     if most >= total:

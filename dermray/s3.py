@@ -8,6 +8,7 @@ AWS_DEFAULT_REGION or the profile's.
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow import fs
+
+TRIES = 10  # of a request that met 5xx, throttling or a lost connection: with AWS's backoff about a minute in all
+# A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
+FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
+
+
+class PatientS3(fs.S3FileSystem):
+    """pyarrow's, trying TRIES times also after it has travelled to a worker, for which pyarrow's own forgets it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES), **options)
+        self.options = options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(PatientS3, **self.options), ()
 
 
 def client_of(uri: str) -> tuple[Any, str, str]:
@@ -76,7 +92,7 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
     }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
-    return client, fs.S3FileSystem(**options)
+    return client, PatientS3(**options)
 
 
 def _endpoint(client: Any) -> dict[str, Any]:
@@ -85,6 +101,11 @@ def _endpoint(client: Any) -> dict[str, Any]:
     if url in ("https://s3.amazonaws.com", f"https://s3.{region}.amazonaws.com"):
         return {}
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError(
+            f"S3 endpoint at {parts.hostname}: its URL holds a user or password; give AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY instead"
+        )
     if parts.path.strip("/") or parts.query or parts.scheme not in ("http", "https"):
         raise ValueError(
             f"S3 endpoint {url}: expected scheme and host alone, such as {parts.scheme}://{parts.netloc}; "

@@ -58,11 +58,17 @@ def read_bytes(uri: str) -> bytes:
     """The file's bytes.
 
     Raises:
-        FileNotFoundError: with the URI.
+        FileNotFoundError: with the URI. PermissionError: it must not be read. OSError: S3 did not answer, after many
+            tries.
     """
     system, path = filesystem(uri)
-    with system.open_input_stream(path, compression=None) as stream:
-        return bytes(stream.read())
+    try:
+        with system.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
+    except OSError as error:  # pyarrow has one class for whatever S3 says
+        if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
+            raise PermissionError(f"{uri}: {error}") from None
+        raise
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from dermray import node_cache, storage
 
 WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, first and last MiB
+COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
@@ -69,6 +70,16 @@ def locate_small(uri: str, field: str) -> str:
 def is_hub_id(uri: str) -> bool:
     """Whether `uri` has the form of a hub id, such as llava-hf/llava-1.5-7b-hf."""
     return uri.count("/") == 1 and not uri.startswith((".", "/", "runs/")) and ":" not in uri
+
+
+def may_change(uri: str) -> bool:
+    """Whether `uri` is a hub id, behind which somebody else may put other files, and not a directory here."""
+    return is_hub_id(uri) and not storage.exists(storage.normalise(uri))
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a hub's commit, not a branch or tag."""
+    return revision is not None and COMMIT.fullmatch(revision) is not None
 
 
 def on_hub(place: str) -> bool:

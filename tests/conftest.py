@@ -28,6 +28,7 @@ def pytest_configure() -> None:
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = (
         "true"  # a server would need all of MLflow; read by workers, so set before Ray
     )
+    os.environ["OPENAI_API_KEY"] = "a-key"  # of the tests' own endpoints; actors read it where they run
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
 
 

@@ -6,6 +6,7 @@ import yaml
 
 from dermray.captioning.audit.run import AuditConfig
 from dermray.captioning.run import CaptionConfig
+from dermray.captioning.settings import RemoteConfig
 from dermray.cli import DESCRIPTIONS
 from dermray.config import PRESETS, ConfigError, decisive, load, preset, validate
 from dermray.datasets.ingest import IngestConfig
@@ -220,6 +221,42 @@ def test_what_a_config_alone_can_tell_is_told_first(cls: type[Any], settings: di
     with pytest.raises(ConfigError) as error:
         validate(cls, settings)
     assert message in str(error.value)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "field"),
+    [
+        (RemoteConfig, {"base_url": f"https://ann:{SECRET}@h/v1", "model": "m"}, "base_url: "),
+        (TrainConfig, TRAIN | {"loop": {"steps": 1, "mlflow": f"http://{SECRET}@mlflow:5000"}}, "loop.mlflow: "),
+        (TrainConfig, TRAIN | {"loop": {"steps": 1, "mlflow": f"mysql+pymysql://u:{SECRET}@h/db"}}, "loop.mlflow: "),
+        (IngestConfig, INGEST | {"sources": [{"source": "folder", "path": f"https://u:{SECRET}@h"}]}, "0.path: "),
+        (AuditConfig, {"output": "o", "captions": ["a", f"https://u:{SECRET}@h/x"]}, "captions.1: "),
+    ],
+)  # fmt: skip
+def test_no_url_with_a_password_enters_a_config(cls: type[Any], settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError, match="URL holds a user or password before its host") as error:
+        validate(cls, settings)
+    assert field in str(error.value) and SECRET not in str(error.value), "nor a log"
+
+
+def test_an_at_sign_elsewhere_is_no_secret() -> None:
+    remote = {"base_url": "https://h:8000/v1/@me?mail=a@b", "model": "org/model@v1"}
+    validate(CaptionConfig, CAPTION | {"captioner": None, "remote": remote, "output": "s3://bucket/a@b"})
+
+
+def test_foreign_code_runs_only_at_a_pinned_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trusting = CAPTION | {"captioner": "some/model"}
+    for revision in ({}, {"revision": "main"}, {"revision": "abc1234"}):
+        with pytest.raises(ConfigError, match="expected engine.revision to be a commit, 40 hex digits, got"):
+            validate(CaptionConfig, trusting | {"engine": {"trust_remote_code": True, **revision}})
+    validate(CaptionConfig, trusting | {"engine": {"trust_remote_code": True, "revision": "a" * 40}})
+    validate(CaptionConfig, trusting | {"captioner": "s3://b/model", "engine": {"trust_remote_code": True}})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    validate(CaptionConfig, trusting | {"engine": {"trust_remote_code": True}})
 
 
 def test_stages_of_a_pipeline_are_checked_together() -> None:

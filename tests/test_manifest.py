@@ -26,7 +26,7 @@ def finish(output: str, steps: int = 1) -> manifest.Result:
         if work.finished:
             return work.finished
         storage.write_bytes(f"{work.data}/x", b"x")
-        return work.commit(Rows(rows_in=3, ok=1, rejected=2, failed=0))
+        return work.commit(Rows(rows_in=3, ok=1, rejected=2, failed=0), 3)
 
 
 def test_the_same_work_is_done_once_and_other_work_is_refused(place: str) -> None:
@@ -131,9 +131,9 @@ def test_two_writers_at_once(place: str) -> None:
 def test_a_late_writer_cannot_replace_a_manifest(place: str) -> None:
     settings = Settings(output=f"{place}/out")
     with manifest.work("caption", settings.output, settings, {}) as work:
-        work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0))
+        work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0), 0)
         with pytest.raises(storage.OutputTaken, match="first"):
-            work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0))
+            work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0), 1)
 
 
 def test_a_writer_that_was_paused_and_one_that_took_over_never_share_a_directory(
@@ -155,7 +155,7 @@ def test_a_writer_that_was_paused_and_one_that_took_over_never_share_a_directory
                 paused.set()
                 awake.wait()
                 storage.write_bytes(f"{work.data}/rows/2", b"late")
-                work.commit(Rows(rows_in=2, ok=2, rejected=0, failed=0))
+                work.commit(Rows(rows_in=2, ok=2, rejected=0, failed=0), 2)
         except storage.OutputTaken as error:
             refused.append(str(error))
 
@@ -169,7 +169,7 @@ def test_a_writer_that_was_paused_and_one_that_took_over_never_share_a_directory
         thread.join()
         assert not refused, "the manifest was still to be had, and names what the first wrote itself"
         with pytest.raises(storage.OutputTaken, match="first"):
-            work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0))
+            work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0), 1)
     result = manifest.read(settings.output)
     assert [storage.read_bytes(f"{result.data}/rows/{n}") for n in (1, 2)] == [b"first", b"late"]
     assert result.data != work.data
@@ -181,7 +181,7 @@ def test_what_attempts_left_is_gone_after_the_commit(place: str) -> None:
         storage.write_bytes(f"{work.data}/x", b"x")
         storage.write_bytes(f"{work.data}-0123abcd/x", b"x")
         storage.write_bytes(f"{place}/out/data-other/x", b"x")
-        work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0))
+        work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0), 0)
     assert sorted(storage.list_directories(settings.output)) == sorted([work.directory, "data-other"])
 
 

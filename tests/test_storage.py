@@ -225,6 +225,11 @@ def test_changed_keys_are_read_again(listener: str, monkeypatch: pytest.MonkeyPa
         ("AWS_ENDPOINT_URL_S3", "https://host/a/b", "such as https://host; a bucket belongs into the s3:// URI"),
         ("AWS_ENDPOINT_URL", "host:9000", "Invalid endpoint: host:9000; .* such as http://host:9000"),
         ("AWS_ENDPOINT_URL", "host", "Invalid endpoint: host"),
+        (
+            "AWS_ENDPOINT_URL",
+            "http://ann:hunter2@host",
+            "S3 endpoint at host: its URL holds a user or password; give A",
+        ),
         ("AWS_PROFILE", "clinik", r"s3://b/x: .*profile \(clinik\) could not be found"),
         ("AWS_ACCESS_KEY_ID", "", "s3://b/x: no S3 credentials found"),
     ],
@@ -237,12 +242,12 @@ def test_settings_that_cannot_be_meant_are_one_sentence(
     for use in (storage.exists, lambda uri: storage.create(uri, b"")):
         with pytest.raises(ValueError, match=message) as refused:
             use("s3://b/x")
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 def test_own_certificates_count_for_both(listener: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr("pyarrow.fs.S3FileSystem", lambda **options: given.update(options))
+    monkeypatch.setattr("dermray.s3.PatientS3", lambda **options: given.update(options))
     for name, value in {**VARIABLES, "AWS_CA_BUNDLE": f"{tmp_path}/ca.pem"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "ca.pem").write_text("")

@@ -36,6 +36,7 @@ class Ask:
     rows_per_block: int
     ledger: Ledger
     cache: AnswerCache
+    max_engine_errors: float = 0.5  # see budget.py
 
 
 # Adds the columns of ANSWERED; rows that are `unreadable` are never sent.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from dermray.captioning import cache, replies
+from dermray.captioning.budget import ErrorBudget
 from dermray.captioning.engine import ANSWERED, Answer, Ask
 from dermray.captioning.settings import RemoteConfig
 from dermray.pages import data_url
@@ -24,17 +26,16 @@ def prepared(config: RemoteConfig) -> Answer:
         ValueError: no key in the environment, or the endpoint does not know the model, or is none.
         ConnectionError: the endpoint does not answer.
     """
-    key = api_key(config)
-    check(config, key)
-    return partial(_answer, config=config, key=key)
+    check(config, api_key(config))
+    return partial(_answer, config=config)
 
 
-def _answer(rows: "Dataset", ask: Ask, config: RemoteConfig, key: str) -> "Dataset":
+def _answer(rows: "Dataset", ask: Ask, config: RemoteConfig) -> "Dataset":
     from ray.data import ActorPoolStrategy
 
     return rows.map_batches(
         Client,
-        fn_constructor_args=(ask, config, key),
+        fn_constructor_args=(ask, config),
         batch_format="pyarrow",
         batch_size=None,
         compute=ActorPoolStrategy(size=config.replicas),
@@ -43,7 +44,7 @@ def _answer(rows: "Dataset", ask: Ask, config: RemoteConfig, key: str) -> "Datas
 
 
 def api_key(config: RemoteConfig) -> str:
-    """The key out of the environment.
+    """The key out of this process's environment. It never travels: what Ray hands to an actor stays in its events.
 
     Raises:
         ValueError: it is not there.
@@ -51,8 +52,9 @@ def api_key(config: RemoteConfig) -> str:
     key = os.environ.get(config.key_variable)
     if not key:
         raise ValueError(
-            f"remote.key_variable={config.key_variable}: not set; export {config.key_variable}=... (any word for a "
-            "server that asks for none)"
+            f"remote.key_variable={config.key_variable}: not set on {socket.gethostname()}; export "
+            f"{config.key_variable}=... (any word for a server that asks for none), on a cluster before `ray start` on "
+            "every node"
         )
     return key
 
@@ -84,10 +86,11 @@ def check(config: RemoteConfig, key: str) -> None:
 class Client:
     """Sends a block's rows, so many at a time and so many a minute."""
 
-    def __init__(self, ask: Ask, config: RemoteConfig, key: str) -> None:
+    def __init__(self, ask: Ask, config: RemoteConfig) -> None:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        self.ask, self.config = ask, config
+        self.ask, self.config, self.key = ask, config, api_key(config)
+        self.budget = ErrorBudget(ask.max_engine_errors)
         limiter = _limiter(config)
         # as hooks of HTTP, so that they see each try
         hooks: dict[str, list[Any]] = {
@@ -95,7 +98,7 @@ class Client:
             "response": [_whole],
         }
         self.client = AsyncOpenAI(
-            api_key=key,
+            api_key=self.key,
             base_url=config.base_url,
             timeout=config.timeout,
             max_retries=config.max_retries,
@@ -117,6 +120,9 @@ class Client:
             answers = await asyncio.gather(
                 *(self._one(row, key, known, block) for row, key in zip(rows, keys, strict=True))
             )
+        if any(answer.get("engine_error") for answer in answers):
+            # before these rows are written off: a key that was revoked, or a server that went, is no fault of theirs
+            await asyncio.to_thread(check, self.config, self.key)
         for name, kind in ANSWERED:
             table = table.append_column(name, pa.array([a.get(name) for a in answers], kind))
         yield table
@@ -140,6 +146,7 @@ class Client:
             return known[key]
         async with self.room:
             answer, paid = await self._send(messages(row["shown"], row["question"]))
+            self.budget.note(answer.get("engine_error"))
             if paid:  # before another is asked: no more than `concurrency` answers are ever unwritten
                 await block.keep(key, row["sample_id"], answer)
         return answer

@@ -1,9 +1,11 @@
 """Ray Data's job checkpoints around one write: rows that were written are left out of the next run."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 
 from dermray import storage
+from dermray.exactly_once import Ids, difference
 
 
 @contextlib.contextmanager
@@ -48,6 +50,37 @@ def undo_half_committed(checkpoint: str) -> int:
     for file in undone:
         storage.delete_file(file)
     return len(undone)
+
+
+def require_each_once(expected: Ids, written: Ids, checkpoints: list[str]) -> None:
+    """Before a manifest is written. Where rows are missing, checkpoints are made to say what is there, so that the
+    next start does the others and these alone. To be called in a Ray task: see `exactly_once.difference`.
+
+    Raises:
+        RuntimeError: says which rows are missing or double, and how to go on.
+    """
+    wrong = difference(expected, written)
+    if wrong is None:
+        return
+    for checkpoint in checkpoints:
+        _rewrite(checkpoint, written)
+    how = "start again: what is missing is done then" if wrong.only_missing else "remove this directory and start again"
+    raise RuntimeError(f"{wrong.text}. No manifest is written; {how}")
+
+
+def _rewrite(checkpoint: str, written: Ids) -> None:
+    """Note all written ids in one new file, then remove the others: killed in between, it is as it was."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    before, (column,) = storage.list_files(checkpoint, ".parquet"), written.columns
+    storage.make_directory(checkpoint)
+    system, path = storage.filesystem(storage.join(checkpoint, f"{uuid.uuid4().hex}.parquet"))
+    with pq.ParquetWriter(path, pa.schema([(column, pa.string())]), filesystem=system) as file:
+        for names in written.names():
+            file.write_table(pa.table({column: names}))
+    for old in before:
+        storage.delete_file(old)
 
 
 def require_ids(uri: str, id_column: str) -> None:

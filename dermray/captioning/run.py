@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from dermray import manifest, storage
+from dermray import manifest, storage, weights
 from dermray.captioning import choose, models, prompts, summary
 from dermray.captioning.cache import AnswerCache
 from dermray.captioning.compose import METADATA
@@ -16,9 +16,10 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
-from dermray.captioning.resume import require_ids, resumable
+from dermray.captioning.resume import require_each_once, require_ids, resumable
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
+from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
 from dermray.records import CAPTIONED, IMAGES, read_columns
@@ -39,6 +40,13 @@ class CaptionConfig(Config):
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
     image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
     rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
+    max_engine_errors: HowFast[float] = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="the job ends, to be started again, where more than this share of an engine's last 64 answers are "
+        "errors; 1 bears all",
+    )
     retry_failed: str | None = Field(
         None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
     )
@@ -64,6 +72,18 @@ class CaptionConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_known_code_runs(self) -> Self:
+        """A branch or tag of the hub may be other code tomorrow; a commit may not."""
+        if not self.engine.trust_remote_code or self.captioner is None or weights.is_commit(self.engine.revision):
+            return self
+        if weights.may_change(self.captioner):
+            raise ConfigError(
+                f"engine.trust_remote_code=true: runs Python from {self.captioner}; expected engine.revision to be a "
+                f"commit, 40 hex digits, got {self.engine.revision!r}; or give a model directory"
+            )
+        return self
+
 
 def run(config: CaptionConfig) -> Result:
     """Caption every usable row.
@@ -81,10 +101,14 @@ def run(config: CaptionConfig) -> Result:
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
         answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
-        with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
+        expected = (
+            inputs["retry_failed"].manifest.rows.rows_in if config.retry_failed else inputs["rows"].manifest.rows.ok
+        )
+        with watched(rows_written(rows, expected)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
-        return _finish(work, ledger, kept, config)
+        _require_each_once(source, work.data, config)
+        return _finish(work, expected, ledger, kept, config)
 
 
 def preview(config: CaptionConfig, count: int) -> list[str]:
@@ -163,6 +187,7 @@ def _caption(
         config.rows_per_block,
         ledger,
         cache,
+        config.max_engine_errors,
     )
     constants = {
         "captioner": captioner.name,
@@ -183,7 +208,17 @@ def _caption(
         done.write_parquet(to_path, filesystem=to_system, mode="append")
 
 
-def _finish(work: manifest.Work, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
+def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
+    import ray
+
+    asked = Ids(source, ("sample_id",), None if config.retry_failed else _wanted(pc.field("status"), config))
+    written = Ids(storage.join(data, "rows"), ("sample_id",))
+    names = ("asked", "kept") if config.retry_failed else ("asked",)
+    checkpoints = [storage.join(data, "checkpoint", name) for name in names]
+    ray.get(ray.remote(require_each_once).remote(asked, written, checkpoints))
+
+
+def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
     rows = storage.join(work.data, "rows")
     counts = summary.statuses(read_columns(rows, ["status", "reason"]))
@@ -199,7 +234,13 @@ def _finish(work: manifest.Work, ledger: Ledger, kept: pa.Table, config: Caption
     storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
     cpus, gpus = summary.held(config.host)
     result = work.commit(
-        Rows.count(counts), cpus=cpus, gpus=gpus, attribute_accuracy=accuracy, captioning=told, page="page.html"
+        Rows.count(counts),
+        expected,
+        cpus=cpus,
+        gpus=gpus,
+        attribute_accuracy=accuracy,
+        captioning=told,
+        page="page.html",
     )
     for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
         storage.delete_tree(storage.join(work.data, left))

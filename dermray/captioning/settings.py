@@ -33,7 +33,7 @@ class VllmConfig(Config):
     lora_revision: str | None = Field(None, description="commit of the adapter's hub id")
     lora_rank: int = Field(64, ge=1, description="largest rank of an adapter")
     revision: str | None = Field(None, description="commit of a hub id")
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, description="run the model's own Python; a hub id then needs its revision")
     enforce_eager: HowFast[bool] = Field(False, description="no CUDA graphs, no compilation: starts sooner, is slower")
     prompt_format: str | None = Field(
         None, description="for a model without a chat template, e.g. '[INST] <image>\\n{question} [/INST]'"

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dermray import weights
+from dermray.captioning.budget import ErrorBudget
 from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.settings import VllmConfig
 from dermray.cluster import engine_environment
@@ -160,12 +161,14 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
             model, self.adapter = located(named["model"], config)
             super().__init__(*arguments, **named | {"model": model})
             ask.ledger.engine_ready()
-            self.ends = _end_tokens(self.llm.engine)
+            self.ends, self.budget = _end_tokens(self.llm.engine), ErrorBudget(ask.max_engine_errors)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
             ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
-                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends, config)
+                columns = _columns(output, self.ends, config)
+                self.budget.note(columns["engine_error"])
+                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | columns
 
         async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
             # in a thread, row by row: the engine goes on meanwhile

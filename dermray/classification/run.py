@@ -83,7 +83,7 @@ def run(config: SweepConfig) -> Result:
         _keep_served(trials, work.data, config)
         used = len(images["real_labels"]) + len(images["synthetic_labels"]) + len(images["test_labels"])
         counts = Rows(rows_in=used, ok=used, rejected=0, failed=0)
-        return work.commit(counts, cpus=config.concurrent * config.cpus_per_trial, **metrics)
+        return work.commit(counts, used, cpus=config.concurrent * config.cpus_per_trial, **metrics)
 
 
 def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[dict[str, Any]]:

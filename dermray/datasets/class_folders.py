@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FILES_PER_BLOCK = 256  # whose images one task fetches and decodes
 
 
-def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple["Dataset", Counter[str]]:
-    """A row for every file below `path`, of what its place says, and how many files each class has.
+def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple["Dataset", Counter[str], int]:
+    """A row for every file below `path`, of what its place says; how many files each class has, and how many all.
 
     `to_row` completes a row. A task lists the files and hands on block after block: the driver holds a reference for
     each.
@@ -33,8 +33,8 @@ def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple
 
     listing = ray.remote(num_returns="streaming")(_blocks).remote(path, to_row)
     *blocks, counts = list(listing)
-    classes: Counter[str] = ray.get(counts)  # or raises what the task raised
-    return ray.data.from_arrow_refs(blocks), classes
+    classes, count = ray.get(counts)  # or raises what the task raised
+    return ray.data.from_arrow_refs(blocks), classes, count
 
 
 def _blocks(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
@@ -43,11 +43,12 @@ def _blocks(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> It
     from dermray.records import IMAGES, conform
 
     schema = pa.schema([*IMAGES, ("uri", pa.string())])
-    rows, classes = rows_of(path), Counter[str]()
+    rows, classes, count = rows_of(path), Counter[str](), 0
     while block := list(islice(rows, FILES_PER_BLOCK)):
         classes.update(row["diagnosis"] for row in block if row.get("diagnosis"))
+        count += len(block)
         yield conform([to_row(row) for row in block], schema)
-    yield classes
+    yield classes, count
 
 
 def rows_of(path: str) -> Iterator[dict[str, Any]]:

@@ -107,8 +107,8 @@ def read(config: SourceConfig) -> Reading:
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
     if config.table is None:
-        rows, classes = class_folders.read(config.path, lambda row: of_class_folder(row, config))
-        return Reading(rows, _check_classes(classes, config))
+        rows, classes, count = class_folders.read(config.path, lambda row: of_class_folder(row, config))
+        return Reading(rows, _check_classes(classes, config), count)
     required = [config.image_column, *config.columns.values()]
     found = open_table(config, list(dict.fromkeys(required)), watched=_watched(config))
     for column, meanings in config.words.items():

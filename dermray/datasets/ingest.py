@@ -20,6 +20,7 @@ from dermray.datasets.repeats import reject_repeats
 from dermray.datasets.sources import Reading, source
 from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, split_around
 from dermray.datasets.survey import messages, reading_messages, survey_rows
+from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, conform, kind, read_columns, sample_id
 
@@ -73,6 +74,9 @@ def run(config: IngestConfig) -> Result:
         _look(readings, raw, config)
         assignment = ray.get(ray.remote(_assign).remote(raw, config))
         _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
+        ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
+        if lost := ray.get(ray.remote(difference).remote(*ids)):
+            raise RuntimeError(f"{lost.text}. No manifest is written; start again")
         storage.delete_tree(raw)
         counts, licences = _summary(storage.join(work.data, "rows"))
         facts = ray.get(ray.remote(survey_rows).remote(storage.join(work.data, "rows")))
@@ -81,7 +85,8 @@ def run(config: IngestConfig) -> Result:
         work.licences = licences
         told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
         _say(told, modified)
-        return work.commit(told, cpus=manifest.cpu_count(), modifications=modified, **facts)
+        expected = sum(reading.rows_in for reading in readings)
+        return work.commit(told, expected, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
 
 def _print(lines: list[str]) -> None:
@@ -132,6 +137,11 @@ def _examine(row: dict[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
         return row | {"status": "failed", "reason": "image file missing"}
     except (OSError, pa.ArrowInvalid) as error:  # the latter for names that no S3 path may have
+        if storage.is_s3(uri) and isinstance(error, OSError) and not isinstance(error, PermissionError):
+            # not this image's fault, and the next one would meet it too
+            raise OSError(
+                f"{uri}: S3 does not give this image, however often it is asked; start again when it does ({error})"
+            ) from None
         return row | {"status": "failed", "reason": f"image file unreadable: {type(error).__name__}"}
     row |= {"image": data, "sample_id": sample_id(data)}
     try:

@@ -41,6 +41,7 @@ class Reading(NamedTuple):
 
     rows: "Dataset"
     facts: dict[str, Any]
+    rows_in: int  # lines or files, each of which is to become a row
 
 
 def source(name: str) -> Any:
@@ -105,7 +106,7 @@ def read_table(
     chunks = [chunk._asdict() for chunk in found.chunks]  # one each: a task fetches the images of its chunk
     places = ray.data.from_items(chunks, override_num_blocks=len(chunks))
     read = places.map_batches(_Chunks(found.table, partial(to_row, config=config), config), batch_format="pyarrow")
-    return Reading(read, {"table": found.facts(), **(facts or {})})
+    return Reading(read, {"table": found.facts(), **(facts or {})}, found.rows)
 
 
 class _Chunks:

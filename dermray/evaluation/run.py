@@ -27,7 +27,8 @@ def run(config: EvaluationConfig) -> Result:
         for name, picture in pictures.items():
             storage.write_bytes(storage.join(work.data, name), picture)
         judged = metrics["images"]["real"] + metrics["images"]["synthetic"]
-        return work.commit(Rows(rows_in=judged, ok=judged, rejected=0, failed=0), cpus=config.cpus, **metrics)
+        counts = Rows(rows_in=judged, ok=judged, rejected=0, failed=0)
+        return work.commit(counts, judged, cpus=config.cpus, **metrics)  # a sample is what was drawn
 
 
 def _measured(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from dermray import manifest, storage
 from dermray.captioning.reading import parse
-from dermray.captioning.resume import resumable
+from dermray.captioning.resume import require_each_once, resumable
 from dermray.config import Config
 from dermray.datasets.decode import decode, square
 from dermray.datasets.phantom import encode_png
+from dermray.exactly_once import Ids
 from dermray.generators.base import Request
 from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
 from dermray.manifest import Result, Rows
@@ -82,11 +83,14 @@ def run(config: SynthesisConfig) -> Result:
         target = storage.join(work.data, "rows")
         with watched(rows_written(target, config.count)):
             _draw(plan, target, generator, threshold, work.licences, config)
-        storage.delete_tree(storage.join(work.data, "checkpoint"))
+        checkpoint = storage.join(work.data, "checkpoint")
+        ids = Ids(plan, ("plan_id",)), Ids(target, ("plan_id",))
+        ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         table = read_columns(target, ["status", "reason", "nearest_distance"])
         counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
-        return work.commit(
+        result = work.commit(
             Rows.count(counts),
+            config.count,
             cpus=config.actors * config.cpus_per_actor,
             gpus=config.actors * config.gpus_per_actor,
             cells=cells,
@@ -95,6 +99,8 @@ def run(config: SynthesisConfig) -> Result:
             gate=threshold,
             median_nearest_distance=float(np.median(table["nearest_distance"].to_numpy())),
         )
+        storage.delete_tree(checkpoint)  # not before: killed in between, all would be drawn again, beside what is there
+        return result
 
 
 def _write_plan(

@@ -12,7 +12,7 @@ from dermray.config import Config, ConfigError, HowFast, section, validate
 from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
-from dermray.records import about, read_columns
+from dermray.records import about, count_rows, read_columns
 from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
@@ -67,6 +67,9 @@ def run(config: TrainConfig) -> Result:
 
         connect(work.uri)
         task, images, text = _encoded(config, settings, rows, work)
+        usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
+        expected = count_rows(storage.join(rows.data, "rows"), usable)
+        work.require(images, expected)
         report = fit(task, config.loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
@@ -74,6 +77,7 @@ def run(config: TrainConfig) -> Result:
         workers = report["workers"]
         return work.commit(
             counts,
+            expected,
             cpus=workers * config.loop.cpus_per_worker,
             gpus=workers * config.loop.gpus_per_worker,
             training=report,

@@ -43,7 +43,7 @@ def run(config: CaptionerConfig) -> Result:
             return work.finished
         report = fit(CaptionerTask(config.model_dump()), config.loop, work.data)
         rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
-        return work.commit(rows, cpus=report["workers"] * config.loop.cpus_per_worker, training=report)
+        return work.commit(rows, config.phantoms, cpus=report["workers"] * config.loop.cpus_per_worker, training=report)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class CaptionerTask:
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         """A random batch in a random one of eight orientations, and whether to speak about it."""
         config = self.config
-        count = max(1, config.phantoms // workers)
+        count = len(range(rank, config.phantoms, workers))  # shared out so that none is left
         if self._lessons is None:
             self._lessons = draw_lessons(config.model, build_processor(config.model), config.phantom_seed + rank, count)
         index = torch.randint(count, (images_of(config.loop, rank, workers, part),))

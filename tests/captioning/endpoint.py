@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from dermray.captioning.engine import ANSWERED, Ask
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import RemoteConfig, Sampling
 
-KEY = "a-key"
+KEY, KEY_VARIABLE = "a-key", "ENDPOINT_KEY"
 MODELS = {"object": "list", "data": [{"id": "m", "object": "model"}]}
 
 
@@ -83,10 +84,12 @@ def ask_all(
 ) -> list[dict[str, Any]]:
     """What the client makes of these questions, or of a table, in one block and without Ray."""
     given = {"model": "m", "max_retries": 1, "timeout": 5.0, **settings}
+    os.environ[KEY_VARIABLE] = KEY
+    config = RemoteConfig(base_url=address, key_variable=KEY_VARIABLE, **given)
     ask = Ask("m", Sampling(), None, 64, Ledger(f"{directory}/ledger"), AnswerCache(f"{directory}/answers"))
 
     async def answers() -> list[dict[str, Any]]:
-        client = remote.Client(ask, RemoteConfig(base_url=address, **given), KEY)
+        client = remote.Client(ask, config)
         answered = [part async for part in client(block(questions) if table is None else table)]
         rows: list[dict[str, Any]] = answered[0].select([name for name, _ in ANSWERED]).to_pylist()
         return rows

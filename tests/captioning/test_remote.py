@@ -13,14 +13,19 @@ from typing import Any
 
 import psutil
 import pytest
+from ray import cloudpickle
 
+from dermray import manifest
 from dermray.captioning import remote, replies
+from dermray.captioning.cache import AnswerCache
+from dermray.captioning.engine import Ask
 from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.run import CaptionConfig, run
-from dermray.captioning.settings import RemoteConfig
+from dermray.captioning.settings import RemoteConfig, Sampling
 from dermray.config import validate
 from dermray.datasets import ingest
+from dermray.failures import plain_cause
 from dermray.records import read_columns
 from tests.captioning.endpoint import KEY, Endpoint, ask_all, completion, serving
 from tests.conftest import free_port
@@ -38,6 +43,27 @@ class Unreliable(Endpoint):
         elif int(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"][-12:-4].encode().hex(), 16) % 5 == 0:
             self.send(400, {"error": {"message": "cannot look at this"}})
         else:
+            self.send(200, completion("asymmetric lesion, red."))
+
+
+class Revoked(Endpoint):
+    """Takes no key any more; the first rows may have been answered."""
+
+    good_answers: int | None = 0  # None: the key is good again
+
+    def allowed(self) -> bool:
+        if self.good_answers is not None and self.tries.total() >= self.good_answers:
+            self.send(401, {"error": {"message": "Revoked."}})
+            return False
+        return True
+
+    def do_GET(self) -> None:  # noqa: N802
+        if self.allowed():
+            super().do_GET()
+
+    def reply(self, body: str) -> None:
+        if self.allowed():
+            self.count(json.loads(body)["messages"][0]["content"][0]["image_url"]["url"])
             self.send(200, completion("asymmetric lesion, red."))
 
 
@@ -121,9 +147,36 @@ def test_each_bad_reply_is_a_row_with_a_reason_and_is_asked_again_where_that_may
 def test_a_reply_that_is_late_is_a_row_with_a_reason(tmp_path: Path) -> None:
     with serving(Scripted) as address:
         (row,) = ask_all(address, ["slow"], tmp_path, timeout=0.3)
-        (lost,) = ask_all(f"http://127.0.0.1:{free_port()}/v1", ["slow"], tmp_path)
     assert row["engine_error"] == "no reply in time (remote.timeout)" and row["requests"] == 2
-    assert lost["engine_error"].startswith("no whole reply: ") and lost["requests"] == 2
+
+
+def test_rows_are_not_written_off_for_a_server_that_went_or_a_key_that_was_revoked(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match="no answer"):
+        ask_all(f"http://127.0.0.1:{free_port()}/v1", ["slow"], tmp_path)
+    with serving(Revoked) as address, pytest.raises(ValueError, match="401: Revoked.; is ENDPOINT_KEY right"):
+        ask_all(address, ["one"], tmp_path)
+
+
+@pytest.mark.parametrize("rows", [32, 33, 40])
+def test_an_engine_with_too_many_errors_ends_its_job(rows: int, tmp_path: Path) -> None:
+    """Of the last 64 answers half may be errors; the server itself says that all is well."""
+    with serving(Scripted) as address:
+        if rows == 32:
+            assert {row["engine_error"] for row in ask_all(address, ["400"] * rows, tmp_path)} == {"400: As asked for."}
+            return
+        with pytest.raises(RuntimeError, match="33 of the engine's last 33 answers .* max_engine_errors=0.5 .* As ask"):
+            ask_all(address, ["400"] * rows, tmp_path)
+
+
+def test_a_key_is_read_where_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    config = RemoteConfig(base_url="http://127.0.0.1:1/v1", model="m", key_variable="NO_SUCH_KEY")
+    ask = Ask("m", Sampling(), None, 1, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
+    with pytest.raises(ValueError, match="key_variable=NO_SUCH_KEY: not set on .*before `ray start` on every node"):
+        remote.Client(ask, config)
+    monkeypatch.setenv("NO_SUCH_KEY", "a-secret")
+    monkeypatch.setattr(remote, "check", lambda config, key: None)
+    assert b"a-secret" not in cloudpickle.dumps(remote.prepared(config)), "it travels to no actor"
 
 
 def test_a_refusal_by_the_servers_own_word_is_no_caption() -> None:
@@ -262,3 +315,41 @@ def test_a_killed_job_asks_again_only_what_was_under_way(
     assert total == len(Patient.tries) > 100 and result.manifest.metrics["captioning"]["starts"] == 2
     assert Patient.tries.total() - total == before - kept and max(Patient.tries.values()) <= 2
     assert not glob.glob(f"{tmp_path}/caption/data-*/answers"), "the rows hold them now"
+
+
+@pytest.mark.slow
+def test_a_key_that_workers_lack_is_told_in_one_sentence(
+    local_ray: None, unreliable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster whose nodes were started without it: this process has it, Ray's do not."""
+    monkeypatch.setenv("KEY_OF_THE_DRIVER", KEY)
+    given = {"base_url": unreliable, "model": "m", "key_variable": "KEY_OF_THE_DRIVER"}
+    config = {"output": f"{tmp_path}/caption", "rows": ingested(tmp_path, 12), "remote": given}
+    with pytest.raises(Exception, match="KEY_OF_THE_DRIVER") as refused:
+        run(validate(CaptionConfig, config))
+    said = str(plain_cause(refused.value))
+    assert said.startswith("remote.key_variable=KEY_OF_THE_DRIVER: not set on ") and "\n" not in said
+
+
+@pytest.mark.slow
+def test_a_key_revoked_in_mid_job_costs_no_row(local_ray: None, tmp_path: Path) -> None:
+    """The job ends with one sentence. With a good key the next one asks only what has no answer, and nothing failed."""
+    rows = ingested(tmp_path, 120)
+    total = manifest.read(rows).manifest.rows.ok
+    with serving(Revoked) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Revoked, "good_answers", 50)
+        config = {
+            "output": f"{tmp_path}/caption", "rows": rows, "rows_per_block": 16,
+            "remote": {"base_url": address, "model": "m", "concurrency": 4},
+        }  # fmt: skip
+        with pytest.raises(Exception, match="Revoked") as ended:
+            run(validate(CaptionConfig, config))
+        sentence = str(plain_cause(ended.value))
+        assert sentence == f"remote.base_url={address}: 401: Revoked.; is OPENAI_API_KEY right?"
+        written = read_columns(glob.glob(f"{tmp_path}/caption/data-*/rows")[0], ["status"])["status"].to_pylist()
+        assert written and set(written) == {"ok"} and not Path(f"{tmp_path}/caption/manifest.json").exists()
+        assert 50 <= Revoked.tries.total() < total
+        patch.setattr(Revoked, "good_answers", None)
+        counts = run(validate(CaptionConfig, config)).manifest.rows
+    assert counts.ok == counts.rows_in == total == len(Revoked.tries)
+    assert Revoked.tries.total() - total <= 4, "all but what was under way as the first client ended was asked once"

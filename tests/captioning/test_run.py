@@ -1,4 +1,5 @@
 import io
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from PIL import Image
 from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray import cli, manifest, weights
 from dermray.captioning import choose, models, prompts
+from dermray.captioning import run as captioning
 from dermray.captioning.finish import Finish
 from dermray.captioning.prepare import Prepare, shown
 from dermray.captioning.run import CaptionConfig, run
 from dermray.config import ConfigError, validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
-from dermray.manifest import Rows
+from dermray.failures import plain_cause
+from dermray.manifest import Result, Rows
 from dermray.records import CAPTIONED, IMAGES, conform, read_columns
+from tests.tampering import double_a_row, lose_a_row, swap_a_row
 
 CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
 PAIRS = '[{"question": "What?", "answer": "An asymmetric patch."}, {"question": "Why?", "answer": "%s"}]'
@@ -153,6 +157,48 @@ def test_retry_failed_redoes_only_those(
     assert f"page: {second.data}/page.html" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_row_lost_or_doubled_after_it_was_written_is_no_result(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {"source": "phantom", "count": 60, "size": 16, "duplicates": 0, "broken": 0}
+    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")  # the stand-in needs none
+    (tmp_path / "record").mkdir()
+    monkeypatch.setattr(choose, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
+    config = {"rows": f"{tmp_path}/ingest", "captioner": f"{tmp_path}/model", "rows_per_block": 16}
+    write = captioning._caption
+
+    def caption(output: str, tamper: Any) -> Result:
+        def tampered(source: str, data: str, *arguments: Any) -> None:
+            write(source, data, *arguments)
+            tamper(data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(captioning, "_caption", tampered)
+            return run(validate(CaptionConfig, config | {"output": f"{tmp_path}/{output}"}))
+
+    with pytest.raises(Exception, match="no manifest|No manifest") as refused:
+        caption("lost", lose_a_row)
+    assert re.search(
+        r"1 of 60 rows are missing, such as [0-9a-f]{64}\. No .*; start again", str(plain_cause(refused.value))
+    )
+    assert not (tmp_path / "lost" / "manifest.json").exists()
+    for note in (tmp_path / "record").iterdir():
+        note.unlink()
+    again = caption("lost", lambda data: None).manifest.rows
+    asked = [i for file in (tmp_path / "record").iterdir() for i in file.read_text().split()]
+    assert again.ok == again.rows_in == 60 and len(asked) == 1, "the lost one alone is asked again"
+
+    with pytest.raises(Exception, match="No manifest") as refused:
+        caption("double", double_a_row)
+    assert "1 occur more than once, such as " in str(plain_cause(refused.value))
+    with pytest.raises(Exception, match="No manifest") as refused:
+        caption("both", swap_a_row)
+    assert "1 of 60 rows are missing" in str(plain_cause(refused.value)), "though their number is right"
+
+
 def test_preview_prints_filled_prompts_and_starts_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +212,7 @@ def test_preview_prints_filled_prompts_and_starts_nothing(
     with manifest.work("ingest", f"{tmp_path}/ingest", SourceConfig(count=8), {}) as work:
         Path(work.data, "rows").mkdir(parents=True)
         pq.write_table(conform(rows, IMAGES), Path(work.data, "rows", "a.parquet"))
-        work.commit(Rows(rows_in=8, ok=8, rejected=0, failed=0))
+        work.commit(Rows(rows_in=8, ok=8, rejected=0, failed=0), 8)
     cli.main(
         ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", "prompt_set=attributes-2", "--preview", "5"]
     )

@@ -1,11 +1,13 @@
 """vLLM itself, in Ray Data and behind its own server: prompts, a killed engine, an adapter, equal rows, JSON."""
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from dermray import manifest
-from dermray.captioning import remote
+from dermray.captioning import remote, vllm_engine
 from dermray.captioning.cache import AnswerCache
 from dermray.captioning.engine import Ask
 from dermray.captioning.ledger import Ledger
@@ -57,6 +59,41 @@ def test_an_answer_ended_by_itself_where_its_last_token_says_so() -> None:
     output = {"generated_text": "a", "num_input_tokens": 5, "__inference_error__": ""}
     assert _columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig())["finish_reason"] == "stop"
     assert _columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig())["finish_reason"] == "length"
+
+
+class Failing:
+    """In the place of ray.data.llm's stage: an engine that answers so many rows, and then none."""
+
+    IDX_IN_BATCH_COLUMN = "index"
+    answers = 100
+
+    def __init__(self, model: str) -> None:
+        self.llm = SimpleNamespace(engine=None)
+
+    async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        for row in batch:
+            error = "" if row["index"] < self.answers else "RuntimeError: no more memory"
+            yield row | {
+                "generated_text": "Red.", "generated_tokens": [2], "num_input_tokens": 5, "__inference_error__": error
+            }  # fmt: skip
+
+
+def test_an_engine_that_only_fails_ends_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_engine, "located", lambda model, config: (model, None))
+    monkeypatch.setattr(vllm_engine, "_end_tokens", lambda engine: {2})
+    ask = Ask("m", Sampling(), None, 256, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
+    engine: Any = vllm_engine._noting(Failing, ask, VllmConfig())(model="m")
+    given: list[int] = []
+
+    async def drain() -> None:
+        async for output in engine.udf([{"index": i} for i in range(256)]):
+            given.append(output["index"])
+
+    with pytest.raises(
+        RuntimeError, match="33 of the engine's last 64 answers were errors, .* RuntimeError: no more memo"
+    ):
+        asyncio.run(drain())
+    assert given == list(range(132)), "the block is not handed on whole, so it has no checkpoint"
 
 
 @pytest.mark.parametrize("length", [512, 900])

@@ -45,7 +45,7 @@ def test_weights_that_are_damaged_or_not_there_get_one_sentence(tmp_path: Path) 
     data = {"output": str(tmp_path), "rows": "x", "family": "pixel_dermdit", "model": model, "loop": {"steps": 1}}
     config = validate(TrainConfig, data)
     with manifest.work("train", config.output, config, {}) as work:
-        result = work.commit(manifest.Rows(rows_in=0, ok=0, rejected=0, failed=0))
+        result = work.commit(manifest.Rows(rows_in=0, ok=0, rejected=0, failed=0), 0)
     cls = family("pixel_dermdit")
     cls.from_captions(cls.Config(**model), ["red"]).save(Path(result.data) / "model")
     assert load_generator(result).image_size == 16

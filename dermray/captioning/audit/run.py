@@ -70,7 +70,11 @@ def run(config: AuditConfig) -> Result:
         _write(work.data, "audit.html", page)
         total = sum(a["audited"] for a in audits.values())
         return work.commit(
-            Rows(rows_in=total, ok=total, rejected=0, failed=0), captioners=audits, experts=agreed, page="audit.html"
+            Rows(rows_in=total, ok=total, rejected=0, failed=0),
+            total,
+            captioners=audits,
+            experts=agreed,
+            page="audit.html",
         )
 
 

@@ -38,7 +38,7 @@ def caption_result(directory: Path, prompt_set: str, labelled: bool) -> str:
     with manifest.work("caption", str(directory), config, {}) as work:
         Path(work.data, "rows").mkdir(parents=True)
         pq.write_table(conform(rows, CAPTIONED), Path(work.data, "rows", "a.parquet"))
-        work.commit(Rows(rows_in=IMAGES, ok=IMAGES, rejected=0, failed=0))
+        work.commit(Rows(rows_in=IMAGES, ok=IMAGES, rejected=0, failed=0), IMAGES)
     return str(directory)
 
 

@@ -1,0 +1,48 @@
+"""A stage that draws what its plan says, each line once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dermray.config import validate
+from dermray.failures import plain_cause
+from dermray.records import read_columns
+from dermray.synthesis import run as synthesis
+from tests.tampering import double_a_row, lose_a_row
+
+
+@pytest.mark.slow
+def test_a_line_of_the_plan_lost_or_drawn_twice_is_no_result(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"generator": f"{small_run}/train", "rows": f"{small_run}/caption", "count": 8, "sampling_steps": 1,
+              "batch_size": 4, "actors": 1, "gate_quantile": 0.0}  # fmt: skip
+    draw = synthesis._draw
+
+    def generate(output: str, tamper: Any) -> Any:
+        def tampered(plan: str, target: str, *arguments: Any) -> None:
+            draw(plan, target, *arguments)
+            tamper(target.removesuffix("/rows"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(synthesis, "_draw", tampered)
+            return synthesis.run(validate(synthesis.SynthesisConfig, config | {"output": f"{tmp_path}/{output}"}))
+
+    with pytest.raises(Exception, match="No manifest") as refused:
+        generate("double", double_a_row)
+    assert "1 occur more than once, such as 000000000" in str(plain_cause(refused.value))
+    with pytest.raises(Exception, match="No manifest") as refused:
+        generate("lost", lose_a_row)
+    assert "1 of 8 rows are missing, such as 000000000" in str(plain_cause(refused.value))
+    assert not (tmp_path / "lost" / "manifest.json").exists()
+    kept = rows(next((tmp_path / "lost").glob("data-*")))
+    result = generate("lost", lambda data: None)
+    assert result.manifest.rows.rows_in == 8
+    drawn = rows(Path(result.data))
+    assert len(drawn) == 8 and kept.items() <= drawn.items(), "what was there is not drawn again"
+
+
+def rows(data: Path) -> dict[str, str]:
+    table = read_columns(f"{data}/rows", ["plan_id", "sample_id"]).to_pylist()
+    return {row["plan_id"]: row["sample_id"] for row in table}

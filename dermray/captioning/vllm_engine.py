@@ -163,7 +163,7 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
             self.ends = _end_tokens(self.llm.engine)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
-            ask.ledger.begun(len(batch))
+            await ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
                 yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | _columns(output, self.ends, config)
 

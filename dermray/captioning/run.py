@@ -23,6 +23,8 @@ from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
 from dermray.records import CAPTIONED, IMAGES, read_columns
 
+ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
+
 
 class CaptionConfig(Config):
     """Which rows, which model, which words."""
@@ -81,7 +83,7 @@ def run(config: CaptionConfig) -> Result:
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
         require_ids(source, "sample_id")
         answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
-        with watched(rows_written(rows, inputs["rows"].manifest.rows.ok)):
+        with watched(rows_written(rows, inputs["rows"].manifest.rows.ok, ENGINES)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
         return _finish(work, ledger, kept, config)

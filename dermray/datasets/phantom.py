@@ -107,7 +107,7 @@ def read(config: SourceConfig) -> Reading:
     rows = ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
         _Render(config), batch_format="pyarrow", batch_size=256
     )
-    return Reading(rows, {})
+    return Reading(rows, {}, config.count)
 
 
 class _Render:

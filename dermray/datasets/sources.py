@@ -37,10 +37,12 @@ Row = dict[str, Any]
 
 
 class Reading(NamedTuple):
-    """A source that was opened: its rows, and what its manifest entry says of how it was read."""
+    """A source that was opened: its rows, what its manifest entry says of how it was read, and how many rows there
+    are, where that is known before they are read."""
 
     rows: "Dataset"
     facts: dict[str, Any]
+    total: int | None = None
 
 
 def source(name: str) -> Any:
@@ -105,7 +107,7 @@ def read_table(
     chunks = [chunk._asdict() for chunk in found.chunks]  # one each: a task fetches the images of its chunk
     places = ray.data.from_items(chunks, override_num_blocks=len(chunks))
     read = places.map_batches(_Chunks(found.table, partial(to_row, config=config), config), batch_format="pyarrow")
-    return Reading(read, {"table": found.facts(), **(facts or {})})
+    return Reading(read, {"table": found.facts(), **(facts or {})}, found.rows)
 
 
 class _Chunks:

@@ -40,7 +40,7 @@ def require_same_software() -> None:
     """
     here = software()
     wrong = []
-    for node, answer in _ask_all(software).items():
+    for node, answer in ask_all(software).items():
         if isinstance(answer, Exception):
             wrong.append(f"node {node} cannot run dermray ({answer})")
         elif differs := {name for name in here.keys() | answer.keys() if here.get(name) != answer.get(name)}:
@@ -65,7 +65,7 @@ def require_shared(directory: str) -> None:
     probe = Path(directory) / f".{uuid.uuid4().hex}.probe"
     probe.write_text("dermray looks whether all nodes see this file\n")
     try:
-        answers = _ask_all(_sees, str(probe))
+        answers = ask_all(_sees, str(probe))
     finally:
         probe.unlink()
     if blind := sorted(node for node, answer in answers.items() if answer is not True):
@@ -79,7 +79,7 @@ def _sees(path: str) -> bool:
     return Path(path).exists()
 
 
-def _ask_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+def ask_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """What `function` says on every living node, by the node's address; an exception where it fails there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

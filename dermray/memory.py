@@ -56,11 +56,20 @@ def _joined() -> bool:
 
 def cluster_bytes() -> tuple[int, str]:
     """All that Ray has started on the nodes and this process's family; and what that is, in words."""
-    answers = nodes.ask_all(workers_bytes)
+    busy = busy_nodes()
+    answers = nodes.ask_all(workers_bytes, among=busy) if busy else {}
     known = [answer for answer in answers.values() if isinstance(answer, int)]
     own = 0 if RAYLET in os.environ else proportional_bytes()  # a submitted job is among what Ray has started
-    measured = f"the driver, and what Ray started on {len(known)} of {len(answers)} nodes, for other jobs too"
+    measured = f"the driver, and what Ray started on {len(known)} of {len(answers)} busy nodes, for other jobs too"
     return own + sum(known), measured
+
+
+def busy_nodes() -> set[str]:
+    """Ids of nodes some of whose resources are in use. A task on another would keep an autoscaler from ending it."""
+    from ray._private import state  # what the state API asks needs a dashboard
+
+    free, all_of_them = state.available_resources_per_node(), state.total_resources_per_node()
+    return {node for node, total in all_of_them.items() if free.get(node) != total}
 
 
 def workers_bytes() -> int:

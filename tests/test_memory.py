@@ -67,12 +67,23 @@ def test_what_a_raylet_started_is_counted_on_its_node(monkeypatch: pytest.Monkey
         child.stdin.close()
 
 
+def test_a_node_with_free_resources_alone_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import state
+
+    total = {"idle": {"CPU": 4.0, "GPU": 1.0}, "busy": {"CPU": 4.0, "GPU": 1.0}, "new": {"CPU": 4.0}}
+    free = {"idle": {"CPU": 4.0, "GPU": 1.0}, "busy": {"CPU": 4.0, "GPU": 0.5}}
+    monkeypatch.setattr(state, "total_resources_per_node", lambda: total)
+    monkeypatch.setattr(state, "available_resources_per_node", lambda: free)
+    assert memory.busy_nodes() == {"busy", "new"}
+
+
 def test_the_memory_of_a_cluster_is_that_of_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: dict[str, Any] = {"a": 5 << 30, "b": 7 << 30, "c": TimeoutError("no answer within 180 s")}
-    monkeypatch.setattr(nodes, "ask_all", lambda function: answers)
+    monkeypatch.setattr(nodes, "ask_all", lambda function, among: answers if among == {"a"} else {})
+    monkeypatch.setattr(memory, "busy_nodes", lambda: {"a"})
     monkeypatch.delenv("RAY_RAYLET_PID", raising=False)
     peak, measured = memory.cluster_bytes()
     assert 12 << 30 < peak < 16 << 30
-    assert measured == "the driver, and what Ray started on 2 of 3 nodes, for other jobs too"
+    assert measured == "the driver, and what Ray started on 2 of 3 busy nodes, for other jobs too"
     monkeypatch.setenv("RAY_RAYLET_PID", "1")
     assert memory.cluster_bytes()[0] == 12 << 30, "a submitted job is counted once, on its node"

@@ -76,7 +76,7 @@ class _Engine:
         ask.ledger.engine_ready()
 
     async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
-        self.ask.ledger.begun(table["unreadable"].null_count)
+        await self.ask.ledger.begun(table["unreadable"].null_count)
         if self.settings.record:
             ids = "".join(f"{i}\n" for i in table["sample_id"].to_pylist())
             (Path(self.settings.record) / f"{os.getpid()}-{time.time_ns()}").write_text(ids)
@@ -86,7 +86,8 @@ class _Engine:
                 note = Path(self.settings.clock) / f"{os.getpid()}-{time.time_ns()}.json"
                 note.write_text(json.dumps(times))
         n = table.num_rows
-        columns = ([TEXT] * n, [80] * n, [12] * n, ["stop"] * n, [None] * n, [1] * n)
+        requests = table["unreadable"].is_null().cast(pa.int32()).to_pylist()
+        columns = ([TEXT] * n, [80] * n, [12] * n, ["stop"] * n, [None] * n, requests)
         for (name, kind), column in zip(ANSWERED, columns, strict=True):
             table = table.append_column(name, pa.array(column, kind))
         yield table

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dermray import __version__
+from dermray.cluster import asked_for_logs
 from dermray.config import ConfigError, load, preset
 from dermray.failures import plain_cause
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(_say("interrupted; run the same command again to go on from here", 130))
     except Exception as error:
         cause = plain_cause(error)
-        if os.environ.get("DERMRAY_WORKER_LOGS") or not (cause.mendable or cause.trace):
+        if asked_for_logs() or not (cause.mendable or cause.trace):
             raise  # a defect of ours: the traceback is the message
         if not cause.mendable:
             print(cause.trace, file=sys.stderr)

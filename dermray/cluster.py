@@ -38,17 +38,22 @@ LOCAL_ENVIRONMENT = {
 }
 
 
-# Says what libraries say in workers and at the driver; without it a job shows its progress, our warnings and results.
+# "1" shows what libraries say in workers and at the driver; "0" does not: then a job shows its progress, our warnings
+# and results. Where it is not set, a local Ray is quiet. A joined cluster is not: in hour 5 it matters that a node is
+# dead, a worker was started again or a disk is full, and log files lie on other machines. A thousand workers do not
+# flood the driver: Ray shows a line that many of them print once (RAY_DEDUP_LOGS), and vLLM prints errors alone.
 LOGS = "DERMRAY_WORKER_LOGS"
-# Loggers, and from which level on they are worth a line. What fails is raised, and told once by the command line.
-QUIET = {
+# Each prints every failure's frames, 80 lines of them. What fails is raised, and told once by the command line.
+REPEATED = {
+    "ray.data.exceptions": logging.CRITICAL,
+    "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
+}
+# Loggers of a quiet driver, and from which level on they are worth a line.
+QUIET = REPEATED | {
     "ray": logging.WARNING,
     "ray._private.worker": logging.WARNING,  # by itself: Ray's LLM stages call ray.init again, which resets "ray"
     "ray.data": logging.WARNING,
     "ray.data._internal.progress": logging.ERROR,
-    # each prints every failure's frames, 80 lines of them
-    "ray.data.exceptions": logging.CRITICAL,
-    "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
     "ray.train": logging.ERROR,
     "ray.tune": logging.ERROR,
     "ray.llm": logging.ERROR,
@@ -64,10 +69,20 @@ def prepare_environment() -> None:
     """
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if os.environ.get(LOGS):
+    if asked_for_logs():
         os.environ["VLLM_LOGGING_LEVEL"] = "INFO"
     if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def asked_for_logs() -> bool:
+    """Whether whoever started this wants to see everything."""
+    return os.environ.get(LOGS, "0") not in ("", "0")
+
+
+def _quiet() -> bool:
+    """Whether warnings and notices of libraries are left out, at the driver and of workers: see LOGS."""
+    return not asked_for_logs() and (LOGS in os.environ or not os.environ.get("RAY_ADDRESS"))
 
 
 def engine_environment(gpus: float) -> dict[str, str]:
@@ -93,7 +108,7 @@ def connect(shared: str | None = None) -> Any:
     import ray
 
     if not ray.is_initialized():
-        if not os.environ.get(LOGS):
+        if _quiet():
             logging.getLogger("ray").setLevel(QUIET["ray"])
         with _without_notices():
             _start(ray)
@@ -123,8 +138,8 @@ def _compare_nodes(shared: str | None) -> None:
 def _start(ray: Any) -> None:
     # The driver's own interpreter and environment reach every worker; a job-level runtime_env would cost
     # seconds per job to say the same.
-    logs = bool(os.environ.get(LOGS))
-    options: dict[str, Any] = {"log_to_driver": logs} | ({} if logs else {"logging_level": QUIET["ray"]})
+    quiet = _quiet()
+    options: dict[str, Any] = {"log_to_driver": not quiet} | ({"logging_level": QUIET["ray"]} if quiet else {})
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**options)
         return
@@ -172,9 +187,9 @@ def _quieten() -> None:
     context.enable_progress_bars = False  # dermray.progress has one line for each stage
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
-    if os.environ.get(LOGS):
+    if asked_for_logs():
         return
-    for name, level in QUIET.items():
+    for name, level in (QUIET if _quiet() else REPEATED).items():
         logging.getLogger(name).setLevel(level)
     # where this one has a handler, ray.llm gives its modules none of their own, at INFO
     logging.getLogger("ray.llm").addHandler(logging.NullHandler())

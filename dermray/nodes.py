@@ -6,7 +6,7 @@ A node that differs would fail hours later, or compute something else without a 
 import hashlib
 import platform
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def require_same_software() -> None:
     """
     here = software()
     wrong = []
-    for node, answer in _ask_all(software).items():
+    for node, answer in ask_all(software).items():
         if isinstance(answer, Exception):
             wrong.append(f"node {node} cannot run dermray ({answer})")
         elif differs := {name for name in here.keys() | answer.keys() if here.get(name) != answer.get(name)}:
@@ -65,7 +65,7 @@ def require_shared(directory: str) -> None:
     probe = Path(directory) / f".{uuid.uuid4().hex}.probe"
     probe.write_text("dermray looks whether all nodes see this file\n")
     try:
-        answers = _ask_all(_sees, str(probe))
+        answers = ask_all(_sees, str(probe))
     finally:
         probe.unlink()
     if blind := sorted(node for node, answer in answers.items() if answer is not True):
@@ -79,13 +79,18 @@ def _sees(path: str) -> bool:
     return Path(path).exists()
 
 
-def _ask_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """What `function` says on every living node, by the node's address; an exception where it fails there."""
+def ask_all(function: Callable[..., Any], *arguments: Any, among: Collection[str] | None = None) -> dict[str, Any]:
+    """What `function` says on every living node, by the node's address; an exception where it fails there.
+
+    Args:
+        among: ids of the nodes to ask, if not all.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()
+             if node["Alive"] and (among is None or node["NodeID"] in among)}  # fmt: skip
     names = {i: name if list(nodes.values()).count(name) == 1 else f"{name}/{i[:6]}" for i, name in nodes.items()}
     asked = {i: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(i, soft=False)).remote(*arguments)
              for i in nodes}  # fmt: skip

@@ -106,7 +106,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
             print(f"[{number}/{len(configs)}] {name} ...", flush=True)
             results[name] = command(name)[1](settings)
             print(f"[{number}/{len(configs)}] {name}: {_outcome(results[name], started)}", flush=True)
-    summary = report.summarise(results, memory.peak)
+    summary = report.summarise(results, memory)
     report.write(run_directory, results, summary, config.title, config.notes)
     return summary
 

@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from dermray import pages, storage
 from dermray.datasets.decode import portable
 from dermray.manifest import Result
+from dermray.memory import PeakMemory
 from dermray.records import read_columns
 
 PICTURES = {"evaluate": ("samples.png", "pca.png"), "sweep": ("roc.png", "arms.png")}
 EXAMPLES = 3
 
 
-def summarise(results: Mapping[str, Result], peak_bytes: int) -> dict[str, Any]:
+def summarise(results: Mapping[str, Result], memory: PeakMemory) -> dict[str, Any]:
     """The numbers that others build on."""
     metrics = {name: result.manifest.metrics for name, result in results.items()}
     evaluation = metrics["evaluate"]
@@ -38,7 +39,8 @@ def summarise(results: Mapping[str, Result], peak_bytes: int) -> dict[str, Any]:
             for trial in metrics["sweep"]["trials"]
         ],
         "verdict": metrics["sweep"]["verdict"],
-        "peak_rss_bytes": peak_bytes,
+        "peak_rss_bytes": memory.peak,
+        "peak_rss_measured": memory.measured,
     }
 
 

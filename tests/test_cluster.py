@@ -1,6 +1,8 @@
 """Starting Ray; that it starts and is joined is what every slow test shows."""
 
+import logging
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,3 +67,36 @@ def test_ray_warns_of_many_processes_in_vain() -> None:
     show({"lines": ["WARNING: 8 PYTHON worker processes have been started on node"]}, ignore_prefix=False)
     show({"lines": ["Workers killed due to memory pressure"], "pid": "raylet"}, ignore_prefix=False)
     assert shown == [["Workers killed due to memory pressure"]]
+
+
+@pytest.mark.parametrize(
+    ("address", "logs", "quiet"),
+    [
+        (None, None, True),
+        (None, "1", False),
+        ("10.0.0.1:6379", None, False),
+        ("10.0.0.1:6379", "0", True),
+        ("10.0.0.1:6379", "1", False),
+        (None, "0", True),
+    ],
+)
+def test_a_joined_cluster_tells_of_its_workers_and_a_local_one_does_not(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, logs: str | None, quiet: bool
+) -> None:
+    for name, value in (("RAY_ADDRESS", address), (cluster.LOGS, logs)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    started: dict[str, Any] = {}
+    monkeypatch.setattr(cluster, "LOCAL_ENVIRONMENT", {})
+    cluster._start(SimpleNamespace(init=started.update))
+    assert started["log_to_driver"] is not quiet and ("logging_level" in started) is quiet
+    names = [*cluster.QUIET]
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.INFO)
+        cluster._quieten()
+        silenced = {name for name in names if logging.getLogger(name).level > logging.INFO}
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+    assert silenced == (set() if logs == "1" else set(names) if quiet else set(cluster.REPEATED))

@@ -10,6 +10,7 @@ from dermray.captioning.answers import Answer, Attributes
 from dermray.captioning.compose import compose
 from dermray.captioning.reading.refusals import refuses
 from dermray.captioning.unusable import quotes, unusable
+from dermray.counters import count_rows
 from dermray.records import CAPTIONED, conform
 
 
@@ -26,7 +27,9 @@ class Finish:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """A table of exactly `records.CAPTIONED`."""
-        return conform([self.row(row) for row in table.to_pylist()], CAPTIONED)
+        rows = conform([self.row(row) for row in table.to_pylist()], CAPTIONED)
+        count_rows("caption", rows)
+        return rows
 
     def row(self, raw: dict[str, Any]) -> dict[str, Any]:
         """One captioned row."""

@@ -116,7 +116,7 @@ class Client:
         keys = [None if row["unreadable"] else self._key(row) for row in rows]
         async with self.ask.cache.block(table["sample_id"].to_pylist()) as block:
             known = self.earlier | block.answers
-            self.ask.ledger.begun(sum(key is not None and key not in known for key in keys))
+            await self.ask.ledger.begun(sum(key is not None and key not in known for key in keys))
             answers = await asyncio.gather(
                 *(self._one(row, key, known, block) for row, key in zip(rows, keys, strict=True))
             )

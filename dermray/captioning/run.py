@@ -24,6 +24,8 @@ from dermray.manifest import Result, Rows
 from dermray.progress import count_rows, rows_written, watched
 from dermray.records import CAPTIONED, IMAGES, read_columns
 
+ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
+
 
 class CaptionConfig(Config):
     """Which rows, which model, which words."""
@@ -104,7 +106,7 @@ def run(config: CaptionConfig) -> Result:
         expected = (
             inputs["retry_failed"].manifest.rows.rows_in if config.retry_failed else inputs["rows"].manifest.rows.ok
         )
-        with watched(rows_written(rows, expected)):
+        with watched(rows_written(rows, expected, ENGINES)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
             _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
         _require_each_once(source, work.data, config)

@@ -28,7 +28,7 @@ def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept
     """Counts, rates and resources of a finished job.
 
     `rows_asked_again` is an upper bound, because engines note rows before they ask: of a block that was killed, rows
-    count that were not asked yet.
+    count that were not asked yet. It is None where notes are missing: fewer rows were noted than asked about.
 
     Args:
         rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they
@@ -37,12 +37,12 @@ def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept
     table = read_columns(rows, COUNTED)
     asked = table.num_rows - kept.num_rows
     runs, engines = ledger.notes("run"), ledger.notes("engine")
-    began, now = runs[-1]["time"], time.time()
-    ready = [note["time"] for note in engines if note["time"] >= began]
+    began, now = runs[-1].time, time.time()
+    ready = [note.time for note in engines if note.time >= began]
     steady = now - min(ready) if ready else None
-    captioned = asked - runs[-1]["already_written"]
+    captioned = asked - runs[-1].rows
     tokens_in, tokens_out = (_sum(table[name]) - _sum(kept[name]) for name in ("tokens_in", "tokens_out"))
-    sent = sum(note["rows"] for note in ledger.notes("block"))
+    sent = sum(note.rows for note in ledger.notes("block"))
     unsent = _sum(pc.equal(table["attempts"], 0))
     cpus, gpus = held(engine)
     return {
@@ -54,7 +54,7 @@ def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept
         "retried_rows": _sum(pc.greater(table["attempts"], 1)),
         "starts": len(runs),
         "engines_started": len(engines),
-        "rows_asked_again": max(0, sent - (asked - unsent)),
+        "rows_asked_again": sent - (asked - unsent) if sent >= asked - unsent else None,
         "last_start": {
             "rows": captioned,
             "seconds": round(now - began, 2),

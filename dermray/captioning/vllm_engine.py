@@ -164,7 +164,7 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
             self.ends, self.budget = _end_tokens(self.llm.engine), ErrorBudget(ask.max_engine_errors)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
-            ask.ledger.begun(len(batch))
+            await ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
                 columns = _columns(output, self.ends, config)
                 self.budget.note(columns["engine_error"])

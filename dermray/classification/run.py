@@ -12,11 +12,12 @@ from dermray.classification.arms import ARMS, POSITIVE, arm, choose
 from dermray.classification.backbones import Backbone
 from dermray.classification.images import image_size, load
 from dermray.classification.training import try_out
-from dermray.classification.trial import TrialSettings, trial
+from dermray.classification.trial import WEIGHTS, TrialSettings, trial
 from dermray.classification.verdict import compare
 from dermray.config import Config
 from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
+from dermray.progress import busy, files_written, watched
 from dermray.statistics import auc_interval
 
 
@@ -73,10 +74,13 @@ def run(config: SweepConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
-        images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
+        with watched(busy("reading images")):
+            images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
         for each in ARMS:  # before any trial starts
             choose(each, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
-        trials = _tune(images, work.data, config)
+        number = len(ARMS) * len(config.backbones) * config.seeds
+        with watched(files_written(storage.join(work.data, "tune"), WEIGHTS, "trials done", number)):
+            trials = _tune(images, work.data, config)
         metrics = _metrics(trials, images, config)
         for name, picture in plots.draw(trials, images, config).items():
             storage.write_bytes(storage.join(work.data, name), picture)

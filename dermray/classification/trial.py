@@ -15,6 +15,8 @@ from dermray.classification.backbones import Backbone
 from dermray.classification.metrics import point_metrics
 from dermray.classification.training import scores, train
 
+WEIGHTS = "model.safetensors"  # each trial that is done has one in its checkpoint
+
 
 @dataclass(frozen=True)
 class TrialSettings:
@@ -50,7 +52,7 @@ def _report(model: nn.Module, about: dict[str, Any], details: dict[str, Any]) ->
     from ray import tune
 
     with tempfile.TemporaryDirectory() as directory:
-        save_model(model, str(Path(directory) / "model.safetensors"))
+        save_model(model, str(Path(directory) / WEIGHTS))
         (Path(directory) / "config.json").write_text(json.dumps(about | {"label": "malignant"}))
         flat = {name: details["overall"][name] for name in ("auc", "balanced_accuracy")}
         tune.report(flat | {"details": json.dumps(details)}, checkpoint=tune.Checkpoint.from_directory(directory))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import Field, field_validator
 
 from dermray import manifest, storage
 from dermray.config import Config, section, validate
+from dermray.counters import count_rows
 from dermray.datasets.cells import plain
 from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.labels import require_match
@@ -22,6 +24,7 @@ from dermray.datasets.splits import Fractions, check_leaks, leak_groups, officia
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
+from dermray.progress import busy, rows_written, watched
 from dermray.records import IMAGES, conform, kind, read_columns, sample_id
 
 KEY_COLUMNS = [
@@ -33,6 +36,7 @@ ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_gr
 
 
 LINES_SHOWN = 12  # the manifest has more
+FETCHES = 32  # images of a block fetched at a time: S3 answers after tens of milliseconds, a core decodes in fewer
 
 
 class IngestConfig(Config):
@@ -71,9 +75,13 @@ def run(config: IngestConfig) -> Result:
         storage.delete_tree(work.data)  # cheap to make again: no half-read source is kept
         raw = storage.join(work.data, "raw")
         readings = _open(opened)
-        _look(readings, raw, config)
-        assignment = ray.get(ray.remote(_assign).remote(raw, config))
-        _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
+        expected = sum(reading.rows_in for reading in readings)
+        with watched(rows_written(raw, expected)):
+            _look(readings, raw, config)
+        with watched(busy("looking for copies, grouping and splitting")):
+            assignment = ray.get(ray.remote(_assign).remote(raw, config))
+        with watched(rows_written(storage.join(work.data, "rows"), len(assignment))):
+            _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
         ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
         if lost := ray.get(ray.remote(difference).remote(*ids)):
             raise RuntimeError(f"{lost.text}. No manifest is written; start again")
@@ -85,7 +93,6 @@ def run(config: IngestConfig) -> Result:
         work.licences = licences
         told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
         _say(told, modified)
-        expected = sum(reading.rows_in for reading in readings)
         return work.commit(told, expected, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
 
@@ -115,11 +122,25 @@ def _look(readings: list[Reading], raw: str, config: IngestConfig) -> None:
 
 
 def _look_at(table: pa.Table) -> pa.Table:
-    rows = [_unseen(row) if row.get("status") else _examine(row) for row in table.to_pylist()]
+    rows = table.to_pylist()
+    with ThreadPoolExecutor(FETCHES) as pool:
+        rows = list(pool.map(_fetch, rows))
+    rows = [_unseen(row) if row.get("status") else _examine(row) for row in rows]
     prints = [(row.pop("hash"), row.pop("thumbnail")) for row in rows]
     checked = conform(rows, IMAGES)
     checked = checked.append_column("hash", pa.array([h for h, _ in prints], pa.uint64()))
+    count_rows("ingest", checked)
     return checked.append_column("thumbnail", pa.array([t for _, t in prints], pa.binary()))
+
+
+def _fetch(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its image's bytes, where it has an image and these can be had at once."""
+    if row.get("status") or row.get("image") is not None:
+        return row
+    try:
+        return row | {"image": storage.read_bytes(row["uri"])}
+    except (OSError, pa.ArrowInvalid):  # `_examine` asks once more, and says why not
+        return row
 
 
 def _unseen(row: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ Row = dict[str, Any]
 
 
 class Reading(NamedTuple):
-    """A source that was opened: its rows, and what its manifest entry says of how it was read."""
+    """A source that was opened: its rows, what its manifest entry says of how it was read, and how many rows there
+    are, where that is known before they are read."""
 
     rows: "Dataset"
     facts: dict[str, Any]

@@ -5,6 +5,7 @@ from typing import Any
 from dermray import manifest, storage
 from dermray.evaluation.settings import EvaluationConfig
 from dermray.manifest import Result, Rows
+from dermray.progress import busy, watched
 
 
 def run(config: EvaluationConfig) -> Result:
@@ -23,7 +24,8 @@ def run(config: EvaluationConfig) -> Result:
 
         connect(work.uri)
         task = ray.remote(_measured).options(num_cpus=config.cpus)
-        metrics, pictures = ray.get(task.remote(rows, synthetic, config))
+        with watched(busy("measuring")):
+            metrics, pictures = ray.get(task.remote(rows, synthetic, config))
         for name, picture in pictures.items():
             storage.write_bytes(storage.join(work.data, name), picture)
         judged = metrics["images"]["real"] + metrics["images"]["synthetic"]

@@ -16,13 +16,14 @@ from dermray import manifest, storage
 from dermray.captioning.reading import parse
 from dermray.captioning.resume import require_each_once, resumable
 from dermray.config import Config
+from dermray.counters import count_rows
 from dermray.datasets.decode import decode, square
 from dermray.datasets.phantom import encode_png
 from dermray.exactly_once import Ids
 from dermray.generators.base import Request
 from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
 from dermray.manifest import Result, Rows
-from dermray.progress import rows_written, watched
+from dermray.progress import busy, rows_written, watched
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts, cell_name
@@ -74,14 +75,16 @@ def run(config: SynthesisConfig) -> Result:
         connect(work.uri)
         captioned = storage.join(rows.data, "rows")
         plan = storage.join(work.data, "plan")
-        cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
+        with watched(busy("planning")):
+            cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
         for loss in losses(text):
             print(f"      warning: {loss}", flush=True)
         if left_out:
             print(f"      warning: {left_out} captions that are mostly unknown words are no prompts", flush=True)
-        threshold = ray.get(ray.remote(_calibrate).remote(captioned, generator, config.gate_quantile))
+        with watched(busy("calibrating the gate")):
+            threshold = ray.get(ray.remote(_calibrate).remote(captioned, generator, config.gate_quantile))
         target = storage.join(work.data, "rows")
-        with watched(rows_written(target, config.count)):
+        with watched(rows_written(target, config.count, ("_Draw",))):
             _draw(plan, target, generator, threshold, work.licences, config)
         checkpoint = storage.join(work.data, "checkpoint")
         ids = Ids(plan, ("plan_id",)), Ids(target, ("plan_id",))
@@ -203,7 +206,9 @@ class _Draw:
         rows = [
             self.row(*drawn) for drawn in zip(requests, images.permute(0, 2, 3, 1).numpy(), distances, ids, strict=True)
         ]
-        return conform(rows, SYNTHETIC)
+        made = conform(rows, SYNTHETIC)
+        count_rows("generate", made)
+        return made
 
     def row(self, request: dict[str, Any], image: np.ndarray, distance: float, nearest_id: str) -> dict[str, Any]:
         """One synthetic row; rejected where it lies nearer to a training image than the gate allows."""

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dermray import storage
+from dermray.bookkeeping import Notes, told
 from dermray.config import ConfigError
 from dermray.train_loop.settings import LoopConfig, learning_rate
 from dermray.train_loop.state import State
@@ -14,22 +15,41 @@ from dermray.train_loop.state import State
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
 PROGRESS = "progress.txt"
 NOISE_BINS = 4
+COPIES = "copies of TensorBoard's files to S3"  # each is a whole one: the next makes up for one that failed
 EXPERIMENT = "dermray"
 MLFLOW_RUN = "mlflow_run.txt"  # the id of the run, beside its checkpoints
 
 
 class TrainingLog:
-    """A line of progress, TensorBoard in `directory`/tensorboard, and MLflow where it is configured."""
+    """A line of progress, TensorBoard in `directory`/tensorboard, and MLflow where it is configured.
+
+    What these cannot take is lost and counted in the state, the training goes on. Losses that results are made from
+    are kept in the state itself.
+    """
 
     def __init__(self, directory: str, config: LoopConfig, state: State) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401  # now: it takes seconds, which steps would share
 
         self.directory, self.config, self.state = directory, config, state
         self.clock, self.clocked_from, self.skip_to = time.monotonic(), state.step, state.step + SKIPPED_STEPS
         self.target = storage.join(directory, "tensorboard")
         self.local = tempfile.mkdtemp() if storage.is_s3(directory) else self.target
-        self.writer = SummaryWriter(self.local, purge_step=state.step + 1)
+        self.first = state.step + 1
         self.mlflow = _Mlflow(config.mlflow, directory, config) if config.mlflow else None
+        kinds = ["progress", "TensorBoard"]
+        kinds += [COPIES] if self.local != self.target else []
+        kinds += ["MLflow"] if self.mlflow else []
+        self.notes = {kind: Notes(kind) for kind in kinds}
+        self.lost_before = dict(state.notes_lost)
+        self._writer: Any = None
+
+    def writer(self) -> Any:
+        """TensorBoard's; made by the first note, as its directory may be out of reach."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._writer is None:
+            self._writer = SummaryWriter(self.local, purge_step=self.first)
+        return self._writer
 
     def step(self, loss: float) -> None:
         """Keep the loss; every `log_every` steps write the mean since the last time."""
@@ -48,7 +68,9 @@ class TrainingLog:
         left = (self.config.steps - state.step) * self.config.batch_size / max(state.samples_per_second, 1e-9)
         speed = f"{state.samples_per_second:.0f} samples/s, {left:.0f} s left"
         line = f"step {state.step} of {self.config.steps}, loss {mean:.4f}, {speed}"
-        storage.write_bytes(storage.join(self.directory, PROGRESS), line.encode())
+        if lost := told(state.notes_lost):
+            line += f", notes lost: {lost}"
+        self.notes["progress"].later(storage.write_bytes, storage.join(self.directory, PROGRESS), line.encode())
         values = {"loss": mean, "gradient_norm": state.gradient_norm, "samples_per_second": state.samples_per_second,
                   "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
         curves = {f"train/{name}": value for name, value in values.items()}
@@ -67,51 +89,68 @@ class TrainingLog:
 
     def pictures(self, images: dict[str, Tensor]) -> None:
         """Images beside the curves."""
-        for name, image in images.items():
-            self.writer.add_image(name, image, self.state.step)
-
-    def _write(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, self.state.step)
-        if self.mlflow is not None:
-            self.mlflow.write(values, self.state.step)
+        self.notes["TensorBoard"].later(self._draw, images, self.state.step)
 
     def flush(self) -> None:
-        """Everything so far to where it can be read."""
-        self.writer.flush()
-        if self.local != self.target:
-            storage.copy_directory(self.local, self.target)
+        """Everything so far to where it can be read, before a checkpoint from which a restart would go on."""
+        self.notes["TensorBoard"].later(lambda: self.writer().flush())
+        for notes in self.notes.values():
+            notes.flush()
+        if COPIES in self.notes:
+            self.notes[COPIES].later(storage.copy_directory, self.local, self.target)
+            self.notes[COPIES].flush()
+        self.state.notes_lost = {kind: self.lost_before.get(kind, 0) + notes.lost for kind, notes in self.notes.items()}
+
+    def _write(self, values: dict[str, float]) -> None:
+        step = self.state.step
+        self.notes["TensorBoard"].later(self._plot, values, step)
+        if self.mlflow is not None:
+            self.notes["MLflow"].later(self.mlflow.write, values, step)
+
+    def _plot(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer().add_scalar(name, value, step)
+
+    def _draw(self, images: dict[str, Tensor], step: int) -> None:
+        for name, image in images.items():
+            self.writer().add_image(name, image, step)
 
 
 class _Mlflow:
-    """One MLflow run for a training, however often it was interrupted."""
+    """One MLflow run for a training, however often it was interrupted. Nothing is asked of it before the first note."""
 
     def __init__(self, uri: str, directory: str, config: LoopConfig) -> None:
-        client, note = mlflow_client(uri), storage.join(directory, MLFLOW_RUN)
-        self.client = client
-        if storage.exists(note):
-            self.run: str = storage.read_bytes(note).decode()
-            return
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        number = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-        self.run = client.create_run(number, run_name=directory).info.run_id
-        for name, value in config.model_dump().items():
-            client.log_param(self.run, name, value)
-        storage.write_bytes(note, self.run.encode())
+        self.uri, self.directory, self.config = uri, directory, config
+        self._run: tuple[Any, str] | None = None
 
     def write(self, values: dict[str, float], step: int) -> None:
         """In one request."""
         from mlflow.entities import Metric
 
+        client, run = self._run = self._run or self._opened(mlflow_client(self.uri))
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+        client.log_batch(run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+
+    def _opened(self, client: Any) -> tuple[Any, str]:
+        """With the id of the run that was noted, or of a new one."""
+        note = storage.join(self.directory, MLFLOW_RUN)
+        if storage.exists(note):
+            return client, storage.read_bytes(note).decode()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        number = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+        run: str = client.create_run(number, run_name=self.directory).info.run_id
+        storage.write_bytes(note, run.encode())  # first: without it the next note would make another run
+        for name, value in self.config.model_dump().items():
+            client.log_param(run, name, value)
+        return client, run
 
 
 def end_mlflow_run(uri: str, directory: str) -> None:
-    """MLflow shows the training as finished; its note is not needed any more."""
+    """MLflow shows the training as finished, if it can be reached; the run's note is not needed any more."""
     note = storage.join(directory, MLFLOW_RUN)
     if storage.exists(note):
-        mlflow_client(uri).set_terminated(storage.read_bytes(note).decode())
+        run = storage.read_bytes(note).decode()
+        Notes("MLflow: the end of the run").now(lambda: mlflow_client(uri).set_terminated(run))
         storage.delete_file(note)
 
 

@@ -71,6 +71,7 @@ class State:
         self.validation_losses: list[tuple[int, float]] = []
         self.recent: list[float] = []
         self.samples_per_second = 0.0
+        self.notes_lost: dict[str, int] = {}  # by kind: what the log could not write
 
     @property
     def workers(self) -> int:
@@ -142,6 +143,7 @@ class State:
             "workers": self.workers,
             "workers_from_step": self.workers_from,
             "seeds": self.seeds,
+            "notes_lost": self.notes_lost,
         }
 
     def go_on(self, history: dict[str, Any]) -> None:
@@ -151,6 +153,7 @@ class State:
         self.losses = [tuple(pair) for pair in history["losses"]]
         self.validation_losses = [tuple(pair) for pair in history["validation_losses"]]
         self.recent = history["recent"]
+        self.notes_lost = history.get("notes_lost", {})
         self.workers_from = [tuple(pair) for pair in history.get("workers_from_step", [(0, history["workers"])])]
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dermray import storage
+from dermray.bookkeeping import told
 from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
 from dermray.train_loop.checkpoint import restore, save, save_model
@@ -34,7 +35,7 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     Returns:
         steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
         the last tenth), samples_per_second (steady), resumed_from (step), losses and validation_losses (curves),
-        model_of_step.
+        notes_lost (by kind: of progress, TensorBoard, MLflow; at least), model_of_step.
 
     Raises:
         OSError: `directory` cannot be written. TrainingFailed: with the cause; checkpoints
@@ -47,6 +48,8 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     storage.delete_file(storage.join(directory, PROGRESS))
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
+    if lost := told(history.get("notes_lost", {})):
+        print(f"      warning: notes of this training were lost: {lost}", flush=True)
     return _report(history, config) | {"model_of_step": metrics["step"]}
 
 
@@ -183,6 +186,7 @@ def _report(history: dict[str, Any], config: LoopConfig) -> dict[str, Any]:
         "resumed_from": history["resumed_from"],
         "losses": losses,
         "validation_losses": history["validation_losses"],
+        "notes_lost": history.get("notes_lost", {}),  # not in older checkpoints
     }
 
 

@@ -15,6 +15,7 @@ import pyarrow.feather as feather
 
 from dermray import storage
 from dermray.datasets.decode import decode, square
+from dermray.progress import files_written, watched
 from dermray.records import read_columns
 
 INDEX = "index.json"
@@ -52,7 +53,8 @@ def encode(
     shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
         _Shards(target, sorted(sizes), split), batch_format="pyarrow", batch_size=None
     )
-    listed = sorted(shards.take_all(), key=lambda shard: str(shard["file"]))  # one line a shard
+    with watched(files_written(target, ".arrow", "shards written")):
+        listed = sorted(shards.take_all(), key=lambda shard: str(shard["file"]))  # one line a shard
     if not listed:
         raise ValueError(
             f"{rows}: no captioned row in the {split} split; check the split and the caption stage's counts"

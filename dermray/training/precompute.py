@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from safetensors.torch import load, save
 
 from dermray import node_cache, storage
 from dermray.generators.base import Generator, Sample, Texts, family
+from dermray.progress import Progress, actors_alive, watched
 from dermray.training.batches import EncodedImages, captions_for_words, directories, pixels_of
 from dermray.training.encode import read_index
 
@@ -90,8 +92,16 @@ def precompute(
         least, most = (min(count, len(missing)) for count in workers)
         pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most)
         todo = ray.data.from_items(missing, override_num_blocks=len(missing))
-        todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, **resources).materialize()
+        encoded = todo.map(_Encode, fn_constructor_args=(encoder, cache), compute=pool, **resources)
+        with watched(partial(_how_far, cache, {row["file"] for row in missing})):
+            encoded.materialize()
     return files, texts
+
+
+def _how_far(cache: str, wanted: set[str]) -> Progress:
+    """Of the shards that were missing; the cache has those of other runs too."""
+    there = {file.rpartition("/")[2] for file in storage.list_files(cache, ".arrow")}
+    return Progress(len(wanted & there), len(wanted), "shards encoded", engines=actors_alive(("_Encode",)))
 
 
 def estimate(probed: list[tuple[int, float, float]], epochs: float) -> str:

@@ -201,7 +201,7 @@ def test_what_was_paid_for_is_not_asked_again_and_what_failed_is(tmp_path: Path)
         again = {what for what in asked if Scripted.tries[what] > before[what]}
         assert again == {"400", "page"}, "no answers, so nothing was kept of them"
         assert {f.name for f in tmp_path.glob("answers/blocks/*")} and Ledger(f"{tmp_path}/ledger").notes("block")
-        counted = [note["rows"] for note in Ledger(f"{tmp_path}/ledger").notes("block")]
+        counted = [note.rows for note in Ledger(f"{tmp_path}/ledger").notes("block")]
         assert counted == [5, 2], "the ledger notes what is sent"
 
 

@@ -217,7 +217,7 @@ def test_a_full_disk_does_not_keep_the_claim(tmp_path: Path, monkeypatch: pytest
 
     def stage() -> None:
         with lease.hold(str(tmp_path / "claim")):
-            monkeypatch.setattr(lease.json, "dump", full)
+            monkeypatch.setattr("json.dump", full)
             raise RuntimeError("the stage's own")
 
     with pytest.raises(RuntimeError, match="the stage's own"):

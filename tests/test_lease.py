@@ -158,14 +158,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 def test_a_claim_that_ran_out_is_taken_over_and_its_writer_knows(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_boot", iter(["one machine"] * 2 + ["another"] * 20).__next__)
-    first = Lease(store(), seconds=1.2, margin=0.4)
+    first = Lease(store(), seconds=4.0, margin=1.0)
     first.take()
     assert first.held and first.renew()
     with pytest.raises(OutputTaken, match="another run on .* wrote here"):
-        Lease(store(), seconds=1.2, margin=0.4).take()
-    time.sleep(2.5)  # S3 knows whole seconds
+        Lease(store(), seconds=4.0, margin=1.0).take()
+    time.sleep(6)  # S3 knows whole seconds
     assert not Lease.held.fget(first)  # type: ignore[attr-defined]  # mypy takes it for what it was
-    heir = Lease(store(), seconds=1.2, margin=0.4)
+    heir = Lease(store(), seconds=4.0, margin=1.0)
     heir.take()
     assert heir.attempt != first.attempt
     first.release()
@@ -246,8 +246,8 @@ def test_a_writer_that_lost_its_claim_is_stopped(bucket: str, monkeypatch: pytes
 
 
 def test_a_store_that_fails_for_a_while_stops_nobody(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 3.0)
-    monkeypatch.setattr(lease, "MARGIN", 0.5)
+    monkeypatch.setattr(lease, "SECONDS", 6.0)
+    monkeypatch.setattr(lease, "MARGIN", 1.0)
     answers = iter([OSError("no connection")] * 2 + [None] * 99)
     replace = S3Store.replace
 
@@ -258,7 +258,7 @@ def test_a_store_that_fails_for_a_while_stops_nobody(bucket: str, monkeypatch: p
 
     monkeypatch.setattr(S3Store, "replace", sometimes)
     with lease.hold(f"{bucket}/claim") as held:
-        time.sleep(2.2)
+        time.sleep(4.2)
         assert held.held
 
 

@@ -1,5 +1,6 @@
 """Why an answer may not become a caption: its form, a refusal, or context that it was told to keep to itself."""
 
+import json
 import re
 
 from dermray.captioning.reading.refusals import refuses
@@ -23,11 +24,18 @@ def unusable(answer: str, finish_reason: str | None) -> str | None:
         return "empty answer"
     if finish_reason == "length":
         return "truncated answer"
-    if not answer.lstrip().startswith(("{", "[")) and refuses(answer):
+    if not _is_json(answer) and refuses(answer):
         return "refusal"
     if loops(words):
         return "repetition loop"
     return None
+
+
+def _is_json(answer: str) -> bool:
+    try:
+        return isinstance(json.loads(answer), (dict, list))
+    except ValueError:
+        return False
 
 
 def loops(words: list[str]) -> bool:

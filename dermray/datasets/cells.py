@@ -157,9 +157,9 @@ class Cells:
             return None
 
     def identity(self, column: str, source: str) -> str | None:
-        """An id within its source, None for nobody's."""
+        """An id within its source, None for nobody's. One name has several spellings in Unicode, which are one here."""
         text = self.text(column)
-        return None if text is None else f"{source}/{text}"
+        return None if text is None else f"{source}/{unicodedata.normalize('NFC', text)}"
 
     def one_hot(self, columns: Iterable[str]) -> str | None:
         """The column that holds a 1 while the others hold 0."""

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from dermray import storage
 from dermray.datasets import class_folders
 from dermray.datasets.cells import READERS, BadCell, Cells, is_missing, parse, plain
-from dermray.datasets.labels import ENTITY, entity_of, malignant_of, require_match
+from dermray.datasets.labels import ENTITY, MALIGNANT, entity_of, malignant_of, require_match
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 TEXTS = ("source_id", "patient_id", "lesion_id", "diagnosis", "licence")  # the columns that hold any words
@@ -79,9 +79,11 @@ class SourceConfig(TableConfig):
         return self.malignant_classes, self.benign_classes
 
     def malignant(self, diagnosis: str | None) -> bool | None:
-        """What the lists say of a class."""
+        """What the lists say of a class; of one that they do not name, what is said of the others, unless its entity is
+        known to be the opposite."""
         others = {"unknown": None, "benign": False, "malignant": True}[self.other_classes_are]
-        return malignant_of(diagnosis, *self.class_lists(), others)
+        by_entity = MALIGNANT.get(entity_of(diagnosis) or "")
+        return malignant_of(diagnosis, *self.class_lists(), None if by_entity == (not others) else others)
 
 
 def _require_meaning(column: str, word: str, meaning: Any) -> None:
@@ -137,10 +139,11 @@ def _check_classes(counts: Counter[str], config: SourceConfig) -> dict[str, Any]
             words[meaning] += count
     require_match(config.malignant_classes, words, "malignant_classes")
     require_match(config.benign_classes, words, "benign_classes")
-    if not (config.malignant_classes or config.benign_classes) or config.other_classes_are != "unknown":
-        return {}
-    unnamed = {word: count for word, count in words.items() if config.malignant(word) is None}
-    return {"classes_of_unknown_label": unnamed}
+    unknown = {word: count for word, count in words.items() if config.malignant(word) is None}
+    listed = [set(map(plain, names)) for names in config.class_lists()]
+    others = {word: count for word, count in words.items() if plain(word) not in set.union(*listed)}
+    assumed = {word: count for word, count in others.items() if word not in unknown}
+    return {"classes_of_unknown_label": unknown, f"classes_taken_as_{config.other_classes_are}": assumed}
 
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:

@@ -20,7 +20,7 @@ from dermray.datasets.labels import require_match
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
 from dermray.datasets.repeats import reject_repeats
 from dermray.datasets.sources import Reading, source
-from dermray.datasets.splits import Fractions, check_leaks, leak_groups, official_splits, split_around
+from dermray.datasets.splits import UNKNOWN, Fractions, check_leaks, leak_groups, official_splits, split_around
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
@@ -90,6 +90,9 @@ def run(config: IngestConfig) -> Result:
         facts = ray.get(ray.remote(survey_rows).remote(storage.join(work.data, "rows")))
         _print(messages(facts))
         facts |= {"sources": [reading.facts for reading in readings], "splits": _split_counts(assignment)}
+        facts["labels"] = _label_counts(storage.join(work.data, "rows"))
+        for what in ("labels", "splits"):
+            _print([f"{what}: {', '.join(f'{number} {name}' for name, number in facts[what].items())}"])
         work.licences = licences
         told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
         _say(told, modified)
@@ -233,7 +236,7 @@ def _stratum(row: dict[str, Any], config: IngestConfig) -> str:
     value = row[config.stratify]
     if config.stratify == "malignant" and value is not None:
         return "malignant" if value else "benign"
-    return "unknown" if value is None else plain(str(value))
+    return UNKNOWN if value is None else plain(str(value))
 
 
 def _require_unique_names(rows: list[dict[str, Any]]) -> None:
@@ -300,6 +303,12 @@ def _say(told: Rows, modified: dict[str, int]) -> None:
     lines = [*told.reasons.items(), *((f"modified: {what}", number) for what, number in modified.items())]
     for what, number in lines[:LINES_SHOWN]:
         print(f"      {number} {what}", flush=True)
+
+
+def _label_counts(rows: str) -> dict[str, int]:
+    """Usable rows by label."""
+    labels = Counter(read_columns(rows, ["malignant"], pc.field("status") == "ok")["malignant"].to_pylist())
+    return {name: labels[value] for name, value in (("malignant", True), ("benign", False), ("without a label", None))}
 
 
 def _split_counts(assignment: pa.Table) -> dict[str, int]:

@@ -16,6 +16,7 @@ from dermray import storage
 from dermray.config import Config
 from dermray.datasets import tables
 from dermray.datasets.cells import Cells
+from dermray.datasets.labels import MALIGNANT
 from dermray.records import AT, IMAGES, skin_tone_of
 
 if TYPE_CHECKING:
@@ -146,13 +147,25 @@ def rows(
 
 def finished(row: Row, cells: Cells, config: TableConfig) -> Row:
     """What holds for rows of every table: skin tone by Fitzpatrick type, the publisher's split, issues, rejection."""
-    row |= _skin_tone(row, cells)
+    row |= _skin_tone(row, cells) | _label(row, cells)
     row |= {"split": row.get("split") or config.split, "cell_issues": cells.issues}
     if row.get("file") is None:
         return row | {"status": "failed", "reason": f"table row names no image{AT}{cells.place}"}
+    if strange := [issue for issue in cells.issues if issue.startswith("split:")]:
+        # what its publisher held out must not be dealt into train
+        return row | {"status": "rejected", "reason": f"bad cell: {strange[0]}"}
     if cells.issues and config.bad_cells == "reject":
         return row | {"status": "rejected", "reason": f"bad cell: {cells.issues[0]}"}
     return row
+
+
+def _label(row: Row, cells: Cells) -> Row:
+    """The label, None where the row's own entity says the opposite: one of them is wrong, and nobody can tell which."""
+    by_entity = MALIGNANT.get(row.get("entity") or "")
+    if None in (by_entity, row.get("malignant")) or by_entity == row["malignant"]:
+        return {}
+    cells.doubt("malignant", f"expected {'malignant' if by_entity else 'benign'} for entity {row['entity']}")
+    return {"malignant": None}
 
 
 def _skin_tone(row: Row, cells: Cells) -> Row:

@@ -1,5 +1,6 @@
 """Leak groups, and splits that keep every group together."""
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
@@ -15,6 +16,7 @@ from dermray.datasets.cells import SPLIT, plain
 from dermray.records import SPLITS
 
 FOLDS = 20
+UNKNOWN = "unknown"  # the stratum of rows whose value is null
 
 
 class Fractions(Config):
@@ -38,6 +40,9 @@ class Fractions(Config):
 RANKS = ("test", "val", "train")  # where a group lies in several, the first keeps its rows
 
 
+OF_A_SPLIT = {"set", "split", "data", "dataset", "images", "image", "imgs", "input", "inputs"}  # as in train_images
+
+
 def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
     """Group number of each row: rows that share any key, or form a pair, or are linked by others, are one group."""
     first: dict[Hashable, int] = {}
@@ -51,7 +56,8 @@ def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = (
 
 def official_name(word: str) -> str | None:
     """One of SPLITS, if that is what a folder's or table's word means."""
-    return SPLIT.get(plain(word))
+    name, *rest = re.split(r"[ _-]+", plain(word))
+    return SPLIT.get(name) if not set(rest) - OF_A_SPLIT else None
 
 
 def rank(name: str | None) -> int:
@@ -104,6 +110,8 @@ def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
         ValueError: a stratum with fewer groups than splits.
     """
     shares = [fractions.train, fractions.val, fractions.test]
+    if max(shares) == 1:
+        return [SPLITS[shares.index(1)]] * len(strata)
     _require_groups(strata, groups, sum(share > 0 for share in shares))
     folds = np.empty(len(strata), np.int64)
     folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])
@@ -123,6 +131,7 @@ def _require_groups(strata: list[str], groups: np.ndarray, needed: int) -> None:
     members = defaultdict(set)
     for stratum, group in zip(strata, groups.tolist(), strict=True):
         members[stratum].add(group)
+    members.pop(UNKNOWN, None)  # a row without a label, a bad cell say, stops no ingest: it lies where it falls
     for stratum, found in sorted(members.items()):
         if len(found) < needed:
             raise ValueError(
@@ -133,7 +142,7 @@ def _require_groups(strata: list[str], groups: np.ndarray, needed: int) -> None:
 
 def _fill_empty(strata: list[str], groups: np.ndarray, names: list[str], shares: list[float]) -> list[str]:
     """Rare strata can miss a split: move one whole group of theirs over from where they have most."""
-    for stratum in sorted(set(strata)):
+    for stratum in sorted(set(strata) - {UNKNOWN}):
         for wanted, share in zip(SPLITS, shares, strict=True):
             own = [i for i, s in enumerate(strata) if s == stratum]
             if share == 0 or any(names[i] == wanted for i in own):

@@ -97,10 +97,19 @@ def reading_messages(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['source']}: {_of_table(table)}" for table in tables]
     if unnamed := facts.get("classes_of_unknown_label"):
         lines.append(
-            f"WARNING: {facts['source']}: malignant_classes and benign_classes say nothing of {unnamed}: these rows "
-            "have no label; name the classes in one of the two, or say other_classes_are: benign"
+            f"WARNING: {facts['source']}: malignant_classes and benign_classes say nothing of {_counts(unnamed)}: "
+            "these rows have no label; name the classes in one of the two, or say other_classes_are: benign"
         )
+    for label in ("benign", "malignant"):
+        if assumed := facts.get(f"classes_taken_as_{label}"):
+            lines.append(f"{facts['source']}: other_classes_are: {label}, so {_counts(assumed)} are {label}")
     return lines
+
+
+def _counts(words: dict[str, int]) -> str:
+    """Words and their numbers, the most frequent first."""
+    ranked = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{word} ({count})" for word, count in ranked[:20]) + (", ..." if len(ranked) > 20 else "")
 
 
 def _of_table(table: dict[str, Any]) -> str:

@@ -203,6 +203,8 @@ def _encoding(path: str, given: str | None) -> tuple[bytes, str]:
     guesses = [given] if given else [encoding, "cp1252"] if encoding == "utf-8" else [encoding]
     for guess in guesses:
         if _decodes(path, guess):
+            if guess != encoding and not given:
+                _require_one_encoding(path)
             return mark if guess == encoding else b"", guess
     raise ValueError(
         f"{path}: no {' or '.join(guesses)} text; save the table as UTF-8, or name its encoding with `encoding`"
@@ -234,6 +236,24 @@ def _decodes(path: str, encoding: str) -> bool:
         except UnicodeDecodeError:
             return False
     return True
+
+
+def _require_one_encoding(path: str) -> None:
+    """A file in UTF-8 but for a few bytes is no Windows-1252, as which every accent in it would become two letters."""
+    decoder, letters, strange, line = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0, 1
+    first = 0
+    with _stream(path) as stream:
+        while piece := stream.read(1 << 22):
+            for character in decoder.decode(piece):
+                line += character == "\n"
+                letters += ord(character) > 127
+                strange += character == "\ufffd"
+                first = first or (line if strange else 0)
+    if letters - strange > strange:
+        raise ValueError(
+            f"{path}: UTF-8 but for {strange} byte(s), the first in line {first}; mend them, or name the table's "
+            "encoding with `encoding`"
+        )
 
 
 def _stream(path: str) -> Any:

@@ -43,3 +43,13 @@ KNOWN = {"label": "malignant", "age": "55", "sex": "male"}
 )
 def test_answers_that_quote_the_internal_context_are_found(answer: str, quoted: bool) -> None:
     assert quotes(answer, KNOWN) is quoted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["I'm not going to describe this image.", "My guidelines prevent me from describing medical images.",
+     "It is not appropriate for me to analyse this.", "I have to refrain from analysing this.",
+     "That’s not something I can do.", "I only handle text.", "No can do.", "[I cannot assist with that]"],
+)  # fmt: skip
+def test_refusals_that_a_new_user_found(answer: str) -> None:
+    assert unusable(answer, "stop") == "refusal"

@@ -68,8 +68,39 @@ def test_a_label_that_contradicts_the_class_lists_is_unknown_like_its_class(tmp_
     settings = {"columns": {"diagnosis": "dx", "malignant": "m"}, "malignant_classes": ["mel"]}
     text = "image,dx,m\na,mel,1\nb,mel,0\nc,nv,1\nd,mel,\n"
     read_ = read(tmp_path, text, **settings, other_classes_are="benign")
-    assert [row["malignant"] for row in read_] == [True, None, True, True], "a row's own word comes before the rest's"
+    assert [row["malignant"] for row in read_] == [True, None, None, True], "a malignant nevus is neither"
     assert [row["diagnosis"] for row in read_] == ["mel", None, "nv", "mel"] and len(read_[1]["cell_issues"]) == 1
+
+
+def test_a_label_that_contradicts_the_diagnosis_is_unknown(tmp_path: Path) -> None:
+    """An inverted label column would otherwise pass whole."""
+    text = "image,dx,m\na,melanoma,0\nb,nevus,1\nc,bcc,benign\nd,nevus,0\ne,actinic keratosis,1\n"
+    read_ = read(tmp_path, text, columns={"diagnosis": "dx", "malignant": "m"})
+    assert [row["malignant"] for row in read_] == [None, None, None, False, True]
+    assert "malignant: expected malignant for entity mel" in read_[0]["cell_issues"][0]
+
+
+def test_what_the_others_are_holds_for_nothing_whose_entity_is_the_opposite() -> None:
+    settings = config(malignant_classes=["mel"], other_classes_are="benign")
+    assert [settings.malignant(word) for word in ("MEL", "malignant melanoma", "wart", None)] == [
+        True,
+        None,
+        False,
+        None,
+    ]
+    facts = folder._check_classes(Counter({"MEL": 3, "wart": 2, "malignant melanoma": 1}), settings)
+    assert facts == {"classes_of_unknown_label": {"malignant melanoma": 1}, "classes_taken_as_benign": {"wart": 2}}
+
+
+def test_a_split_that_nobody_knows_is_not_dealt_into_train(tmp_path: Path) -> None:
+    read_ = read(tmp_path, "image,s\na,train\nb,holdout\nc,\n", columns={"split": "s"})
+    assert [(row.get("status"), row["split"]) for row in read_] == [(None, "train"), ("rejected", None), (None, None)]
+    assert "split" in read_[1]["reason"]
+
+
+def test_one_name_in_two_spellings_of_unicode_is_one_patient(tmp_path: Path) -> None:
+    read_ = read(tmp_path, "image,p\na,Jos\u00e9\nb,Jose\u0301\n", columns={"patient_id": "p"})
+    assert len({row["patient_id"] for row in read_}) == 1
 
 
 @pytest.mark.parametrize(

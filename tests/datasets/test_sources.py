@@ -158,7 +158,7 @@ def test_ddi_by_its_published_header(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "ddi_metadata.csv").write_text("\n".join([f",{header}", *lines]))
     read_ = read(ddi, ddi.SourceConfig(path=str(tmp_path)))
     assert [(r["skin_tone"], r["malignant"], r["entity"]) for r in read_] == [
-        ("C", True, "mel"), ("A", True, None), ("B", False, "bcc")
+        ("C", True, "mel"), ("A", True, None), ("B", None, "bcc")
     ]  # fmt: skip
     assert all(row["skin_tone_source"] == "metadata" and row["fitzpatrick"] is None for row in map(_full, read_))
 

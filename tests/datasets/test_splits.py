@@ -133,3 +133,19 @@ def test_rows_without_a_split_follow_their_group_and_are_split_otherwise(seed: i
     assert all(name == was for name, was in zip(names, given, strict=True) if was is not None)
     check_leaks((str(g), n) for g, n in zip(groups, names, strict=True))
     assert {n for n, g in zip(names, groups.tolist(), strict=True) if g not in official} == {"train", "val", "test"}
+
+
+def test_rows_without_a_label_stop_no_split_and_a_share_of_one_is_all() -> None:
+    strata, groups = ["a"] * 20 + ["b"] * 20 + ["unknown"], np.arange(41)
+    names = split(strata, groups, Fractions(), 0)
+    assert set(names[:20]) == set(names[20:40]) == {"train", "val", "test"}
+    assert split(["a"], np.zeros(1, int), Fractions(train=1.0, val=0.0, test=0.0), 0) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("Train", "train"), ("Test set", "test"), ("train_images", "train"), ("VALIDATION-DATA", "val"),
+     ("train_mel", None), ("testis", None), ("images", None)],
+)  # fmt: skip
+def test_names_of_split_folders(word: str, name: str | None) -> None:
+    assert official_name(word) == name

@@ -56,4 +56,4 @@ def test_what_is_said_of_a_source() -> None:
     table = {"path": "/d/t.csv", "rows": 3, "encoding": "cp1252", "delimiter": "tab", "columns_not_read": ["site", "x"]}
     lines = reading_messages({"source": "folder", "table": table, "classes_of_unknown_label": {"NV": 2}})
     assert lines[0] == "folder: /d/t.csv: 3 rows, cp1252, tab; columns not read: site, x"
-    assert "say nothing of {'NV': 2}" in lines[1] and "other_classes_are: benign" in lines[1]
+    assert "say nothing of NV (2)" in lines[1] and "other_classes_are: benign" in lines[1]

@@ -147,3 +147,12 @@ def test_tables_that_are_looked_up(tmp_path: Path) -> None:
     (tmp_path / "twice.csv").write_text("image,MEL\na,1\na,0\n")
     with pytest.raises(ValueError, match="twice.csv line 3: image='a' is there a second time"):
         lookup(survey(open_table(str(tmp_path / "twice.csv"), ["image", "MEL"])), "image")
+
+
+def test_one_strange_byte_does_not_spoil_the_accents_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("a,b\n1,Mélanome\n2,naevus bénin\n".encode() + b"3,caf\xe9\n")
+    with pytest.raises(ValueError, match="UTF-8 but for 1 byte.*line 4"):
+        open_table(str(tmp_path / "t.csv"), ["a"])
+    assert rows(tmp_path / "t.csv", ["a"], encoding="cp1252")
+    (tmp_path / "t.csv").write_bytes("a,b\n1,Mélanome\n".encode("cp1252"))
+    assert rows(tmp_path / "t.csv", ["a"])

@@ -63,7 +63,11 @@ DECLINES_ALL = (
     rf"{UNABLE}(?:be )?(?:help|assist|comply|fulfil|do (?:that|this|so)|support|answer\W*$)",
     rf"{UNABLE}(?:provide|offer|be of) (?:\w+ )?(?:assistance|help)\b",
     r"\b(?:must|need to|have to|will) (?:respectfully )?decline\b|\brequest cannot be\b",
-    r"^(?:sorry|no comment|n/a|not applicable|unknown)\W*$",
+    r"^(?:sorry|sorry,? no|no comment|none|n/a|not applicable|unknown)\W*$|\bno can do\b",
+    r"\bthat's not something (?:that )?i (?:can|do|will)\b|\bguidelines (?:prevent|forbid|prohibit)\b",
+    r"\bi (?:only|just) (?:handle|read|process|understand) text\b|\bi lack (?:vision|eyes|sight)\b",
+    r"\bi(?:'m| am) not going to (?:describe|help|answer|analy[sz]e)\b|\bnot appropriate for me to\b|\brefrain from "
+    r"(?:describ|analy[sz]|answer|comment)ing\b",
 )
 DECLINES = (
     rf"{UNABLE}(?:\w+ ){{0,2}}?{TASK}(?! (?:\w+ ){{0,2}}?{ADVICE})(?: or \w+)?"

@@ -27,7 +27,7 @@ def normalise(uri: str | Path) -> str:
     text = str(uri)
     if is_s3(text):
         return text.rstrip("/")
-    if "://" in text:
+    if "://" in text or text.startswith("s3:"):
         raise ValueError(f"{text}: expected a local path or an s3:// URI")
     return str(Path(text).expanduser().resolve())
 

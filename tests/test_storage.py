@@ -96,8 +96,9 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_schemes_and_unwritable_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="s3:// URI"):
-        storage.normalise("gs://bucket/x")
+    for uri in ("gs://bucket/x", "s3:/bucket/x"):
+        with pytest.raises(ValueError, match="s3:// URI"):
+            storage.normalise(uri)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
         storage.make_directory(str(tmp_path / "file" / "below"))

@@ -6,6 +6,7 @@ refused: read without it, it would be another adapter.
 """
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -162,19 +163,37 @@ def _alphas_of_metadata(metadata: dict[str, str]) -> dict[str, float]:
         settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     except json.JSONDecodeError as error:
         raise ValueError(f"its metadata is damaged ({error}); save the adapter again") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"its metadata is damaged (got {settings!r:.40}, expected names and values); save it again")
     for name in ("use_dora", "use_rslora", "lora_bias", "alpha_pattern"):  # each changes the scale, or what is added
         if wrong := [key for key, value in settings.items() if key.endswith(f".{name}") and value]:
             raise ValueError(f"trained with {some(wrong)}; only plain LoRA of one alpha is read")
-    return {key.partition(".")[0]: float(value) for key, value in settings.items() if key.endswith(".lora_alpha")}
+    alphas = {key: value for key, value in settings.items() if key.endswith(".lora_alpha")}
+    for key, value in alphas.items():
+        _require_alpha(key, value)
+    return {key.partition(".")[0]: float(value) for key, value in alphas.items()}
+
+
+def _require_alpha(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: expected a number; save the adapter again")
 
 
 def _number(name: str, alpha: Tensor) -> float:
     if alpha.numel() != 1:
         raise ValueError(f"{name}.alpha: expected one number, got shape {tuple(alpha.shape)}; the file is damaged")
+    _require_alpha(f"{name}.alpha", float(alpha))
     return float(alpha)
 
 
 def _check_matrices(layers: dict[str, Layer]) -> None:
+    kinds = {str(t.dtype) for layer in layers.values() for t in (layer.down, layer.up)}
+    if strange := kinds - {"torch.float32", "torch.float16", "torch.bfloat16", "torch.float64"}:
+        raise ValueError(
+            f"weights of {', '.join(sorted(strange))}: expected 16- or 32-bit floating point; convert them"
+        )
+    if empty := [name for name, layer in layers.items() if not layer.rank]:
+        raise ValueError(f"adapters of rank 0: {some(empty)}; the file is damaged")
     if convolutions := [name for name, layer in layers.items() if layer.down.ndim != 2 or layer.up.ndim != 2]:
         raise ValueError(
             f"adapters of convolutions: {some(convolutions)}; this run has adapters beside linear layers only"

@@ -291,6 +291,13 @@ def test_settings_in_the_metadata_that_change_the_scale_are_refused(setting: dic
     assert layer.alpha == 3
     with pytest.raises(ValueError, match="its metadata is damaged"):
         read_layers(save(state, {"lora_adapter_metadata": "{"}))
+    with pytest.raises(ValueError, match=r"its metadata is damaged \(got \[\]"):
+        read_layers(save(state, {"lora_adapter_metadata": "[]"}))
+    for alpha in ("null", "NaN", '"8"'):
+        with pytest.raises(ValueError, match="unet.lora_alpha=.*expected a number"):
+            read_layers(save(state, {"lora_adapter_metadata": f'{{"unet.lora_alpha": {alpha}}}'}))
+    with pytest.raises(ValueError, match="weights of torch.int8"):
+        read_layers(save({name: value.to(torch.int8) for name, value in state.items()}))
 
 
 WHOLE = save({"unet.x.lora_A.weight": torch.ones(1, 2), "unet.x.lora_B.weight": torch.ones(2, 1)})

@@ -314,7 +314,7 @@ def hold(uri: str) -> Iterator[Lease]:
     thread.start()
     try:
         yield lease
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ray Train makes the one of the other
         if lease.held:
             raise
         raise OutputTaken(lost(uri)) from None

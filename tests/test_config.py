@@ -264,7 +264,7 @@ def test_stages_of_a_pipeline_are_checked_together() -> None:
         stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["train.model.image_size=33"]))
     with pytest.raises(ConfigError, match=r"ingest:\n  sources.0.count=0: Input"):
         stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["ingest.sources.0.count=0"]))
-    with pytest.raises(ConfigError, match=r"generate.count=100: sweep.real_images=100 needs 200 synthetic images"):
-        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["generate.count=100"]))
+    with pytest.raises(ConfigError, match=r"generate.count=60: sweep.real_images=50 needs 100 synthetic images"):
+        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["generate.count=60"]))
     with pytest.raises(ConfigError, match="give each stage an output of its own"):
         stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["output=r", "train.output=r/caption"]))

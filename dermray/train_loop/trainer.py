@@ -3,9 +3,12 @@
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +147,24 @@ def _run(trainer: Any, directory: str) -> Any:
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     try:
-        with watched(text_at(storage.join(directory, PROGRESS))):
+        with watched(text_at(storage.join(directory, PROGRESS))), _interrupts_kept():
             return trainer.fit()
     except TrainingFailedError as error:
         raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Ray Train leaves its own way of taking Ctrl-C behind, which hears it the third time only: what was before comes
+    back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: it was not Python's
 
 
 def _keep_model(result: Any, config: LoopConfig, directory: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -27,7 +27,7 @@ from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
-from dermray.train_loop.trainer import _built, _going_on, last_checkpoint, room_for_checkpoints
+from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints
 from dermray.training.batches import Order
 from tests.quickstart import wait_for
 
@@ -254,6 +254,14 @@ def test_a_place_that_cannot_be_written_is_found_before_ray_starts(
     monkeypatch.setattr("dermray.cluster.connect", lambda _: pytest.fail("Ray was started"))
     with pytest.raises(OSError, match=r"no-such-bucket|/proc/train"):
         fit(LineTask(), CONFIG, directory)
+
+
+def test_ctrl_c_is_heard_after_a_training_as_before() -> None:
+    """Ray Train puts its own handler there, and leaves it."""
+    before = signal.getsignal(signal.SIGINT)
+    with _interrupts_kept():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.fixture(scope="module")

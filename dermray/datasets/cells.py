@@ -103,11 +103,6 @@ def fitzpatrick(text: str) -> int:
     return int(match[1])
 
 
-def stripped(text: str) -> str:
-    """The source's own words, without space around them."""
-    return text.strip()
-
-
 # How the cells of our columns are read. A mapping holds the words known; None says that a word means "unknown".
 READERS: dict[str, Callable[[str], object] | Mapping[str, object]] = {
     "age": age,

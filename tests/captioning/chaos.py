@@ -57,11 +57,14 @@ def main(directory: str, kills: int) -> None:
     dice = random.Random(seed)
     planned = [kind for kind, share in SHARES for _ in range(round(share * kills))]
     dice.shuffle(planned)
-    driver, done = _driver(directory), list[str]()
+    driver, done, begun = _driver(directory), list[str](), 0
     while driver.poll() != 0:
         if driver.poll() is not None:
             raise RuntimeError((Path(directory) / "driver.log").read_text()[-4000:])
         time.sleep(dice.uniform(0.1, 1.0))
+        # Every second kill waits for a new block: on a slow machine all would hit processes that start.
+        if len(done) % 2 and _blocks_begun(directory) == begun:
+            continue
         if len(done) < kills:
             kind = planned[len(done)]
             if kind == "node":
@@ -70,10 +73,15 @@ def main(directory: str, kills: int) -> None:
             elif not _kill(kind, driver, dice):
                 continue  # none of that kind is running right now
             done.append(kind)
+            begun = _blocks_begun(directory)
             if kind == "driver":
                 driver = _driver(directory)
     cluster.shutdown()
     print(json.dumps({"kills": done}))
+
+
+def _blocks_begun(directory: str) -> int:
+    return len(os.listdir(Path(directory) / "record"))
 
 
 def _add(cluster: Any) -> Any:

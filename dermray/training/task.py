@@ -15,7 +15,7 @@ from dermray.training.batches import Bucket, Order, Source, captions_for_words
 from dermray.training.precompute import read_texts
 
 VALIDATION_BATCH = 16
-PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
+PREVIEWS_AT_A_TIME = 8  # beside a training, memory is short
 
 
 @dataclass
@@ -27,7 +27,9 @@ class GeneratorTask:
     training: Source
     loop: dict[str, Any]
     flips: bool
-    prompts: dict[str, str] = field(default_factory=dict)  # drawn now and then, by name
+    previews: dict[str, Request] = field(default_factory=dict)  # drawn now and then, by name
+    guidance_scale: float = 2.0  # of previews
+    sampling_steps: int = 20
     validation: Source | None = None  # what is not trained on
     texts: str = ""  # file of encoded texts, if images were encoded ahead
     unused_parameters: bool = False
@@ -95,13 +97,16 @@ class GeneratorTask:
         ]
 
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
-        """Each prompt from the same noise every time."""
+        """Each preview from the same noise every time."""
         assert isinstance(module, Generator)
-        if not self.prompts:
-            return {}
-        requests = [Request(prompt, PICTURE_SEED) for prompt in self.prompts.values()]
-        images = module.sample(requests, PICTURE_GUIDANCE, PICTURE_STEPS)
-        return {f"samples/{name}": image for name, image in zip(self.prompts, images, strict=True)}
+        names, requests = list(self.previews), list(self.previews.values())
+        images: dict[str, Tensor] = {}
+        for start in range(0, len(names), PREVIEWS_AT_A_TIME):
+            drawn = module.sample(
+                requests[start : start + PREVIEWS_AT_A_TIME], self.guidance_scale, self.sampling_steps
+            )
+            images |= {f"samples/{names[start + i]}": image for i, image in enumerate(drawn)}
+        return images
 
     def save(self, module: nn.Module, directory: Path) -> None:
         """In the family's own format."""

@@ -13,6 +13,7 @@ from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
 from dermray.records import about, count_rows, read_columns
+from dermray.row_files import RowFiles
 from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
@@ -68,7 +69,7 @@ def run(config: TrainConfig) -> Result:
         connect(work.uri)
         task, images, text = _encoded(config, settings, rows, work)
         usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-        expected = count_rows(storage.join(rows.data, "rows"), usable)
+        expected = count_rows(rows.row_files(), usable)
         work.require(images, expected)
         report = fit(task, config.loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())
@@ -89,7 +90,7 @@ def run(config: TrainConfig) -> Result:
 def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
     """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-    captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
+    captioned, sizes = rows.row_files(), list(config.buckets) or [size]
     source = Source(storage.join(work.data, "encoded"))
     model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
     if not makes_words:  # known before any image is decoded
@@ -169,7 +170,7 @@ def resolved(settings: BaseModel, found: dict[str, str]) -> BaseModel:
     return settings.model_copy(update={"base": weights.everywhere(base, "model.base"), "revision": found["base"]})
 
 
-def example_prompts(rows: str, total: int) -> dict[str, str]:
+def example_prompts(rows: str | RowFiles, total: int) -> dict[str, str]:
     """A caption of the train split for each label and skin tone found among some thousand rows."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
     usable &= about(5000, total)

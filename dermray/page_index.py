@@ -18,7 +18,6 @@ from dermray.thrift import Reader
 
 AT_ONCE = 8 << 20  # bytes: neighbouring pages are one request up to here
 CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "BROTLI", "ZSTD")  # Parquet's LZ4 is framed in a way of its own
-DATA_PAGE, PLAIN, RLE = 0, 0, 3
 STATISTICS = ("status", "reason", "split", "origin")  # small, and filtered by; an image's would be the image itself
 
 
@@ -116,17 +115,18 @@ def _values(page: bytes, codec: str) -> list[bytes | None]:
     """A data page: which values are null, then the lengths and bytes of the others."""
     reader = Reader(page)
     header = reader.struct()
-    kind, size, compressed, about = header[1], header[2], header[3], header.get(5, {})
-    if kind != DATA_PAGE or (about[2], about[3]) != (PLAIN, RLE):
-        raise ValueError(f"page of type {kind} with {about}: expected a plain data page of version 1")
-    content = reader.take(compressed)
+    match header:  # PageHeader: type, sizes; in it DataPageHeader: number of values, encodings of them and of levels
+        case {1: 0, 2: int(size), 3: int(compressed), 5: {1: int(count), 2: 0, 3: 3}}:  # DATA_PAGE, PLAIN, RLE
+            content = reader.take(compressed)
+        case _:
+            raise ValueError(f"page with header {header}: expected a plain data page of version 1; the file is damaged")
     if codec != "UNCOMPRESSED":
         content = pa.decompress(content, decompressed_size=size, codec=codec.lower(), asbytes=True)
     reader = Reader(content)
-    there = _levels(reader.take(_length(reader)), about[1])
+    there = _levels(reader.take(_length(reader)), count)
     values = [reader.take(_length(reader)) if valid else None for valid in there]
     if reader.at != len(content):
-        raise ValueError(f"page of {about[1]} values: {len(content) - reader.at} bytes are left over")
+        raise ValueError(f"page of {count} values: {len(content) - reader.at} bytes are left over; the file is damaged")
     return values
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from dermray.page_index import PagedColumn
 from dermray.row_files import RowFiles, row_files
 
 FILE = "__filename"  # pyarrow's column of where a row lies
-AHEAD = 16  # requests at once: in S3 each waits some 30 ms
+AHEAD = 8  # files or requests at once: in S3 each waits some 30 ms
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -66,9 +66,9 @@ def images(picked: pa.Table) -> Iterator[tuple[int, bytes]]:
     for place, (file, sample) in enumerate(zip(picked[FILE].to_pylist(), picked["sample_id"].to_pylist(), strict=True)):
         places.setdefault(file, {}).setdefault(sample, []).append(place)
     with ThreadPoolExecutor(AHEAD) as pool:
-        for reads in _ahead(pool, lambda item: list(_reads(*item)), places.items()):
-            for some in _ahead(pool, lambda read: list(read()), reads):
-                yield from some
+        opened = _ahead(pool, lambda item: list(_reads(*item)), places.items())
+        for some in _ahead(pool, lambda read: list(read()), chain.from_iterable(opened)):
+            yield from some
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:

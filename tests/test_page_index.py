@@ -1,6 +1,7 @@
 """Values read by the page index, against pyarrow's own reading of the column."""
 
 import io
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ SCHEMA = pa.schema([("sample_id", pa.string()), ("image", pa.binary()), ("status
 VALUES = st.lists(st.none() | st.integers(0, 3000).map(lambda size: bytes(range(256)) * (size // 256 + 1)), max_size=80)
 
 
-def table(values: list[bytes | None]) -> pa.Table:
+def table(values: Sequence[bytes | None]) -> pa.Table:
     ids = [f"{i:064x}" for i in range(len(values))]
     return pa.table({"sample_id": ids, "image": values, "status": ["ok"] * len(values)}, schema=SCHEMA)
 
@@ -25,7 +26,7 @@ def opened(data: bytes) -> PagedColumn | None:
     return PagedColumn.open(pa.BufferReader(data), pq.ParquetFile(io.BytesIO(data)), "image")
 
 
-def written(values: list[bytes | None], **options: object) -> bytes:
+def written(values: Sequence[bytes | None], **options: object) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table(values), sink, **(write_options(SCHEMA) | options))
     return sink.getvalue()

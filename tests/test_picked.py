@@ -104,10 +104,15 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
         return [each["sample_id"] for each in used]
 
     def calibration() -> list[dict[str, Any]]:
-        seen = []
+        seen: list[Any] = []
+
+        def distances(images: torch.Tensor, _: torch.Tensor) -> tuple[Any, Any]:
+            seen.append(images)
+            return np.ones(len(images)), None
+
         monkeypatch.setattr(synthesis, "CALIBRATION_IMAGES", 9)
         monkeypatch.setattr(synthesis, "_training_images", lambda _: (torch.zeros(1, 3, 64, 64), ["a"]))
-        monkeypatch.setattr(synthesis, "nearest", lambda images, _: (seen.append(images), (np.ones(9), None))[1])
+        monkeypatch.setattr(synthesis, "nearest", distances)
         synthesis._calibrate(found.row_files(), found, 0.1)
         used = [each for each in ok if each["split"] != "train"][:9]
         assert np.array_equal(seen[0], [square(decode(each["image"]), 64) for each in used])
@@ -187,7 +192,7 @@ def test_the_same_rows_as_by_reading_all(
     """Whatever version of dermray wrote each file."""
     place = str(tmp_path_factory.mktemp("rows"))
     for number in range(3):
-        made = [
+        made: list[dict[str, object]] = [
             {"sample_id": sample_id(b"%d" % i), "image": bytes([i]) * 40 * i, "status": status, "split": split}
             for i, (status, split) in enumerate(rows)
             if i % 3 == number

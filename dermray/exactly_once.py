@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dermray import storage
+from dermray.records import count_rows
+from dermray.row_files import RowFiles, row_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +23,9 @@ BETWEEN = "\x1f"  # parts the columns of an id: no name holds it
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids in the Parquet files below `uri`."""
+    """The ids in the Parquet files of some rows."""
 
-    uri: str
+    uri: str | RowFiles
     columns: tuple[str, ...]  # together they name a row
     where: Any = None  # pyarrow filter of the rows that count
 
@@ -32,7 +33,7 @@ class Ids:
         """The ids, batch by batch."""
         # many small files are opened side by side, and of large ones little is held
         ahead = {"batch_size": 1 << 15, "batch_readahead": 4, "fragment_readahead": 16}
-        for batch in self._files().to_batches(columns=list(self.columns), filter=self.where, **ahead):
+        for batch in self._batches(**ahead):
             texts = [pc.fill_null(pc.cast(batch.column(name), pa.string()), "null") for name in self.columns]
             yield pc.binary_join_element_wise(*texts, BETWEEN)
 
@@ -40,18 +41,16 @@ class Ids:
         """Sorted, 8 bytes an id. At 10^7 ids two differ by name and not by hash with a chance of 3e-6."""
         import numpy as np
 
-        hashes, end = np.empty(self._files().count_rows(filter=self.where), "uint64"), 0
+        hashes, end = np.empty(count_rows(self.uri, self.where), "uint64"), 0
         for names in self.names():
             hashes[end : end + len(names)] = _hashes(names)
             end += len(names)
         hashes.sort()
         return hashes
 
-    def _files(self) -> Any:
-        import pyarrow.dataset
-
-        system, path = storage.filesystem(self.uri)
-        return pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    def _batches(self, **how: Any) -> Iterator[pa.RecordBatch]:
+        for scanner in row_files(self.uri).scanners(list(self.columns), self.where, **how):
+            yield from scanner.to_batches()
 
     def examples(self, wanted: "np.ndarray") -> str:
         """The first names with one of the `wanted` hashes."""
@@ -110,6 +109,19 @@ def difference(expected: Ids, written: Ids) -> Difference | None:
     ]
     said = "; ".join(f"{number} {what}, such as {names}" for number, what, names in parts if number)
     return Difference(len(missing), len(double), len(foreign), f"{written.uri}: {said}")
+
+
+def shared(first: Ids, *others: Ids) -> Iterator[pa.Table]:
+    """Ids, named by one column, that all of several have, in parts. Holds 8 bytes for each id of the others."""
+    import numpy as np
+
+    (column,), held = first.columns, [each.hashes() for each in others]
+    for names in first.names():
+        hashes = _hashes(names)
+        everywhere = np.ones(len(names), bool)
+        for ids in held:
+            everywhere &= np.searchsorted(ids, hashes, "right") > np.searchsorted(ids, hashes, "left")
+        yield pa.table({column: names.filter(pa.array(everywhere))})
 
 
 def _repeated(sorted_hashes: "np.ndarray") -> "np.ndarray":

@@ -4,6 +4,7 @@ Paths without a scheme are local; s3.py says how S3 is reached.
 """
 
 import os
+import posixpath
 import shutil
 import uuid
 from pathlib import Path
@@ -35,6 +36,21 @@ def normalise(uri: str | Path) -> str:
 def join(uri: str, *parts: str) -> str:
     """`uri` with parts appended."""
     return "/".join([uri.rstrip("/"), *parts])
+
+
+def relative(uri: str, start: str) -> str | None:
+    """A directory as seen from another, such as ../caption; None where one is local and the other in S3."""
+    if is_s3(uri) != is_s3(start):
+        return None
+    return posixpath.relpath(uri.removeprefix("s3:/"), start.removeprefix("s3:/"))
+
+
+def resolve(place: str, start: str) -> str:
+    """What `relative` told: the URI of a place as seen from a directory. An absolute one is itself."""
+    if is_s3(place) or place.startswith("/"):
+        return place
+    scheme = "s3:/" if is_s3(start) else ""
+    return scheme + posixpath.normpath(join(start.removeprefix(scheme), place))
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:

@@ -4,8 +4,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from dermray import node_cache, s3, storage
-from tests.conftest import free_port
+from tests.proxies import CountingProxy
 from tests.quickstart import wait_for
 
 MB = 1_000_000
@@ -32,38 +30,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "cache"
     for lock in in_use.values():
         os.close(lock)
-
-
-class CountingProxy:
-    """Stands before an S3 server and keeps what it was asked."""
-
-    def __init__(self, endpoint: str) -> None:
-        host, _, port = endpoint.removeprefix("http://").partition(":")
-        self.behind, self.asked = (host, int(port)), bytearray()
-        self.server = socket.create_server(("127.0.0.1", free_port()), backlog=128)
-        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def count(self, request: str) -> int:
-        """How often requests began with this."""
-        return self.asked.count(request.encode())
-
-    def _serve(self) -> None:
-        while True:
-            near, _ = self.server.accept()
-            far = socket.create_connection(self.behind)
-            for source, target, note in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pass, args=(source, target, note), daemon=True).start()
-
-    def _pass(self, source: socket.socket, target: socket.socket, note: bool) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                if note:
-                    self.asked += data
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
 
 @pytest.fixture

@@ -21,8 +21,11 @@ from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
+from dermray.picked import FILE, with_images
 from dermray.progress import count_rows, rows_written, watched
 from dermray.records import CAPTIONED, IMAGES, read_columns
+from dermray.row_files import RowFiles
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
@@ -50,7 +53,9 @@ class CaptionConfig(Config):
         "errors; 1 bears all",
     )
     retry_failed: str | None = Field(
-        None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
+        None,
+        description="an earlier caption result: its rejected and failed rows are asked again; the others count among "
+        "the new result's too, but stay where they are, so do not remove it",
     )
 
     @property
@@ -101,16 +106,15 @@ def run(config: CaptionConfig) -> Result:
         if work.finished:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
+        work.kept = inputs.get("retry_failed")
         require_ids(source, "sample_id")
         answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
-        expected = (
-            inputs["retry_failed"].manifest.rows.rows_in if config.retry_failed else inputs["rows"].manifest.rows.ok
-        )
+        kept = work.kept.manifest.rows if work.kept else None
+        expected = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
         with watched(rows_written(rows, expected, ENGINES)):
-            kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
-            _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
+            _caption(source, work.data, captioner, answer, ledger, config)
         _require_each_once(source, work.data, config)
-        return _finish(work, expected, ledger, kept, config)
+        return _finish(work, expected + (kept.ok if kept else 0), ledger, config)
 
 
 def preview(config: CaptionConfig, count: int) -> list[str]:
@@ -133,6 +137,8 @@ def _source(config: CaptionConfig) -> tuple[str, dict[str, Result]]:
     earlier = manifest.read(config.retry_failed, "caption")
     if earlier.manifest.inputs.get("rows") != ingested.manifest.key:
         raise ValueError(f"retry_failed={config.retry_failed}: captions of other rows than {config.rows}")
+    if earlier.manifest.rows.ok == earlier.manifest.rows.rows_in:
+        raise ValueError(f"retry_failed={config.retry_failed}: all its rows are captioned; use that result as it is")
     return storage.join(earlier.data, "rows"), {"rows": ingested, "retry_failed": earlier}
 
 
@@ -150,24 +156,8 @@ def _captioner(config: CaptionConfig) -> Captioner:
     return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
 
 
-def _keep(source: str, data: str) -> pa.Table:
-    """Take over the good rows of an earlier result; returns what is counted of them."""
-    import ray.data
-    from ray.data.expressions import col
-
-    from dermray.cluster import connect
-
-    connect(data)
-    system, path = storage.filesystem(source)
-    to_system, to_path = storage.filesystem(storage.join(data, "rows"))
-    with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
-        good = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
-        good.write_parquet(to_path, filesystem=to_system, mode="append")
-    return read_columns(source, summary.COUNTED, pc.field("status") == "ok")
-
-
 def _caption(
-    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, kept: int, config: CaptionConfig
+    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, config: CaptionConfig
 ) -> None:
     from dermray.cluster import connect
 
@@ -176,7 +166,7 @@ def _caption(
     from ray.data.expressions import col
 
     target = storage.join(data, "rows")
-    written = count_rows(target) - kept
+    written = count_rows(target)
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)
@@ -200,35 +190,47 @@ def _caption(
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
     with resumable("sample_id", checkpoint):
-        # of an earlier result only what went into it, and how often it was tried
-        columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
-        rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
+        # of an earlier result only what went into it, and how often it was tried; few of its images are asked about
+        columns = [name for name in (*IMAGES.names, "attempts") if name != "image"] if config.retry_failed else None
+        rows = ray.data.read_parquet(
+            path, filesystem=system, columns=columns, include_paths=config.retry_failed is not None
+        )
         rows = rows.filter(expr=_wanted(col("status"), config))
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
+        if config.retry_failed:
+            rows = rows.map_batches(_with_images, batch_format="pyarrow", batch_size=None)
         asked = rows.map_batches(Prepare(config.prompt_set, config.image_side), batch_format="pyarrow", batch_size=None)
         done = answer(asked, ask).map_batches(finish, batch_format="pyarrow", batch_size=None)
-        done.write_parquet(to_path, filesystem=to_system, mode="append")
+        done.write_parquet(to_path, filesystem=to_system, mode="append", **write_options(CAPTIONED))
+
+
+def _with_images(rows: pa.Table) -> pa.Table:
+    """Rows that were read with Ray's column `path` alone."""
+    return with_images(rows.rename_columns({"path": FILE}))
 
 
 def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
     import ray
 
-    asked = Ids(source, ("sample_id",), None if config.retry_failed else _wanted(pc.field("status"), config))
+    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config))
     written = Ids(storage.join(data, "rows"), ("sample_id",))
-    names = ("asked", "kept") if config.retry_failed else ("asked",)
-    checkpoints = [storage.join(data, "checkpoint", name) for name in names]
-    ray.get(ray.remote(require_each_once).remote(asked, written, checkpoints))
+    ray.get(ray.remote(require_each_once).remote(asked, written, [storage.join(data, "checkpoint", "asked")]))
 
 
-def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
+def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
-    rows = storage.join(work.data, "rows")
+    rows = work.row_files()
     counts = summary.statuses(read_columns(rows, ["status", "reason"]))
     if not any(status == "ok" for status, _ in counts):
         raise ValueError(
             f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner, or "
             "more sampling.max_tokens where answers are truncated"
         )
+    kept = (
+        read_columns(work.kept.row_files(), summary.COUNTED, pc.field("status") == "ok")
+        if work.kept
+        else CAPTIONED.empty_table()
+    )
     told = summary.summarise(rows, ledger, config.host, kept)
     accuracy = attribute_accuracy(rows)
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
@@ -249,7 +251,7 @@ def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, 
     return result
 
 
-def attribute_accuracy(rows: str) -> dict[str, float]:
+def attribute_accuracy(rows: str | RowFiles) -> dict[str, float]:
     """Share of held-out phantoms (split test) whose attribute was said right, colours as an exact set.
 
     Empty for photographs.

@@ -12,7 +12,9 @@ from dermray import pages
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import RemoteConfig, VllmConfig
 from dermray.datasets.decode import BadImage, portable
+from dermray.picked import pick, take
 from dermray.records import read_columns
+from dermray.row_files import RowFiles
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
 COUNTED = ["status", "reason", "tokens_in", "tokens_out", "attempts"]
@@ -24,15 +26,17 @@ def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
     return Counter({(row["status"], row["reason"]): row["count_all"] for row in found})
 
 
-def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table) -> dict[str, Any]:
+def summarise(
+    rows: str | RowFiles, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table
+) -> dict[str, Any]:
     """Counts, rates and resources of a finished job.
 
     `rows_asked_again` is an upper bound, because engines note rows before they ask: of a block that was killed, rows
     count that were not asked yet. It is None where notes are missing: fewer rows were noted than asked about.
 
     Args:
-        rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they
-            cost was paid by the earlier job.
+        rows: of the result. kept: columns COUNTED of those among them that are an earlier result's, see --retry-failed:
+            what they cost was paid by the earlier job.
     """
     table = read_columns(rows, COUNTED)
     asked = table.num_rows - kept.num_rows
@@ -86,7 +90,7 @@ def cost(engine: VllmConfig | RemoteConfig, tokens_in: int, tokens_out: int) -> 
     return round((tokens_in * engine.price_in + tokens_out * engine.price_out) / 1e6, 6)
 
 
-def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
+def page(rows: str | RowFiles, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
     """The HTML page: numbers, then captions beside their images, then what was not captioned and why."""
     return pages.render(
         Path(__file__).parent / "page.html",
@@ -98,14 +102,11 @@ def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, flo
     )
 
 
-def _examples(rows: str, where: Any, count: int) -> list[dict[str, Any]]:
-    """The rows with the smallest ids, found without holding their images."""
-    ids = sorted(read_columns(rows, ["sample_id"], where)["sample_id"].to_pylist())[:count]
-    if not ids:
-        return []
-    wanted = ["sample_id", "image", "caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
-    found = read_columns(rows, wanted, pc.field("sample_id").isin(ids)).sort_by("sample_id").to_pylist()
-    return [row | {"url": _url(row["image"])} for row in found]
+def _examples(rows: str | RowFiles, where: Any, count: int) -> list[dict[str, Any]]:
+    """The rows with the least ids."""
+    columns = ["caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
+    chosen = pick(rows, columns, where, count)
+    return [row | {"url": _url(image)} for row, image in zip(chosen.to_pylist(), take(chosen), strict=True)]
 
 
 def _url(image: bytes) -> str:

@@ -24,6 +24,7 @@ from dermray.datasets.splits import UNKNOWN, Fractions, check_leaks, leak_groups
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
 from dermray.progress import busy, rows_written, watched
 from dermray.records import IMAGES, conform, kind, read_columns, sample_id
 
@@ -262,7 +263,7 @@ def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None
         compute=ray.data.ActorPoolStrategy(size=1),
     )
     to_system, to_path = storage.filesystem(target)
-    done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block)
+    done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block, **write_options(IMAGES))
 
 
 class _Join:

@@ -17,14 +17,17 @@ from dermray.captioning.reading import parse
 from dermray.captioning.resume import require_each_once, resumable
 from dermray.config import Config
 from dermray.counters import count_rows
-from dermray.datasets.decode import decode, square
 from dermray.datasets.phantom import encode_png
+from dermray.datasets.pixels import pixels
 from dermray.exactly_once import Ids
 from dermray.generators.base import Request
 from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
 from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
+from dermray.picked import pick
 from dermray.progress import busy, rows_written, watched
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
+from dermray.row_files import RowFiles
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts, cell_name
 from dermray.training.batches import buckets
@@ -73,7 +76,7 @@ def run(config: SynthesisConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
-        captioned = storage.join(rows.data, "rows")
+        captioned = rows.row_files()
         plan = storage.join(work.data, "plan")
         with watched(busy("planning")):
             cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
@@ -107,7 +110,7 @@ def run(config: SynthesisConfig) -> Result:
 
 
 def _write_plan(
-    captioned: str, target: str, generator: Result, config: SynthesisConfig
+    captioned: str | RowFiles, target: str, generator: Result, config: SynthesisConfig
 ) -> tuple[dict[str, int], Coverage, int]:
     """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
@@ -138,15 +141,14 @@ def require_prompts(captions: list[dict[str, Any]], read: list[dict[str, Any]]) 
         )
 
 
-def _calibrate(captioned: str, generator: Result, quantile: float) -> float:
+def _calibrate(captioned: str | RowFiles, generator: Result, quantile: float) -> float:
     """The gate, from real images that the generator never saw."""
     training, _ = _training_images(generator)
     held_out = (pc.field("status") == "ok") & (pc.field("split") != "train")
-    table = read_columns(captioned, ["sample_id", "image"], held_out).sort_by("sample_id").slice(0, CALIBRATION_IMAGES)
-    if len(table) == 0:
+    chosen = pick(captioned, [], held_out, CALIBRATION_IMAGES)
+    if len(chosen) == 0:
         raise ValueError(f"{captioned}: no row outside the train split to calibrate the memorisation gate with")
-    images = np.stack([square(decode(data), training.shape[-1]) for data in table["image"].to_pylist()])
-    distances, _ = nearest(torch.from_numpy(images), training)
+    distances, _ = nearest(torch.from_numpy(pixels(chosen, training.shape[-1])), training)
     return gate(distances, quantile)
 
 
@@ -182,7 +184,7 @@ def _draw(
             num_cpus=config.cpus_per_actor,
             num_gpus=config.gpus_per_actor,
         )
-        drawn.write_parquet(to_path, filesystem=to_system, mode="append")
+        drawn.write_parquet(to_path, filesystem=to_system, mode="append", **write_options(SYNTHETIC))
 
 
 class _Draw:

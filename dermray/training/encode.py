@@ -15,14 +15,20 @@ import pyarrow.feather as feather
 
 from dermray import storage
 from dermray.datasets.decode import decode, square
+from dermray.picked import pick, with_images
 from dermray.progress import files_written, watched
-from dermray.records import read_columns
+from dermray.row_files import RowFiles, row_files
 
 INDEX = "index.json"
 
 
 def encode(
-    rows: str, target: str, sizes: list[int], split: str = "train", most: int | None = None, rows_per_shard: int = 2048
+    rows: str | RowFiles,
+    target: str,
+    sizes: list[int],
+    split: str = "train",
+    most: int | None = None,
+    rows_per_shard: int = 2048,
 ) -> dict[int, int]:
     """Captioned rows of a split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
 
@@ -44,12 +50,13 @@ def encode(
 
     storage.delete_tree(target)
     storage.make_directory(target)
-    system, path = storage.filesystem(rows)
-    columns = ["sample_id", "image", "caption", "split", "status"]
-    data = ray.data.read_parquet(path, filesystem=system, columns=columns)
-    data = data.filter(expr=(col("status") == "ok") & (col("split") == split))
-    if most is not None:
-        data = data.filter(expr=col("sample_id") <= _last_id(rows, split, most))
+    columns = ["sample_id", "caption", "split", "status"]
+    if most is None:
+        data = (
+            row_files(rows).in_ray([*columns, "image"]).filter(expr=(col("status") == "ok") & (col("split") == split))
+        )
+    else:
+        data = ray.data.from_arrow(_first(rows, columns, split, most))
     shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
         _Shards(target, sorted(sizes), split), batch_format="pyarrow", batch_size=None
     )
@@ -68,13 +75,12 @@ def encode(
     return found
 
 
-def _last_id(rows: str, split: str, most: int) -> str:
-    """The largest of the `most` least sample ids of a split."""
-    usable = (pc.field("status") == "ok") & (pc.field("split") == split)
-    ids = read_columns(rows, ["sample_id"], usable)["sample_id"].combine_chunks()
-    if len(ids) == 0:
+def _first(rows: str | RowFiles, columns: list[str], split: str, most: int) -> pa.Table:
+    """Rows of a split that `_Shards` finds the images of."""
+    picked = pick(rows, columns, (pc.field("status") == "ok") & (pc.field("split") == split), most)
+    if len(picked) == 0:
         raise ValueError(f"{rows}: no captioned row in the {split} split; give validation_images=0")
-    return str(ids[pc.select_k_unstable(ids, min(most, len(ids)), [("", "ascending")])[-1].as_py()])
+    return picked
 
 
 def write_index(bucket: str, size: int, shards: list[str]) -> None:
@@ -99,6 +105,8 @@ class _Shards:
         if len(table) and set(table["split"].to_pylist()) != {self.split}:
             raise ValueError(f"leak: a row outside the {self.split} split reached training")
         buckets: dict[int, list[dict[str, Any]]] = {}
+        if "image" not in table.column_names:
+            table = with_images(table)
         for row in table.select(["sample_id", "image", "caption"]).to_pylist():
             image = decode(row["image"])
             size = max((size for size in self.sizes if size <= min(image.size)), default=self.sizes[0])

@@ -8,6 +8,7 @@ from pydantic import Field
 from dermray.config import Config
 from dermray.generators.base import Request
 from dermray.records import about, read_columns
+from dermray.row_files import RowFiles
 
 SHOWN = 60  # letters of a prompt in a picture's name
 
@@ -22,7 +23,7 @@ class PreviewConfig(Config):
     sampling_steps: int = Field(20, ge=1, le=1000)
 
 
-def preview_requests(config: PreviewConfig, rows: str, total: int) -> dict[str, Request]:
+def preview_requests(config: PreviewConfig, rows: str | RowFiles, total: int) -> dict[str, Request]:
     """What to draw, by the name that TensorBoard shows.
 
     Args:
@@ -42,7 +43,7 @@ def _named(prompts: list[str]) -> dict[str, str]:
     return {f"{number}: {prompt[:SHOWN]}": prompt for number, prompt in enumerate(prompts, 1)}
 
 
-def example_prompts(rows: str, total: int) -> dict[str, str]:
+def example_prompts(rows: str | RowFiles, total: int) -> dict[str, str]:
     """A caption of the train split for each label and skin tone among some thousand rows."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
     usable &= about(5000, total)

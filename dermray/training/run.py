@@ -71,7 +71,7 @@ def run(config: TrainConfig) -> Result:
         task, images, text = _encoded(config, settings, rows, work)
         loop = config.loop.counted(images)
         usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-        expected = count_rows(storage.join(rows.data, "rows"), usable)
+        expected = count_rows(rows.row_files(), usable)
         work.require(images, expected)
         report = fit(task, loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())
@@ -92,7 +92,7 @@ def run(config: TrainConfig) -> Result:
 def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
     """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-    captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
+    captioned, sizes = rows.row_files(), list(config.buckets) or [size]
     source = Source(storage.join(work.data, "encoded"))
     model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
     if not makes_words:  # known before any image is decoded

@@ -81,8 +81,8 @@ class MappedRows:
         places = index if self._by_id is None else self._by_id[index]
         shards = self._shard_of(places)
         rows = places - self._starts[shards]
-        pairs = zip(shards.tolist(), rows.tolist(), strict=True)
-        return [self._shards[shard][column][row].as_py() for shard, row in pairs]
+        columns = {shard: self._shards[shard][column] for shard in set(shards.tolist())}
+        return [columns[shard][row].as_py() for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
 
 
 class EncodedImages(MappedRows):

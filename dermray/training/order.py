@@ -14,9 +14,11 @@ mostly share one. A window is of 64 shards drawn anew each epoch, so the mean of
 such files would, and not as that of as many single images.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,32 +61,38 @@ class Order:
 
     def share(self, step: int, rank: int, workers: int) -> tuple[int, np.ndarray]:
         """The bucket of step `step`, and the numbers of this worker's images in it."""
-        bucket, batch = self._batch(step)
-        positions = np.arange(batch * self.batch_size, (batch + 1) * self.batch_size)[rank::workers]
-        return bucket, np.array([self._number(bucket, position) for position in positions.tolist()])
+        bucket, first, end = self._positions(step)
+        parts = list[np.ndarray]()
+        for window in self._windows_from(bucket, first):
+            if window.begins >= end:
+                break
+            images = _images(self.buckets[bucket], self.seed, window.epoch, window.number)
+            parts.append(images[max(first - window.begins, 0) : end - window.begins])
+        return bucket, np.concatenate(parts)[rank::workers]
 
     def shards(self, step: int) -> tuple[int, frozenset[int]]:
         """The bucket of step `step`, and the shards in it that are needed now or next: those of the windows that the
         batch takes images from, and where that is one, of the window after it."""
-        bucket, batch = self._batch(step)
-        position, end, windows, needed = batch * self.batch_size, (batch + 1) * self.batch_size, 0, list[int]()
-        while windows < 2 or position < end:
-            epoch, window, within = self._place(bucket, position)
-            shards, starts = _windows(self.buckets[bucket], self.seed, epoch)
-            needed += shards[window].tolist()
-            position, windows = position - within + int(starts[window + 1] - starts[window]), windows + 1
+        bucket, first, end = self._positions(step)
+        needed = set[int]()
+        for passed, window in enumerate(self._windows_from(bucket, first)):
+            if passed >= 2 and window.begins >= end:
+                break
+            needed |= set(window.shards)
         return bucket, frozenset(needed)
 
-    def _number(self, bucket: int, position: int) -> int:
-        epoch, window, within = self._place(bucket, position)
-        return int(_images(self.buckets[bucket], self.seed, epoch, window)[within])
+    def _positions(self, step: int) -> tuple[int, int, int]:
+        """A step's bucket, and where its batch begins and ends in that bucket's endless row of images."""
+        bucket, batch = self._batch(step)
+        return bucket, batch * self.batch_size, (batch + 1) * self.batch_size
 
-    def _place(self, bucket: int, position: int) -> tuple[int, int, int]:
-        """Epoch, window and place in it of a position in a bucket's endless row of images."""
-        epoch, rest = divmod(position, self.counts[bucket])
-        _, starts = _windows(self.buckets[bucket], self.seed, epoch)
-        window = int(starts.searchsorted(rest, side="right")) - 1
-        return epoch, window, rest - int(starts[window])
+    def _windows_from(self, bucket: int, position: int) -> Iterator["Window"]:
+        """The window that a position lies in, and those after it, without end."""
+        count = self.counts[bucket]
+        for epoch in itertools.count(position // count):
+            for window in _windows(self.buckets[bucket], self.seed, epoch):
+                if window.begins + window.images > position:
+                    yield window
 
     def _batch(self, step: int) -> tuple[int, int]:
         """A step's bucket, and how many batches of that bucket came before."""
@@ -94,28 +102,43 @@ class Order:
         while sum(self._batches(epoch + 1)) <= step:
             epoch += 1
         before = self._batches(epoch)
-        chosen = self._mixed(epoch)[: step - sum(before) + 1]
+        now = tuple(then - so_far for then, so_far in zip(self._batches(epoch + 1), before, strict=True))
+        chosen = _mixed(now, self.seed, epoch)[: step - sum(before) + 1]
         return int(chosen[-1]), before[chosen[-1]] + int((chosen[:-1] == chosen[-1]).sum())
 
     def _batches(self, epochs: int) -> list[int]:
         """Whole batches of each bucket in so many epochs."""
         return [count * epochs // self.batch_size for count in self.counts]
 
-    def _mixed(self, epoch: int) -> np.ndarray:
-        """The buckets of an epoch's batches, in their order."""
-        now = np.subtract(self._batches(epoch + 1), self._batches(epoch))
-        return np.random.default_rng((self.seed, epoch)).permutation(np.repeat(np.arange(len(now)), now))
+
+@lru_cache(maxsize=2)
+def _mixed(batches: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    """The buckets of an epoch's batches, in their order; `batches` says how many each has."""
+    return np.random.default_rng((seed, epoch)).permutation(np.repeat(np.arange(len(batches)), batches))
+
+
+class Window(NamedTuple):
+    """A part of an epoch of a bucket."""
+
+    epoch: int
+    number: int
+    shards: tuple[int, ...]
+    begins: int  # position of its first image in the bucket's endless row
+    images: int
 
 
 @lru_cache(maxsize=8)
-def _windows(bucket: Sharding, seed: int, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """The shards of each window of an epoch, and the position in the epoch where it begins; last, where all end."""
+def _windows(bucket: Sharding, seed: int, epoch: int) -> list[Window]:
+    """Of an epoch."""
     rows = np.array(bucket.rows)
     shards = np.random.default_rng((seed, epoch, 0, 1)).permutation(len(rows))
     starts = np.cumsum(rows[shards]) - rows[shards]
     window = starts * bucket.windows // rows.sum()  # a shard belongs to the window that its first image falls in
     groups = [np.sort(group) for group in np.split(shards, np.flatnonzero(np.diff(window)) + 1)]
-    return groups, np.cumsum([0, *(rows[group].sum() for group in groups)])
+    images = [int(rows[group].sum()) for group in groups]
+    begins = itertools.accumulate(images, initial=epoch * int(rows.sum()))
+    cut = enumerate(zip(groups, begins, images, strict=False))
+    return [Window(epoch, number, tuple(group.tolist()), *where) for number, (group, *where) in cut]
 
 
 @lru_cache(maxsize=8)
@@ -123,8 +146,8 @@ def _images(bucket: Sharding, seed: int, epoch: int, window: int) -> np.ndarray:
     """Numbers of the images of a window, in their order."""
     rows = np.array(bucket.rows)
     first = np.cumsum(rows) - rows
-    shards, _ = _windows(bucket, seed, epoch)
-    numbers = np.concatenate([np.arange(first[shard], first[shard] + rows[shard]) for shard in shards[window]])
+    shards = _windows(bucket, seed, epoch)[window].shards
+    numbers = np.concatenate([np.arange(first[shard], first[shard] + rows[shard]) for shard in shards])
     # numpy takes (seed, epoch, 0) for (seed, epoch): one window is in the order that there was before windows
     shuffled: np.ndarray = np.random.default_rng((seed, epoch, window)).permutation(numbers)
     return shuffled

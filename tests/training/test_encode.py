@@ -65,7 +65,7 @@ def test_a_window_sees_all_parts_of_a_source(local_ray: None, captioned: str, tm
     encode.encode(captioned, str(tmp_path / "encoded"), [16], shard_bytes=46 * 768)
     images = EncodedImages(f"{tmp_path}/encoded/16")
     numbers = [images.pixels(index)[:, 0, 0, 0].numpy() for index in images.in_turn()]
-    table = pa.concat_tables([part for part in images._all()])
+    table = pa.concat_tables(images._all())
     assert len(images._all()) == 5 and len(table) == len(TRAINED) == sum(map(len, numbers))
     pictures = [np.array([pixels.as_py()[0] for pixels in shard["pixels"]]) for shard in images._all()]
     assert np.ptp(np.concatenate(pictures)) == 238

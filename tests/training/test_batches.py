@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dermray.datasets.phantom import encode_png
-from dermray.training import encode
-from dermray.training.batches import EncodedImages, EncodedSamples, buckets
+from dermray.training import batches, encode
+from dermray.training.batches import EncodedImages, EncodedSamples, buckets, captions_for_words
 from dermray.training.encode import INDEX, write_index
 
 
@@ -59,6 +59,12 @@ def test_images_go_to_the_largest_size_that_they_fill(tmp_path: Path) -> None:
     assert large.pixels(np.arange(2)).shape == (2, 3, 64, 64) and small.pixels(np.arange(4)).shape == (4, 3, 32, 32)
 
 
+class Words:
+    """A family whose tokenizer is made of the captions."""
+
+    makes_words = staticmethod(lambda _config: True)
+
+
 def test_images_keep_their_captions_however_they_were_sharded(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -69,6 +75,20 @@ def test_images_keep_their_captions_however_they_were_sharded(tmp_path: Path) ->
         assert images.pixels(index)[:, 0, 0, 0].tolist() == [6, 0, 3]
         assert images.captions(index) == ["caption 6", "caption 0", "caption 3"]
         assert images.sample_ids(index) == ["0006", "0000", "0003"]
+    assert captions_for_words(Words, None, f"{tmp_path}/a") == [f"caption {i}" for i in range(8)]  # type: ignore[arg-type]
+
+
+def test_words_come_from_the_least_ids_where_all_images_are_one_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else from the first shards: the words must not depend on how many of many are read."""
+    monkeypatch.setattr(batches, "CAPTIONS_FOR_WORDS", 3)
+    blocks = [[3, 0, 7, 1], [2, 6, 8, 9], [5, 4, 11, 10]]
+    write_shards(tmp_path / "whole", blocks)
+    assert captions_for_words(Words, None, f"{tmp_path}/whole") == ["caption 0", "caption 1", "caption 2"]  # type: ignore[arg-type]
+    images = write_shards(tmp_path / "windows", blocks, window=4)
+    first = sorted(images.captions(np.arange(4)), key=lambda caption: int(caption.split()[1]))[:3]
+    assert captions_for_words(Words, None, f"{tmp_path}/windows") == first  # type: ignore[arg-type]
 
 
 def test_a_batch_is_read_without_its_bucket(tmp_path: Path) -> None:

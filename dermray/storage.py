@@ -87,7 +87,7 @@ def read_bytes(uri: str) -> bytes:
         raise
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write or replace a file in one step: a reader sees the old bytes or the new ones."""
     system, path = filesystem(uri)
     if is_s3(uri):

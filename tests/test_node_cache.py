@@ -87,15 +87,26 @@ def test_eight_processes_cause_one_download(bucket: str, proxy: CountingProxy, c
 def test_what_is_there_costs_one_request(bucket: str, proxy: CountingProxy) -> None:
     write(f"{bucket}/shards", {f"{i}.arrow": 10 + i for i in range(30)})
     wanted = [f"{i}.arrow" for i in range(20)]
-    node_cache.local_files(f"{bucket}/shards", wanted)
+    node_cache.local_copy(f"{bucket}/shards", wanted.__contains__)
     before, name = bytes(proxy.asked), bucket.removeprefix("s3://")
-    files = node_cache.local_files(f"{bucket}/shards", wanted)
+    copy = node_cache.local_copy(f"{bucket}/shards", wanted.__contains__)
     now = proxy.asked.removeprefix(before)
     assert now.count(f"GET /{name}".encode()) == 1 and now.count(b"HEAD ") == 0
-    assert [file.stat().st_size for file in files] == [10 + i for i in range(20)]
-    assert len(list(files[0].parent.iterdir())) == 20, "what was not asked for is not copied"
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing, such as none\.arrow"):
-        node_cache.local_files(f"{bucket}/shards", ["0.arrow", "none.arrow"])
+    assert [(copy / file).stat().st_size for file in wanted] == [10 + i for i in range(20)]
+    assert len(list(copy.iterdir())) == 20, "what was not asked for is not copied"
+
+
+def test_a_copy_is_in_use_for_a_while(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is, nothing takes its room; afterwards it stays until somebody needs it."""
+    monkeypatch.setenv("DERMRAY_CACHE_GB", str(2 * MB / 1e9))
+    write(f"{bucket}/shards", dict.fromkeys(("a", "b", "c"), MB))
+    with node_cache.in_use(f"{bucket}/shards/a") as a, node_cache.in_use(f"{bucket}/shards/b"):
+        with pytest.raises(node_cache.NoRoom), node_cache.in_use(f"{bucket}/shards/c"):
+            pass
+        assert a.stat().st_size == MB
+    assert len(names(cache)) == 2
+    with node_cache.in_use(f"{bucket}/shards/c") as c:
+        assert c.read_bytes() == b"w" * MB and len(names(cache)) == 2 and not a.exists()
 
 
 def test_a_copy_between_places_in_s3_passes_nothing_through_here(bucket: str, proxy: CountingProxy) -> None:

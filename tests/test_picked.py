@@ -156,7 +156,7 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
         return used
 
     def validation() -> list[dict[str, Any]]:
-        table = with_images(encode._first(found.row_files(), ["caption"], "val", 9))
+        table = with_images(encode._first(found.row_files(), "val", 9))
         used = of("val")[:9]
         assert [(each["caption"], each["image"]) for each in table.to_pylist()] == [
             (each["caption"], each["image"]) for each in used

@@ -156,13 +156,13 @@ def _training_images(generator: Result) -> tuple[Tensor, list[str]]:
     """(N, 3, S, S) uint8 at the size that the generator draws, and their sample ids."""
     size, pixels, ids = image_size(generator), list[Tensor](), list[str]()
     for images in buckets(storage.join(generator.data, "encoded")):
-        everything = np.arange(len(images))
-        found = images.pixels(everything)
-        if images.image_size != size:
-            resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
-            found = resized.round().clamp(0, 255).to(torch.uint8)
-        pixels.append(found)
-        ids += images.sample_ids(everything)
+        for index in images.in_turn():
+            found = images.pixels(index)
+            if images.image_size != size:
+                resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
+                found = resized.round().clamp(0, 255).to(torch.uint8)
+            pixels.append(found)
+            ids += images.sample_ids(index)
     return torch.cat(pixels), ids
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators.base import Generator, Request, family
-from dermray.training.batches import Bucket, Order, Source, captions_for_words
+from dermray.training.batches import Bucket, Source, captions_for_words
+from dermray.training.order import Order
 from dermray.training.precompute import read_texts
 
 VALIDATION_BATCH = 16
@@ -45,7 +46,7 @@ class GeneratorTask:
 
     @cached_property
     def _order(self) -> Order:
-        return Order([len(images) for images in self.images], self.loop["batch_size"], self.loop["seed"])
+        return Order([images.sharding for images in self.images], self.loop["batch_size"], self.loop["seed"])
 
     def build(self) -> nn.Module:
         """A new generator; its words are those of the training captions."""
@@ -68,8 +69,10 @@ class GeneratorTask:
         return self.images[bucket].sample_ids(index)
 
     def _part(self, step: int, rank: int, workers: int, part: int) -> tuple[int, np.ndarray]:
-        """A bucket, and numbers of images in it."""
-        bucket, share = self._order.share(step, rank, workers)
+        """A bucket, and numbers of images in it, whose shards are being opened."""
+        bucket, shards = self._order.shards(step)
+        self.images[bucket].keep(shards)
+        _, share = self._order.share(step, rank, workers)
         return bucket, share[part :: self.loop["accumulate"]]
 
     @torch.no_grad()
@@ -83,6 +86,7 @@ class GeneratorTask:
         with torch.random.fork_rng():
             for number, (images, index) in enumerate(self._validation_batches()):
                 torch.manual_seed(number)
+                images.keep_for(index)
                 total += float(module(module.collate(images.samples(module, index, False)))) * len(index)
         module.train(before)
         module.seen = seen

@@ -21,14 +21,12 @@ def training_text(rows: str | RowFiles, name: str, model: dict[str, Any], encode
         ValueError: most captions are mostly words that a text encoder does not know.
     """
     import ray
-    import ray.data
     from ray.data.expressions import col
 
     readers = ray.get(ray.remote(_readers).remote(name, model, encoded))
     if not readers:
         return {}
-    captions = row_files(rows).in_ray(["caption", "split", "status"])
-    captions = captions.filter(expr=(col("status") == "ok") & (col("split") == "train"))
+    captions = row_files(rows).usable_in_ray(["caption", "split", "status"]).filter(expr=col("split") == "train")
     counted = captions.map_batches(
         _count, fn_kwargs={"readers": readers}, batch_format="pyarrow", batch_size=None
     ).take_all()  # a line for each block and reader

@@ -28,7 +28,7 @@ from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
 from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints
-from dermray.training.batches import Order
+from dermray.training.order import Order
 from tests.quickstart import wait_for
 
 

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 from dermray import storage
+from dermray.columns import batches
 from dermray.exactly_once import Ids, difference
 
 
@@ -99,6 +100,6 @@ def require_ids(uri: str, id_column: str) -> None:
             "without it a killed job could not go on; ingest these images first"
         )
     usable = pyarrow.dataset.field("status") == "ok"
-    nameless = sum(batch.column(0).null_count for batch in files.to_batches(columns=[id_column], filter=usable))
+    nameless = sum(batch.column(0).null_count for batch in batches(uri, [id_column, "status"], usable))
     if nameless:
         raise ValueError(f"{uri}: {nameless} usable rows have no {id_column}; ingest these images again")

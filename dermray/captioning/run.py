@@ -1,6 +1,8 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
 import json
+import operator
+from collections import Counter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -18,13 +20,14 @@ from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_each_once, require_ids, resumable
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
+from dermray.columns import batches
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.page_index import write_options
 from dermray.picked import FILE, with_images
 from dermray.progress import count_rows, rows_written, watched
-from dermray.records import CAPTIONED, IMAGES, read_columns
+from dermray.records import CAPTIONED, IMAGES
 from dermray.row_files import RowFiles
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
@@ -220,25 +223,21 @@ def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
 def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
     rows = work.row_files()
-    counts = summary.statuses(read_columns(rows, ["status", "reason"]))
-    if not any(status == "ok" for status, _ in counts):
+    counts = summary.count(rows)
+    if not any(status == "ok" for status, _ in counts.statuses):
         raise ValueError(
-            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner, or "
-            "more sampling.max_tokens where answers are truncated"
+            f"no caption out of {counts.rows} rows is usable: {counts.statuses.most_common(3)}; try another captioner, "
+            "or more sampling.max_tokens where answers are truncated"
         )
-    kept = (
-        read_columns(work.kept.row_files(), summary.COUNTED, pc.field("status") == "ok")
-        if work.kept
-        else CAPTIONED.empty_table()
-    )
-    told = summary.summarise(rows, ledger, config.host, kept)
+    kept = summary.count(work.kept.row_files(), pc.field("status") == "ok") if work.kept else summary.Counts()
+    told = summary.summarise(counts, ledger, config.host, kept)
     accuracy = attribute_accuracy(rows)
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
     storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
     cpus, gpus = summary.held(config.host)
     result = work.commit(
-        Rows.count(counts),
+        Rows.count(counts.statuses),
         expected,
         cpus=cpus,
         gpus=gpus,
@@ -259,12 +258,12 @@ def attribute_accuracy(rows: str | RowFiles) -> dict[str, float]:
     names = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
     truths = ["true_asymmetry", "true_border_irregular", "true_colours", "skin_tone"]
     known = (pc.field("split") == "test") & pc.field("true_asymmetry").is_valid()
-    table = read_columns(rows, [*names, *truths, "status"], known).to_pylist()
-    if not table:
+    keys, right, images = ("asymmetry", "border", "colours", "skin_tone"), Counter[str](), 0
+    for batch in batches(rows, [*names, *truths, "split"], known):
+        images += batch.num_rows
+        for key, name, truth in zip(keys, names, truths, strict=True):
+            right[key] += sum(map(operator.eq, batch[name].to_pylist(), batch[truth].to_pylist()))
+    if not images:
         return {}
-    keys = ("asymmetry", "border", "colours", "skin_tone")
-    result = {
-        key: sum(row[name] == row[truth] for row in table) / len(table)
-        for key, name, truth in zip(keys, names, truths, strict=True)
-    }
-    return result | {"mean": sum(result.values()) / len(result), "images": len(table)}
+    result = {key: right[key] / images for key in keys}
+    return result | {"mean": sum(result.values()) / len(result), "images": images}

@@ -8,6 +8,7 @@ AWS_DEFAULT_REGION or the profile's.
 import contextlib
 import functools
 import os
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-TRIES = 10  # of a request that met 5xx, throttling or a lost connection: with AWS's backoff about a minute in all
+# Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
+# AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
+TRIES = 14
+LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
 # A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
 FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
 
@@ -26,8 +30,12 @@ class PatientS3(fs.S3FileSystem):
     """pyarrow's, trying TRIES times also after it has travelled to a worker, for which pyarrow's own forgets it."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES), **options)
+        super().__init__(retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=TRIES - 1), **options)
         self.options = options
+
+    def create_dir(self, path: str, *, recursive: bool = True) -> None:
+        """Nothing: a key needs no directory. pyarrow asks for the bucket and writes an empty object for each part of
+        the path, and Ray Data calls this for every block: seven requests."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(PatientS3, **self.options), ()
@@ -40,11 +48,39 @@ def client_of(uri: str) -> tuple[Any, str, str]:
 
 
 def clients(uri: str) -> tuple[Any, fs.S3FileSystem]:
-    """botocore's client, for what needs conditions, and pyarrow's file system, for all else.
+    """botocore's client, for what needs conditions, and pyarrow's file system, for all else. Both bear an outage of
+    about 200 s.
 
     Raises:
         ValueError: no credentials, an unknown profile, or an endpoint that is no address of a server.
     """
+    return _settled(uri)[:2]
+
+
+def prompt_client(uri: str) -> Any:
+    """botocore's client that says within some seconds that S3 is out of reach; raises as `clients` does."""
+    return _settled(uri)[2]
+
+
+def require_reachable(uri: str) -> None:
+    """For the start of a job, where a wrong address should not be tried as long as an outage is borne.
+
+    Raises:
+        ConnectionError: nobody answers there. ValueError: see `clients`.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client, bucket, _ = prompt_client(uri), *client_of(uri)[1:]
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError:
+        return  # an answer; what it means is for the request that matters
+    except BotoCoreError as error:
+        raise ConnectionError(f"{uri}: S3 is out of reach ({error}); check AWS_ENDPOINT_URL and the network") from None
+
+
+def _settled(uri: str) -> tuple[Any, fs.S3FileSystem, Any]:
+    """Patient client, file system and prompt client by the settings as they are now."""
     from botocore.exceptions import BotoCoreError
 
     files = (
@@ -68,9 +104,10 @@ def _modified(file: str) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
+def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     """Settings are read once, by botocore, and pyarrow is told what it read: by themselves they differ in the
     variables, files and profiles that they look at."""
+    from botocore.config import Config
     from botocore.session import get_session
 
     session = get_session()
@@ -92,7 +129,26 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
     }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
-    return client, PatientS3(**options)
+    client.meta.events.register_first("needs-retry.s3", _pause)
+    short = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
+    return client, PatientS3(**options), session.create_client("s3", region_name=region, config=short)
+
+
+def _pause(
+    attempts: int, response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
+) -> float | None:
+    """botocore asks whether to try again: seconds until then, or None where its own rules shall decide. These give up
+    after some seconds, or after some hundred failures of a process."""
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
+
+    passing = (
+        response[0].status_code >= 500 if response else isinstance(caught_exception, NoConnection | HTTPClientError)
+    )
+    # 0.05 s and doubling as pyarrow's, but no longer than LONGEST_PAUSE, and not all at the same time: 220 s in all
+    return (
+        min(0.05 * 2**attempts, LONGEST_PAUSE) * random.uniform(0.8, 1.2) if passing and attempts < TRIES + 4 else None
+    )
 
 
 def _endpoint(client: Any) -> dict[str, Any]:

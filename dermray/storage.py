@@ -88,7 +88,7 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create(uri: str, data: bytes) -> None:
-    """Write a file that must not be there yet. Of concurrent callers exactly one succeeds.
+    """Write a file that must not be there yet. Of concurrent callers with different data exactly one succeeds.
 
     Raises:
         OutputTaken: it is there.
@@ -98,9 +98,11 @@ def create(uri: str, data: bytes) -> None:
         try:
             client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            # a request whose answer was lost is sent again, and meets what it wrote itself
+            if not exists(uri) or read_bytes(uri) != data:
                 raise OutputTaken(f"{uri}: another writer was first") from None
-            raise
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)

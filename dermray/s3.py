@@ -21,6 +21,7 @@ from pyarrow import fs
 # Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
+CONNECTIONS = 64  # of botocore's client: requests at a time
 LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
 # A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
 FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
@@ -117,7 +118,7 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     # botocore itself does not know AWS_REGION, which AWS's other tools prefer
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
     try:
-        client = session.create_client("s3", region_name=region)
+        client = session.create_client("s3", region_name=region, config=Config(max_pool_connections=CONNECTIONS))
     except ValueError as error:  # "Invalid endpoint: host:9000"
         raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
     options = {
@@ -235,6 +236,33 @@ def stored(uri: str) -> Stored:
             raise FileNotFoundError(f"{uri}: no such file") from None
         raise
     return Stored(key.rpartition("/")[2], head["ContentLength"], head["ETag"])
+
+
+def read(uri: str) -> bytes:
+    """A small object in one request; pyarrow first asks for its size.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    client, bucket, key = client_of(uri)
+    try:
+        return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey:
+        raise FileNotFoundError(f"{uri}: no such file") from None
+
+
+def delete(uris: list[str]) -> None:
+    """Objects of one bucket, a thousand in a request.
+
+    Raises:
+        OSError: some could not be deleted.
+    """
+    for start in range(0, len(uris), 1000):
+        client, bucket, _ = client_of(uris[start])
+        keys = [{"Key": client_of(uri)[2]} for uri in uris[start : start + 1000]]
+        left = client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True}).get("Errors", [])
+        if left:
+            raise OSError(f"{uris[start]}: {len(left)} objects could not be deleted, such as {left[0]}")
 
 
 def download(uri: str, files: list[Stored], target: Path) -> None:

@@ -63,8 +63,8 @@ def read_bytes(uri: str) -> bytes:
     """
     system, path = filesystem(uri)
     try:
-        with system.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
+        with system.open_input_file(path) as file:  # a stream would read 256 KiB a request
+            return bytes(file.read())
     except OSError as error:  # pyarrow has one class for whatever S3 says
         if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
             raise PermissionError(f"{uri}: {error}") from None
@@ -125,9 +125,20 @@ def delete_tree(uri: str) -> None:
 
 def delete_file(uri: str) -> None:
     """Remove a file, or nothing if it is not there."""
-    if exists(uri):
-        system, path = filesystem(uri)
-        system.delete_file(path)
+    if is_s3(uri):
+        client, bucket, key = s3.client_of(uri)
+        client.delete_object(Bucket=bucket, Key=key)
+    else:
+        Path(uri).unlink(missing_ok=True)
+
+
+def delete_files(uris: list[str]) -> None:
+    """Remove files of one store, which may be gone already."""
+    if uris and is_s3(uris[0]):
+        s3.delete(uris)
+    else:
+        for uri in uris:
+            delete_file(uri)
 
 
 def make_directory(uri: str) -> None:

@@ -16,12 +16,12 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
-from dermray.captioning.resume import require_each_once, require_ids, resumable
+from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
-from dermray.progress import count_rows, rows_written, watched
+from dermray.progress import rows_written, watched
 from dermray.records import CAPTIONED, IMAGES, read_columns
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
@@ -108,7 +108,7 @@ def run(config: CaptionConfig) -> Result:
         )
         with watched(rows_written(rows, expected, ENGINES)):
             kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
-            _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
+            _caption(source, work.data, captioner, answer, ledger, config)
         _require_each_once(source, work.data, config)
         return _finish(work, expected, ledger, kept, config)
 
@@ -167,7 +167,7 @@ def _keep(source: str, data: str) -> pa.Table:
 
 
 def _caption(
-    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, kept: int, config: CaptionConfig
+    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, config: CaptionConfig
 ) -> None:
     from dermray.cluster import connect
 
@@ -176,7 +176,7 @@ def _caption(
     from ray.data.expressions import col
 
     target = storage.join(data, "rows")
-    written = count_rows(target) - kept
+    written = roll_up(storage.join(data, "checkpoint", "asked"))
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)

@@ -7,6 +7,7 @@ AWS_DEFAULT_REGION or the profile's.
 
 import contextlib
 import functools
+import io
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from pyarrow import fs
 # Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
+END = 1 << 17  # bytes: footer and narrow columns of a block of 256 captions; S3 sends them in 2 ms
 CONNECTIONS = 64  # of botocore's client: requests at a time
 LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
 # A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
@@ -39,7 +41,7 @@ class PatientS3(fs.S3FileSystem):
         the path, and Ray Data calls this for every block: seven requests."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(PatientS3, **self.options), ()
+        return functools.partial(type(self), **self.options), ()
 
 
 def client_of(uri: str) -> tuple[Any, str, str]:
@@ -251,6 +253,59 @@ def read(uri: str) -> bytes:
         raise FileNotFoundError(f"{uri}: no such file") from None
 
 
+class EndFirst(io.RawIOBase):
+    """An object to be read here and there, whose last END bytes and size come with one request.
+
+    In a Parquet file these are its footer and, behind the images, the narrow columns of a block of rows. pyarrow's own
+    file asks for the size, then for the footer, then for each column.
+
+    Raises:
+        FileNotFoundError: none is there. OSError: it has changed since.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri, self.place = uri, 0
+        self.client, bucket, key = client_of(uri)
+        self.named = {"Bucket": bucket, "Key": key}
+        try:
+            answer = self.client.get_object(**self.named, Range=f"bytes=-{END}")
+        except self.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(f"{uri}: no such file") from None
+        self.named["IfMatch"] = answer["ETag"]
+        self.end = answer["Body"].read()
+        self.size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(self.end)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The place that is read next."""
+        return self.place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there."""
+        self.place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
+        return self.place
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; those before the end cost a request."""
+        start = self.place
+        self.place = self.size if size < 0 else min(start + size, self.size)
+        known = self.size - len(self.end)
+        if start >= known:
+            return self.end[start - known : self.place - known]
+        try:
+            answer = self.client.get_object(**self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
+        except self.client.exceptions.ClientError as error:
+            raise OSError(f"{self.uri}: changed while it was being read, or out of reach ({error})") from None
+        return bytes(answer["Body"].read() + self.end[: max(0, self.place - known)])
+
+
 def delete(uris: list[str]) -> None:
     """Objects of one bucket, a thousand in a request.
 
@@ -316,6 +371,23 @@ class _Known:
     def on_queued(self, future: Any, **_: Any) -> None:
         future.meta.provide_transfer_size(self.file.size)
         future.meta.provide_object_etag(self.file.etag)
+
+
+def move(source: str, target: str) -> None:
+    """One object, in two requests: S3 can copy and delete only, and what stops in between leaves both.
+
+    Raises:
+        FileNotFoundError: nothing is at `source`.
+    """
+    client, from_bucket, from_key = client_of(source)
+    _, to_bucket, to_key = client_of(target)
+    try:
+        client.copy_object(Bucket=to_bucket, Key=to_key, CopySource={"Bucket": from_bucket, "Key": from_key})
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchKey":
+            raise FileNotFoundError(f"{source}: no such file") from None
+        raise
+    client.delete_object(Bucket=from_bucket, Key=from_key)
 
 
 def copy(source: str, target: str) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -69,6 +70,20 @@ def read_bytes(uri: str) -> bytes:
         if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
             raise PermissionError(f"{uri}: {error}") from None
         raise
+
+
+def open_parquet(uri: str, **options: Any) -> Any:
+    """A Parquet file as pyarrow's ParquetFile; to be closed. In S3 opening it and reading its last columns is often one
+    request.
+
+    Raises:
+        FileNotFoundError: with the URI. OSError, ValueError: it is none, or not whole yet.
+    """
+    from pyarrow import parquet
+
+    if is_s3(uri):
+        return parquet.ParquetFile(s3.EndFirst(uri), **options)
+    return parquet.ParquetFile(uri, **options)
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -163,15 +163,16 @@ def _by_key(lines: list[bytes]) -> dict[str, Columns]:
 def _written(checkpoint: str) -> "np.ndarray":
     """Sorted hashes of the ids that are written for good, as Ray Data notes them."""
     import numpy as np
-    import pyarrow.dataset
+
+    from dermray.columns import batches_of
 
     files = [file for file in storage.list_files(checkpoint, ".parquet") if not file.endswith(".pending.parquet")]
-    if not files:
-        return np.array([], "uint64")
-    system, _ = storage.filesystem(checkpoint)
-    paths = [file.removeprefix("s3://") for file in files]
-    batches = pyarrow.dataset.dataset(paths, filesystem=system, format="parquet").to_batches(columns=["sample_id"])
-    return np.sort(np.concatenate([_hashes(batch.column(0).to_pylist()) for batch in batches]))
+    hashes, end = np.empty(sum(batch.num_rows for batch in batches_of(files, ["sample_id"])), "uint64"), 0
+    for batch in batches_of(files, ["sample_id"]):
+        hashes[end : end + len(batch)] = _hashes(batch.column(0).to_pylist())
+        end += len(batch)
+    hashes.sort()
+    return hashes
 
 
 def _without(lines: list[bytes], written: "np.ndarray") -> list[bytes]:

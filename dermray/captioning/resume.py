@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import fs
 
 from dermray import s3, storage
-from dermray.exactly_once import Ids, difference
+from dermray.columns import batches
+from dermray.exactly_once import Ids, difference, hashes
 
 FILES_AT_A_TIME = 64
 
@@ -26,6 +28,8 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
     from ray.data.checkpoint import CheckpointConfig
 
     system, path = storage.filesystem(checkpoint)
+    if isinstance(system, s3.PatientS3):
+        system = Commits(**system.options)
     storage.make_directory(checkpoint)
     roll_up(checkpoint)
     DataContext.get_current().checkpoint_config = CheckpointConfig(
@@ -38,6 +42,28 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
         yield
     finally:
         DataContext.get_current().checkpoint_config = None
+
+
+class Commits(s3.PatientS3):
+    """A file system for Ray Data's commits of a block: `X.pending.parquet` becomes `X.parquet`.
+
+    Ray asks first whether either is there, with three requests. Here the copy tells: it fails where the block is
+    committed already.
+    """
+
+    def get_file_info(self, what: Any) -> Any:
+        """Of a block's file what it is before its commit, unasked; all else as it is."""
+        if isinstance(what, str) and what.endswith(".parquet"):
+            begun = what.endswith(f"{_pending()}.parquet")
+            return fs.FileInfo(what, fs.FileType.File if begun else fs.FileType.NotFound)
+        return super().get_file_info(what)
+
+    def move(self, begun: str, committed: str) -> None:
+        """In two requests; nothing where an earlier attempt has done it."""
+        try:
+            s3.move(f"s3://{begun}", f"s3://{committed}")
+        except FileNotFoundError:
+            s3.stored(f"s3://{committed}")  # raises the same where it is not there either
 
 
 def undo_half_committed(checkpoint: str) -> int:
@@ -63,23 +89,22 @@ def roll_up(checkpoint: str) -> int:
     Nothing is lost where this is cut off: ids that stand in two files count once.
     """
     import numpy as np
-    from pandas.util import hash_array
 
     undo_half_committed(checkpoint)  # first: their ids must not get into the one file
     files = [file for file in storage.list_files(checkpoint, ".parquet") if not file.endswith(f"{_pending()}.parquet")]
     if not files:
         return 0
-    hashes, several = list[np.ndarray](), len(files) > 1
+    ids, several = list[np.ndarray](), len(files) > 1
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool, contextlib.ExitStack() as stack:
         writer = stack.enter_context(_new_file(checkpoint, _read(files[0]).schema)) if several else None
         for start in range(0, len(files), FILES_AT_A_TIME):
             for table in pool.map(_read, files[start : start + FILES_AT_A_TIME]):
-                hashes.append(hash_array(table.column(0).to_numpy(), categorize=False))
+                ids.append(hashes(table.column(0)))
                 if writer is not None:
                     writer.write_table(table)
     if several:
         storage.delete_files(files)
-    return len(np.unique(np.concatenate(hashes)))
+    return len(np.unique(np.concatenate(ids)))
 
 
 @contextlib.contextmanager
@@ -150,6 +175,6 @@ def require_ids(uri: str, id_column: str) -> None:
             "without it a killed job could not go on; ingest these images first"
         )
     usable = pyarrow.dataset.field("status") == "ok"
-    nameless = sum(batch.column(0).null_count for batch in files.to_batches(columns=[id_column], filter=usable))
+    nameless = sum(batch.column(0).null_count for batch in batches(uri, [id_column, "status"], usable))
     if nameless:
         raise ValueError(f"{uri}: {nameless} usable rows have no {id_column}; ingest these images again")

@@ -1,9 +1,10 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
 import json
+import operator
+from collections import Counter
 from typing import Any, Self
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
@@ -18,11 +19,12 @@ from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
+from dermray.columns import batches
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
-from dermray.records import CAPTIONED, IMAGES, read_columns
+from dermray.records import IMAGES
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
@@ -107,7 +109,7 @@ def run(config: CaptionConfig) -> Result:
             inputs["retry_failed"].manifest.rows.rows_in if config.retry_failed else inputs["rows"].manifest.rows.ok
         )
         with watched(rows_written(rows, expected, ENGINES)):
-            kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
+            kept = _keep(source, work.data) if config.retry_failed else summary.Counts()
             _caption(source, work.data, captioner, answer, ledger, config)
         _require_each_once(source, work.data, config)
         return _finish(work, expected, ledger, kept, config)
@@ -150,7 +152,7 @@ def _captioner(config: CaptionConfig) -> Captioner:
     return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
 
 
-def _keep(source: str, data: str) -> pa.Table:
+def _keep(source: str, data: str) -> summary.Counts:
     """Take over the good rows of an earlier result; returns what is counted of them."""
     import ray.data
     from ray.data.expressions import col
@@ -163,7 +165,7 @@ def _keep(source: str, data: str) -> pa.Table:
     with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
         good = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
         good.write_parquet(to_path, filesystem=to_system, mode="append")
-    return read_columns(source, summary.COUNTED, pc.field("status") == "ok")
+    return summary.count(source, pc.field("status") == "ok")
 
 
 def _caption(
@@ -220,23 +222,23 @@ def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
     ray.get(ray.remote(require_each_once).remote(asked, written, checkpoints))
 
 
-def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
+def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: summary.Counts, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
     rows = storage.join(work.data, "rows")
-    counts = summary.statuses(read_columns(rows, ["status", "reason"]))
-    if not any(status == "ok" for status, _ in counts):
+    counts = summary.count(rows)
+    if not any(status == "ok" for status, _ in counts.statuses):
         raise ValueError(
-            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner, or "
-            "more sampling.max_tokens where answers are truncated"
+            f"no caption out of {counts.rows} rows is usable: {counts.statuses.most_common(3)}; try another captioner, "
+            "or more sampling.max_tokens where answers are truncated"
         )
-    told = summary.summarise(rows, ledger, config.host, kept)
+    told = summary.summarise(counts, ledger, config.host, kept)
     accuracy = attribute_accuracy(rows)
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
     storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
     cpus, gpus = summary.held(config.host)
     result = work.commit(
-        Rows.count(counts),
+        Rows.count(counts.statuses),
         expected,
         cpus=cpus,
         gpus=gpus,
@@ -257,12 +259,12 @@ def attribute_accuracy(rows: str) -> dict[str, float]:
     names = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
     truths = ["true_asymmetry", "true_border_irregular", "true_colours", "skin_tone"]
     known = (pc.field("split") == "test") & pc.field("true_asymmetry").is_valid()
-    table = read_columns(rows, [*names, *truths, "status"], known).to_pylist()
-    if not table:
+    keys, right, images = ("asymmetry", "border", "colours", "skin_tone"), Counter[str](), 0
+    for batch in batches(rows, [*names, *truths, "split"], known):
+        images += batch.num_rows
+        for key, name, truth in zip(keys, names, truths, strict=True):
+            right[key] += sum(map(operator.eq, batch[name].to_pylist(), batch[truth].to_pylist()))
+    if not images:
         return {}
-    keys = ("asymmetry", "border", "colours", "skin_tone")
-    result = {
-        key: sum(row[name] == row[truth] for row in table) / len(table)
-        for key, name, truth in zip(keys, names, truths, strict=True)
-    }
-    return result | {"mean": sum(result.values()) / len(result), "images": len(table)}
+    result = {key: right[key] / images for key in keys}
+    return result | {"mean": sum(result.values()) / len(result), "images": images}

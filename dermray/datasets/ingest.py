@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset
 from pydantic import Field, field_validator
 
@@ -15,6 +14,7 @@ from dermray import manifest, storage
 from dermray.config import Config, section, validate
 from dermray.counters import count_rows
 from dermray.datasets.cells import plain
+from dermray.datasets.counts import count
 from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.labels import require_match
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
@@ -25,7 +25,7 @@ from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
 from dermray.progress import busy, rows_written, watched
-from dermray.records import IMAGES, conform, kind, read_columns, sample_id
+from dermray.records import IMAGES, conform, kind, sample_id
 
 KEY_COLUMNS = [
     "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
@@ -35,7 +35,7 @@ RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
 
 
-LINES_SHOWN = 12  # the manifest has more
+LINES_SHOWN, MODIFICATIONS = 12, 50  # printed, and in the manifest
 FETCHES = 32  # images of a block fetched at a time: S3 answers after tens of milliseconds, a core decodes in fewer
 
 
@@ -79,22 +79,22 @@ def run(config: IngestConfig) -> Result:
         with watched(rows_written(raw, expected)):
             _look(readings, raw, config)
         with watched(busy("looking for copies, grouping and splitting")):
-            assignment = ray.get(ray.remote(_assign).remote(raw, config))
-        with watched(rows_written(storage.join(work.data, "rows"), len(assignment))):
-            _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
+            assignment = ray.remote(_assign).remote(raw, config)
+            ray.get(ray.remote(lambda table: None).remote(assignment))  # it stays in the object store
+        with watched(rows_written(storage.join(work.data, "rows"), expected)):
+            _write(raw, storage.join(work.data, "rows"), assignment, config)
         ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
         if lost := ray.get(ray.remote(difference).remote(*ids)):
             raise RuntimeError(f"{lost.text}. No manifest is written; start again")
         storage.delete_tree(raw)
-        counts, licences = _summary(storage.join(work.data, "rows"))
-        facts = ray.get(ray.remote(survey_rows).remote(storage.join(work.data, "rows")))
+        tasks = [ray.remote(read).remote(storage.join(work.data, "rows")) for read in (count, survey_rows)]
+        counts, facts = ray.get(tasks)
         _print(messages(facts))
-        facts |= {"sources": [reading.facts for reading in readings], "splits": _split_counts(assignment)}
-        facts["labels"] = _label_counts(storage.join(work.data, "rows"))
+        facts |= {"sources": [r.facts for r in readings], "splits": counts.splits, "labels": counts.labels}
         for what in ("labels", "splits"):
             _print([f"{what}: {', '.join(f'{number} {name}' for name, number in facts[what].items())}"])
-        work.licences = licences
-        told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
+        work.licences = sorted(counts.licences)
+        told, modified = Rows.count(counts.statuses), dict(counts.modifications.most_common(MODIFICATIONS))
         _say(told, modified)
         return work.commit(told, expected, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
@@ -282,34 +282,8 @@ class _Join:
         return table.select(IMAGES.names).cast(IMAGES)
 
 
-def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
-    """Counts of (status, reason), and the licences of usable rows."""
-    table = read_columns(rows, ["status", "reason", "licence"])
-    reasons = [reason and kind(reason) for reason in table["reason"].to_pylist()]
-    counts = Counter(zip(table["status"].to_pylist(), reasons, strict=True))
-    usable = table.filter(pc.equal(table["status"], "ok"))
-    return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
-
-
-def _modifications(rows: str) -> dict[str, int]:
-    """How many usable images the decoder changed, by what it changed."""
-    texts = read_columns(rows, ["modification"], pc.field("status") == "ok")["modification"].drop_null()
-    notes = Counter(note for text in texts.to_pylist() for note in text.split("; "))
-    return dict(notes.most_common(50))
-
-
 def _say(told: Rows, modified: dict[str, int]) -> None:
     """Where the files went that are no usable image as they are."""
     lines = [*told.reasons.items(), *((f"modified: {what}", number) for what, number in modified.items())]
     for what, number in lines[:LINES_SHOWN]:
         print(f"      {number} {what}", flush=True)
-
-
-def _label_counts(rows: str) -> dict[str, int]:
-    """Usable rows by label."""
-    labels = Counter(read_columns(rows, ["malignant"], pc.field("status") == "ok")["malignant"].to_pylist())
-    return {name: labels[value] for name, value in (("malignant", True), ("benign", False), ("without a label", None))}
-
-
-def _split_counts(assignment: pa.Table) -> dict[str, int]:
-    return dict(sorted(Counter(s for s in assignment["split"].to_pylist() if s).items()))

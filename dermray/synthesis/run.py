@@ -1,6 +1,5 @@
 """The synthesis stage: a generator and its training captions in, synthetic rows with provenance out."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from dermray import manifest, storage
 from dermray.captioning.reading import parse
 from dermray.captioning.resume import require_each_once, resumable
+from dermray.columns import Tally, add, batches
 from dermray.config import Config
 from dermray.counters import count_rows
 from dermray.datasets.decode import decode, square
@@ -89,8 +89,7 @@ def run(config: SynthesisConfig) -> Result:
         checkpoint = storage.join(work.data, "checkpoint")
         ids = Ids(plan, ("plan_id",)), Ids(target, ("plan_id",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
-        table = read_columns(target, ["status", "reason", "nearest_distance"])
-        counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        counts, median_distance = _counted(target, config.count)
         result = work.commit(
             Rows.count(counts),
             config.count,
@@ -100,10 +99,20 @@ def run(config: SynthesisConfig) -> Result:
             text={name: part.model_dump() for name, part in text.items()},
             captions_left_out=left_out,
             gate=threshold,
-            median_nearest_distance=float(np.median(table["nearest_distance"].to_numpy())),
+            median_nearest_distance=median_distance,
         )
         storage.delete_tree(checkpoint)  # not before: killed in between, all would be drawn again, beside what is there
         return result
+
+
+def _counted(rows: str, count: int) -> tuple[Tally, float]:
+    """Statuses of `count` rows, and the median of their nearest distances, of which each takes four bytes."""
+    counts, distances, end = Tally(), np.empty(count, np.float32), 0
+    for batch in batches(rows, ["status", "reason", "nearest_distance"]):
+        add(counts, batch.select(["status", "reason"]))
+        distances[end : end + len(batch)] = batch["nearest_distance"].to_numpy(zero_copy_only=False)
+        end += len(batch)
+    return counts, float(np.median(distances, overwrite_input=True))
 
 
 def _write_plan(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dermray import manifest, storage
-from dermray.captioning.resume import require_ids, roll_up, undo_half_committed
+from dermray.captioning.resume import Commits, require_ids, roll_up, undo_half_committed
 from dermray.captioning.vllm_engine import BATCHES_IN_FLIGHT
 from dermray.records import read_columns
 from tests.captioning.chaos import BLOCK, REPLICAS, ROWS
@@ -104,6 +105,28 @@ def test_ids_of_earlier_runs_are_read_with_a_request_a_file(
     ids = [pq.read_table(f.removeprefix("s3://"), filesystem=system)[0].to_pylist() for f in left if "pending" not in f]
     assert [sorted(part) for part in ids] == [sorted(f"{b}-{row}" for b in range(40) if b != 7 for row in range(3))]
     assert sum("pending" in file for file in left) == 2, "of these Ray removes what was written"
+
+
+def test_a_block_is_committed_in_two_requests_however_often(
+    s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.data.checkpoint import CheckpointConfig
+    from ray.data.checkpoint.checkpoint_writer import CheckpointWriter
+
+    with faulty(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        system, path = storage.filesystem(f"{bucket}/checkpoint")
+        system = pickle.loads(pickle.dumps(Commits(**system.options)))  # as it reaches the workers
+        config = CheckpointConfig(id_column="sample_id", checkpoint_path=path, override_filesystem=system)
+        writer = CheckpointWriter.create(config)
+        begun = writer.write_pending_checkpoint(pa.array(["a", "b"]), "x_000001")
+        assert begun is not None and proxy.total == 1
+        writer.commit_checkpoint(begun)
+        assert proxy.total == 3, proxy.requests
+        assert [file.rpartition("/")[2] for file in storage.list_files(f"{bucket}/checkpoint")] == ["x_000001.parquet"]
+        writer.commit_checkpoint(begun)  # again, its answer having been lost
+    with pytest.raises(FileNotFoundError):
+        system.move(f"{path}/none.pending.parquet", f"{path}/none.parquet")
 
 
 def test_ids_in_two_files_count_once(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ test: $(READY)
 	$(PYTEST)
 
 test-fast: $(READY)
-	$(PYTEST) -m "not slow and not soak"
+	$(PYTEST) -m "not slow"
 
 # Long faults, one after the other: what they measure must not wait for one another.
 soak: $(READY)

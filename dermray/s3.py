@@ -271,6 +271,8 @@ class EndFirst(io.RawIOBase):
             answer = self.client.get_object(**self.named, Range=f"bytes=-{END}")
         except self.client.exceptions.NoSuchKey:
             raise FileNotFoundError(f"{uri}: no such file") from None
+        except self.client.exceptions.ClientError as error:  # such as an empty object's, which has no end
+            raise OSError(f"{uri}: {error}") from None
         self.named["IfMatch"] = answer["ETag"]
         self.end = answer["Body"].read()
         self.size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(self.end)
@@ -302,7 +304,7 @@ class EndFirst(io.RawIOBase):
         try:
             answer = self.client.get_object(**self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
         except self.client.exceptions.ClientError as error:
-            raise OSError(f"{self.uri}: changed while it was being read, or out of reach ({error})") from None
+            raise OSError(f"{self.uri}: {error}") from None  # 412 where it has changed
         return bytes(answer["Body"].read() + self.end[: max(0, self.place - known)])
 
 

@@ -263,7 +263,7 @@ def test_a_store_that_fails_for_a_while_stops_nobody(bucket: str, monkeypatch: p
     monkeypatch.setattr(S3Store, "replace", sometimes)
     with lease.hold(f"{bucket}/claim") as held:
         time.sleep(5.5)
-        assert not held.held and not held.lost
+        assert (held.held, held.lost) == (False, False)
         time.sleep(2.5)
         assert held.held, "nobody has taken over meanwhile"
         assert held.confirm()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dermray import storage
 from dermray.records import kind
@@ -58,11 +57,10 @@ def batches_of(files: list[str], columns: list[str], where: Any = None) -> Itera
 
 def _open(file: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """A file of one batch is read at once, in few requests; of a larger one pages come through a buffer."""
-    system, path = storage.filesystem(file)
-    with pq.ParquetFile(path, filesystem=system, pre_buffer=True) as small:
+    with storage.open_parquet(file, pre_buffer=True) as small:
         if small.metadata.num_rows <= ROWS:
             return iter(small.read(columns, use_threads=False).combine_chunks().to_batches())
-    large = pq.ParquetFile(path, filesystem=system, buffer_size=BUFFER)
+    large = storage.open_parquet(file, buffer_size=BUFFER)
     return large.iter_batches(ROWS, columns=columns, use_threads=False)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.config import decisive
 from dermray.lease import Lease, hold, lost
 from dermray.row_files import RowFiles
@@ -142,6 +142,7 @@ def read(uri: str, stage: str | None = None) -> Result:
         ValueError: it is another stage's.
     """
     uri = storage.normalise(uri)
+    _require_reachable(uri)
     path = storage.join(uri, "manifest.json")
     if not storage.exists(path):
         state = "holds no finished result (no manifest.json)" if storage.exists(uri) else "does not exist"
@@ -201,7 +202,7 @@ class Work:
         """
         assert rows.rows_in == rows.ok + rows.rejected + rows.failed, rows
         self.require(rows.rows_in, expected)
-        if self.lease is not None and not self.lease.renew():
+        if self.lease is not None and not self.lease.confirm():
             raise storage.OutputTaken(lost(self.uri))
         manifest = Manifest(
             stage=self.stage,
@@ -284,6 +285,7 @@ def work(
     how_fast = frozenset(_flat(settings).keys() - _flat(identifying).keys())
     job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key, how_fast)
     job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
+    _require_reachable(uri)
     job.finished = _answer(job)
     if job.finished is not None:
         yield job
@@ -301,6 +303,11 @@ def work(
 def _kept(uri: str, earlier: Result) -> Kept:
     near = storage.relative(earlier.uri, uri)
     return Kept(key=earlier.manifest.key, places=[place for place in (near, earlier.uri) if place])
+
+
+def _require_reachable(uri: str) -> None:
+    if storage.is_s3(uri):
+        s3.require_reachable(uri)
 
 
 def _attempts(job: Work) -> list[str]:

@@ -190,12 +190,11 @@ class WrittenRows:
     def statuses(self) -> Tally:
         """How often each (status, kind of reason) occurs. Footers are read, many at a time, and these two columns only
         where some row is not ok."""
-        system, _ = storage.filesystem(self.uri)
         new = [file for file in storage.list_files(self.uri, ".parquet") if file not in self.read]
         with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
             for start in range(0, len(new), FILES_HELD):
                 files = new[start : start + FILES_HELD]
-                for file, found in zip(files, pool.map(lambda file: _statuses(file, system), files), strict=True):
+                for file, found in zip(files, pool.map(_statuses, files), strict=True):
                     if found is not None:
                         self.read.add(file)
                         for what, number in found.items():
@@ -203,12 +202,10 @@ class WrittenRows:
         return self.found
 
 
-def _statuses(file: str, system: Any) -> Tally | None:
+def _statuses(file: str) -> Tally | None:
     """Of one file; None while it is being written."""
-    import pyarrow.parquet as pq
-
     try:
-        rows = pq.ParquetFile(file.removeprefix("s3://"), filesystem=system)
+        rows = storage.open_parquet(file)
     except (OSError, ValueError):
         return None
     with rows:

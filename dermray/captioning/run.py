@@ -18,7 +18,7 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
-from dermray.captioning.resume import require_each_once, require_ids, resumable
+from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.columns import batches
 from dermray.config import Config, ConfigError, HowFast
@@ -26,7 +26,7 @@ from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.page_index import write_options
 from dermray.picked import FILE, with_images
-from dermray.progress import count_rows, rows_written, watched
+from dermray.progress import rows_written, watched
 from dermray.records import CAPTIONED, IMAGES
 from dermray.row_files import RowFiles
 
@@ -169,7 +169,7 @@ def _caption(
     from ray.data.expressions import col
 
     target = storage.join(data, "rows")
-    written = count_rows(target)
+    written = roll_up(storage.join(data, "checkpoint", "asked"))
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)

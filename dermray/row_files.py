@@ -18,6 +18,10 @@ class RowFiles:
     uri: str  # all rows in these are the result's
     kept: tuple[str, ...] = ()  # earlier results' rows: those with status ok are this one's too
 
+    def files(self) -> list[str]:
+        """URIs of all Parquet files. In those of earlier results only rows with status ok count."""
+        return [file for uri in (self.uri, *self.kept) for file in storage.list_files(uri, ".parquet")]
+
     def scanners(self, columns: list[str] | dict[str, Any], where: Any = None, **how: Any) -> Iterator[dataset.Scanner]:
         """pyarrow's readers of some columns of the rows that a pyarrow dataset filter lets pass, one a directory."""
         ok = pc.field("status") == "ok"
@@ -37,7 +41,7 @@ class RowFiles:
         import ray.data
         from ray.data.expressions import col
 
-        files = sorted((f for uri in (self.uri, *self.kept) for f in storage.list_files(uri, ".parquet")), key=order)
+        files = sorted(self.files(), key=order)
         if not files:
             raise FileNotFoundError(f"{self}: no Parquet file there; make the result again")
         places = [list(map(storage.filesystem, same)) for _, same in groupby(files, storage.is_s3)]

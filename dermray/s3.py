@@ -197,14 +197,29 @@ class Stored:
     etag: str
 
 
-def objects(uri: str) -> Iterator[Stored]:
-    """All S3 objects below `uri`, page by page: a request for each thousand, and no more are held."""
+def objects(uri: str, inside: str = "") -> Iterator[Stored]:
+    """All S3 objects below `uri`, page by page: a request for each thousand, and no more are held.
+
+    Args:
+        inside: what their names below `uri` begin with.
+    """
+    return (entry for entry in _listed(uri, inside) if isinstance(entry, Stored))
+
+
+def level(uri: str, inside: str = "") -> Iterator[Stored | str]:
+    """As `objects`, but of names that have a slash after `inside` only what stands up to it, once."""
+    return _listed(uri, inside, Delimiter="/")
+
+
+def _listed(uri: str, inside: str, **options: str) -> Iterator[Stored | str]:
     client, bucket, key = client_of(uri)
-    prefix = _below(key, "")
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+    place = _below(key, "")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=place + inside, **options):
         for entry in page.get("Contents", ()):
             if not entry["Key"].endswith("/"):  # consoles write such empty objects for folders
-                yield Stored(entry["Key"].removeprefix(prefix), entry["Size"], entry["ETag"])
+                yield Stored(entry["Key"].removeprefix(place), entry["Size"], entry["ETag"])
+        for entry in page.get("CommonPrefixes", ()):
+            yield entry["Prefix"].removeprefix(place)
 
 
 def files(uri: str) -> list[Stored]:

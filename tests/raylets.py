@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dermray.runtime_env import SENT
 from tests.conftest import end_family, free_port
 from tests.quickstart import wait_for
 
@@ -25,7 +26,7 @@ def two_nodes(
 
     Args:
         directory: gets what each node has for itself: head/home, other/cache and so on.
-        environment: of both, added to this process's without what would let them find dermray.
+        environment: of both, added to this process's without what a driver is to send.
     """
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mount namespaces are not allowed here: the other node would see the head's disk")
@@ -43,6 +44,9 @@ def two_nodes(
         wait_for(lambda: _listens(port) or processes[0].poll() is not None, 90)
         hiding = ["unshare", "-m", "sh", "-c", f'{binds}exec "$@"', "sh", *other]
         processes.append(_start(hiding, directory / "other", environment))
+        log = directory / "other" / "log"
+        wait_for(lambda: b"Ray runtime started" in log.read_bytes() or processes[1].poll() is not None, 90)
+        assert processes[1].poll() is None, log.read_text()
         yield f"127.0.0.1:{port}"
     finally:
         for process in reversed(processes):
@@ -57,7 +61,7 @@ def own_environment(directory: Path) -> dict[str, str]:
 
 
 def _start(command: list[str], directory: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONPATH")}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONPATH", *SENT)}
     inherited |= {"RAY_AUTH_MODE": "disabled"} | own_environment(directory) | dict(environment)
     with (directory / "log").open("wb") as log:
         return subprocess.Popen(

@@ -14,15 +14,13 @@ from dermray import nodes
 from tests.raylets import ROOT, two_nodes
 
 DRIVER = """
-import json, os, sys, time
+import json, os, sys
 from dermray.cluster import connect, prepare_environment
 prepare_environment()
 import ray
 from dermray import nodes
 address, shared, private = sys.argv[1:]
 ray.init(address=address, log_to_driver=False)
-while sum(n["Alive"] for n in ray.nodes()) < 2:
-    time.sleep(0.2)
 for check in (nodes.require_same_software, lambda: nodes.require_shared(shared), lambda: nodes.require_shared(private)):
     try:
         check()

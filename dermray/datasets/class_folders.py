@@ -37,7 +37,7 @@ class Told:
         """Count these too."""
         self.classes += other.classes
         self.count += other.count
-        self.examples = other.examples | self.examples
+        self.examples |= other.examples
 
 
 def read(path: str, to_row: ToRow) -> tuple["Dataset", Counter[str], int]:

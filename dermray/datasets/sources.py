@@ -34,7 +34,7 @@ SOURCES = {
     "folder": "dermray.datasets.folder",
 }
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-MOST_BLOCKS = 4096  # that the driver makes of a table, for two million rows: each costs it a tenth of a millisecond
+MOST_BLOCKS = 4096  # that the driver makes of a table, for two million rows: each costs it up to a millisecond
 Row = dict[str, Any]
 
 

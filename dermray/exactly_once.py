@@ -33,8 +33,7 @@ class Ids:
         """The ids, batch by batch."""
         read = [*self.columns] if self.where is None else [*self.columns, "status"]
         for batch in batches(self.uri, read, self.where):
-            texts = [pc.fill_null(pc.cast(batch.column(name), pa.string()), "null") for name in self.columns]
-            yield pc.binary_join_element_wise(*texts, BETWEEN)
+            yield joined(batch, self.columns)
 
     def count(self) -> int:
         """How many there are."""
@@ -54,6 +53,12 @@ def _distinct(names: Iterator[str]) -> Iterator[str]:
         if name not in seen:
             seen.add(name)
             yield name
+
+
+def joined(rows: pa.RecordBatch | pa.Table, columns: tuple[str, ...]) -> pa.Array:
+    """A name for each row, of what the columns hold."""
+    texts = [pc.fill_null(pc.cast(rows.column(name), pa.string()), "null") for name in columns]
+    return pc.binary_join_element_wise(*texts, BETWEEN)
 
 
 def hashes(names: pa.Array) -> "np.ndarray":

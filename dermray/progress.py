@@ -222,8 +222,10 @@ def _statuses(file: str, system: Any) -> Tally | None:
 
 def _all_ok(footer: Any) -> bool:
     """Whether the statistics of the column `status` say so."""
-    column = footer.schema.names.index("status")
-    parts = (footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups))
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    # not by `footer.schema`, which refers to the footer and back: both would wait for the garbage collector
+    columns = (group.column(i) for group in groups for i in range(group.num_columns))
+    parts = (column.statistics for column in columns if column.path_in_schema == "status")
     return all(part is not None and part.has_min_max and part.min == part.max == "ok" for part in parts)
 
 

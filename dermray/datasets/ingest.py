@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 from pydantic import Field, field_validator
 
 from dermray import manifest, storage
+from dermray.columns import batches
 from dermray.config import Config, section, validate
 from dermray.counters import count_rows
+from dermray.datasets.assignment import Assignment
 from dermray.datasets.cells import plain
 from dermray.datasets.counts import count
 from dermray.datasets.decode import BadImage, inspect
@@ -32,8 +33,6 @@ KEY_COLUMNS = [
     "status", "reason", "hash", "thumbnail",
 ]  # fmt: skip
 RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
-ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
-
 
 LINES_SHOWN, MODIFICATIONS = 12, 50  # printed, and in the manifest
 FETCHES = 32  # images of a block fetched at a time: S3 answers after tens of milliseconds, a core decodes in fewer
@@ -80,8 +79,8 @@ def run(config: IngestConfig) -> Result:
             _look(readings, raw, config)
         with watched(busy("looking for copies, grouping and splitting")):
             assignment = ray.remote(_assign).remote(raw, config)
-            ray.get(ray.remote(lambda table: None).remote(assignment))  # it stays in the object store
-        with watched(rows_written(storage.join(work.data, "rows"), expected)):
+            number = len(ray.get(assignment).names)
+        with watched(rows_written(storage.join(work.data, "rows"), number)):
             _write(raw, storage.join(work.data, "rows"), assignment, config)
         ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
         if lost := ray.get(ray.remote(difference).remote(*ids)):
@@ -178,13 +177,21 @@ def _examine(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"hash": value, "thumbnail": thumbnail}
 
 
-def _assign(raw: str, config: IngestConfig) -> pa.Table:
-    """Groups and splits over all rows' keys: one task that holds some 400 bytes a row, and no image."""
-    system, path = storage.filesystem(raw)
-    table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=KEY_COLUMNS)
-    rows = table.sort_by([("source", "ascending"), ("source_id", "ascending")]).to_pylist()
-    if not rows:
+def _assign(raw: str, config: IngestConfig) -> Assignment:
+    """Groups and splits over all rows' keys: one task that holds all of these, and no image."""
+    table = pa.Table.from_batches(batches(raw, KEY_COLUMNS), pa.schema([RAW.field(name) for name in KEY_COLUMNS]))
+    table = table.sort_by([("source", "ascending"), ("source_id", "ascending")])
+    if not len(table):
         raise ValueError("the sources hold no row: check their paths and tables")
+    return Assignment.of(table, assigned(table.to_pylist(), config))
+
+
+def assigned(rows: list[dict[str, Any]], config: IngestConfig) -> list[dict[str, Any]]:
+    """The rows, of KEY_COLUMNS, with a group, a split, and those that cannot stay rejected.
+
+    Raises:
+        ValueError: names that occur twice, no usable row, or what the config cannot be applied to.
+    """
     _require_unique_names(rows)
     reject_repeats(rows)
     dropped = _dropped(rows, config)
@@ -200,8 +207,8 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     _split(usable, groups, config)
     for row in rows:
         row["split"] = row["split"] if row["status"] == "ok" else None
-    check_leaks((row["leak_group"], row["split"]) for row in usable if row["status"] == "ok")
-    return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
+    check_leaks((f"g{row['group']}", row["split"]) for row in usable if row["status"] == "ok")
+    return rows
 
 
 def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfig) -> None:
@@ -210,7 +217,7 @@ def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfi
     strata = [_stratum(row, config) for row in usable]
     names = split_around(official, strata, groups, config.fractions, config.seed)
     for row, group, name in zip(usable, groups.tolist(), names, strict=True):
-        given, row["leak_group"] = row["split"], f"g{group}"
+        given, row["group"] = row["split"], group
         if given not in (None, official.get(group)):
             reason = f"{given} row whose patient, lesion or near duplicate is in the official {official[group]} split"
             row |= {"status": "rejected", "reason": reason}
@@ -249,7 +256,7 @@ def _require_unique_names(rows: list[dict[str, Any]]) -> None:
 
 
 def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None:
-    """Rows joined with their assignment; the table of assignments is shared through the object store."""
+    """Rows joined with their assignment, which lies in the object store."""
     import ray.data
 
     system, path = storage.filesystem(raw)
@@ -269,17 +276,10 @@ class _Join:
     def __init__(self, assignment: Any) -> None:
         import ray
 
-        table: pa.Table = ray.get(assignment)
-        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
-        self.position = {name: i for i, name in enumerate(names)}
-        self.table = table
+        self.assignment: Assignment = ray.get(assignment)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
-        found = self.table.take([self.position[name] for name in names])
-        for column in ("leak_group", "split", "status", "reason"):
-            table = table.set_column(table.schema.get_field_index(column), column, found[column])
-        return table.select(IMAGES.names).cast(IMAGES)
+        return self.assignment.join(table).select(IMAGES.names).cast(IMAGES)
 
 
 def _say(told: Rows, modified: dict[str, int]) -> None:

@@ -38,7 +38,7 @@ def _bears_outages(proxy: FaultyS3, run: str, rows: int, seconds: float) -> str:
 
     def go_out(kind: str, key: str, _: int) -> None:
         for stage, place in list(left.items()):
-            if kind == "PutObject" and f"/{stage}/" in key and place in key and left.pop(stage, None):
+            if kind == "PutObject" and f"/{stage}/" in key and place in key and left.pop(stage, ""):
                 proxy.out(seconds)
 
     proxy.answered = go_out

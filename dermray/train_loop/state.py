@@ -1,6 +1,7 @@
 """Everything that a training step changes, and the step."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,38 +93,43 @@ class State:
         if workers != self.workers:
             self.workers_from.append((self.step, workers))
         torch.manual_seed(step_seed(config.seed, self.step, rank, self.seeds))
-        loss, images = 0.0, [images_of(config, rank, workers, part) for part in range(config.accumulate)]
+        images = [images_of(config, rank, workers, part) for part in range(config.accumulate)]
+        pieces, seen = [], []
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
                 arguments = task.arguments(self.module, self.step, rank, workers, part)
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
                     piece = wrapped(*arguments)
-                loss += float(piece.detach()) * images[part] / sum(images)
-                self._note_noise()
-                if not math.isfinite(loss):
-                    samples = self._without_loss(task.describe(self.step, rank, workers, part))
-                    raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
+                pieces.append(piece.detach())
+                seen.append(getattr(self.module, "seen", None))  # noise and loss of each image, where the module says
                 self.scaler.scale(piece * (workers * images[part] / config.batch_size)).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = whole(nn.utils.clip_grad_norm_(self.trained, config.clip_norm))
+        losses, noted = self._read(norm, pieces, seen)
+        for part, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                samples = _without_loss(task.describe(self.step, rank, workers, part), noted[part])
+                raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
         self._update()
-        return loss
+        return sum(loss * count / sum(images) for loss, count in zip(losses, images, strict=True))
 
-    def _note_noise(self) -> None:
-        """Generators say how much noise their last images had and what that cost."""
-        if (seen := getattr(self.module, "seen", None)) is not None:
-            self.by_noise = [*self.by_noise, *zip(*(values.tolist() for values in seen), strict=True)][-MOST_NOTED:]
-
-    def _without_loss(self, samples: list[str]) -> list[str]:
-        """Those of a part whose own loss is no number, where the module says; else all."""
-        losses = seen[1].tolist() if (seen := getattr(self.module, "seen", None)) is not None else []
-        wrong = [sample for sample, loss in zip(samples, losses, strict=False) if not math.isfinite(loss)]
-        return wrong or samples
+    def _read(
+        self, norm: Tensor, pieces: list[Tensor], seen: list[tuple[Tensor, Tensor] | None]
+    ) -> tuple[list[float], list[list[tuple[float, float]]]]:
+        """The losses of all parts, and (noise level, loss) of their images. All numbers of a step come from the device
+        at once: each reading waits until it has done all that it was told before."""
+        tensors = [norm, *pieces, *(values for pair in seen if pair for values in pair)]
+        numbers = iter(torch.cat([tensor.detach().float().flatten() for tensor in tensors]).tolist())
+        take = lambda count: list(itertools.islice(numbers, count))  # noqa: E731
+        [self.gradient_norm], losses = take(1), take(len(pieces))
+        noted = [list(zip(*(take(len(values)) for values in pair), strict=True)) if pair else [] for pair in seen]
+        self.by_noise = [*self.by_noise, *itertools.chain(*noted)][-MOST_NOTED:]
+        return losses, noted
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        self.scaler.unscale_(self.optimizer)
-        self.gradient_norm = float(whole(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -168,6 +174,12 @@ class State:
         finally:
             for weight, before in zip(weights, kept, strict=True):
                 weight.copy_(before)
+
+
+def _without_loss(samples: list[str], noted: list[tuple[float, float]]) -> list[str]:
+    """Those of a part whose own loss is no number, where the module says; else all."""
+    wrong = [sample for sample, (_, loss) in zip(samples, noted, strict=False) if not math.isfinite(loss)]
+    return wrong or samples
 
 
 def step_seed(seed: int, step: int, rank: int, seeds: int = SEEDS) -> int:

@@ -119,8 +119,11 @@ class State:
     def _read(
         self, norm: Tensor, mean: Tensor, pieces: list[Tensor], seen: list[tuple[Tensor, Tensor] | None]
     ) -> tuple[float, list[float], list[list[tuple[float, float]]]]:
-        """The batch's mean loss, the losses of all parts, and (noise level, loss) of their images. All numbers of a step
-        come from the device at once: each reading waits until it has done all that it was told before."""
+        """The batch's mean loss, the losses of all parts, and (noise level, loss) of their images.
+
+        All of a step's numbers come from the device at once: each reading waits until it has done all that it was told
+        before.
+        """
         tensors = [norm, mean, *pieces, *(values for pair in seen if pair for values in pair)]
         numbers = iter(torch.cat([tensor.detach().float().flatten() for tensor in tensors]).tolist())
         take = lambda count: list(itertools.islice(numbers, count))  # noqa: E731

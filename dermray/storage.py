@@ -188,10 +188,10 @@ def make_directory(uri: str) -> None:
         raise OSError(f"{uri}: not writable; choose another output")
 
 
-def list_files(uri: str, suffix: str = "") -> list[str]:
-    """URIs of the files below `uri`, sorted."""
+def list_files(uri: str, suffix: str = "", below: bool = True) -> list[str]:
+    """URIs of the files in `uri` and, if `below`, in the directories there, sorted."""
     system, path = filesystem(uri)
-    found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    found = system.get_file_info(fs.FileSelector(path, recursive=below, allow_not_found=True))
     scheme = "s3://" if is_s3(uri) else ""
     return sorted(scheme + f.path for f in found if f.type == fs.FileType.File and f.path.endswith(suffix))
 

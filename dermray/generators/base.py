@@ -45,6 +45,7 @@ class Generator(nn.Module):
     image_size: int  # px
     any_size: ClassVar[bool] = False  # whether it trains on images of other sizes than `image_size` too
     seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
+    texts_apart: ClassVar[bool] = False  # whether `encode` is `encode_images` beside `encode_texts`: texts are large
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod
@@ -103,6 +104,10 @@ class Generator(nn.Module):
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Frozen parts; may run once, ahead. images: (B, 3, S, S) uint8, S is `image_size` unless `any_size`."""
         raise TypeError(f"{type(self).__name__} does not encode")
+
+    def encode_images(self, images: Tensor) -> list[Sample]:
+        """`encode` without captions, where `texts_apart`: equal captions are then encoded and kept once."""
+        raise TypeError(f"{type(self).__name__} does not encode images without their captions")
 
     def collate(self, samples: list[Sample]) -> Batch:
         """Samples side by side; ragged tensors end in zeros up to the longest."""

@@ -36,6 +36,9 @@ TARGETS = {
 }
 
 
+MODELS = ("transformer", "vae", "text_encoder", "text_encoder_2")  # folders of a pipeline
+
+
 class FluxLoraConfig(Config):
     """Base model, adapter, and how noise levels are drawn."""
 
@@ -63,6 +66,7 @@ class FluxLora(Generator):
 
     Config = FluxLoraConfig
     any_size = True
+    texts_apart = True  # 4 MB a caption at 512 tokens
     no_pooled: Tensor  # no caption, encoded
     no_tokens: Tensor
 
@@ -70,8 +74,11 @@ class FluxLora(Generator):
         super().__init__()
         self.config, self.image_size = config, config.image_size
         self.pipeline, self.texts = pipeline, texts
-        self.transformer = adapters.add_lora(pipeline.transformer, TARGETS[config.targets], config.rank, config.alpha)
         self.vae, self.clip, self.t5 = pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2
+        self.transformer: Any = None  # where there is only to encode
+        if pipeline.transformer is None:
+            return
+        self.transformer = adapters.add_lora(pipeline.transformer, TARGETS[config.targets], config.rank, config.alpha)
         nothing = self._text([""])
         self.register_buffer("no_pooled", nothing[0], persistent=False)
         self.register_buffer("no_tokens", nothing[1], persistent=False)
@@ -90,6 +97,12 @@ class FluxLora(Generator):
         without = {"text_encoder": None, "text_encoder_2": None}
         return cls(config, _pipeline(config, config.base, without=without), texts)._started()
 
+    @classmethod
+    def encoder(cls, config: FluxLoraConfig, captions: list[str]) -> Self:
+        """Autoencoder, CLIP and T5: the transformer is 24 of FLUX's 34 GB and encodes nothing."""
+        build = lambda: nano.flux(captions, config.max_sequence_length)  # noqa: E731
+        return cls(config, _pipeline(config, config.base, build, {"transformer": None}))
+
     def _started(self) -> Self:
         """With the adapters of `start_from`, if one is given."""
         if self.config.start_from is not None:
@@ -99,7 +112,8 @@ class FluxLora(Generator):
 
     @classmethod
     def check_start(cls, config: FluxLoraConfig) -> None:
-        """Against the base without its weights."""
+        """The base by its files; `start_from` against the base without its weights."""
+        frozen.check_base(config.base, "FluxPipeline", MODELS, ("tokenizer", "tokenizer_2", "scheduler"))
         if config.start_from is not None:
             build = lambda: nano.flux(["no caption"], config.max_sequence_length)  # noqa: E731
             models = {"transformer": diffusers.FluxTransformer2DModel}
@@ -135,8 +149,12 @@ class FluxLora(Generator):
     @torch.no_grad()
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Latent moments, CLIP's pooled embedding (D,) and T5's tokens (T, D) of each image."""
-        moments = frozen.latent_moments(self.vae, images)
-        return [{"moments": m} | text for m, text in zip(moments, self.encode_texts(captions), strict=True)]
+        return [a | b for a, b in zip(self.encode_images(images), self.encode_texts(captions), strict=True)]
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> list[Sample]:
+        """Latent moments (2C, h, w)."""
+        return [{"moments": moments} for moments in frozen.latent_moments(self.vae, images)]
 
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> list[Sample]:
@@ -241,12 +259,18 @@ class FluxLora(Generator):
     @torch.no_grad()
     def _text(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """CLIP's pooled embeddings (B, D) and T5's tokens (B, T, D), padded as diffusers pads them."""
-        device, length = next(self.transformer.parameters()).device, self.config.max_sequence_length
         if self.texts is not None:
-            known = self.collate([self.texts[caption] for caption in captions])
+            known, device = self.collate([self.texts[caption] for caption in captions]), _device(self.transformer)
             return known["pooled"].to(device), known["tokens"].to(device)
-        tokens, pooled, _ = self.pipeline.encode_prompt(captions, captions, device=device, max_sequence_length=length)
+        device = _device(self.t5)  # not yet the transformer's where that was loaded to a GPU in few bits
+        tokens, pooled, _ = self.pipeline.encode_prompt(
+            captions, captions, device=device, max_sequence_length=self.config.max_sequence_length
+        )
         return pooled, tokens
+
+
+def _device(part: nn.Module) -> torch.device:
+    return next(part.parameters()).device
 
 
 def _read_start(config: FluxLoraConfig, file: str, transformer: nn.Module) -> dict[str, Layer]:
@@ -260,5 +284,6 @@ def _pipeline(
     build_nano: Callable[[], Any] | None = None,
     without: dict[str, None] | None = None,
 ) -> Any:
-    bits: dict[str, str] = {"transformer": config.quantization} if config.quantization else {}
+    whole = config.quantization is None or "transformer" in (without or {})
+    bits: dict[str, str] = {} if whole else {"transformer": str(config.quantization)}
     return frozen.load_pipeline(base, config.revision, config.dtype, build_nano, bits, without)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ def load_pipeline(
         assert build_nano is not None
         with torch.random.fork_rng(devices=[]):  # its own seed must not become that of what is trained beside it
             pipeline = build_nano().to(DTYPES[dtype])
+        for part in without or {}:
+            setattr(pipeline, part, None)
     else:
         from dermray import weights  # not at the top: architectures alone need no storage
 
@@ -60,6 +62,38 @@ def load_pipeline(
             part.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def check_base(base: str, pipeline: str, models: Sequence[str], others: Sequence[str]) -> None:
+    """Whether a base is a pipeline of the right kind and whole, by its index and the names of its files. Those of a hub
+    id are the hub's affair.
+
+    Args:
+        pipeline: its class in diffusers. models: folders with a config and weights. others: of tokenizers, schedulers.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name. ValueError: another kind of model, or a part is missing.
+    """
+    if base == NANO:
+        return
+    from dermray import storage, weights
+
+    place = weights.everywhere(base, "model.base")
+    if weights.on_hub(place):
+        return
+    wanted = f"model.base={base}: expected a {pipeline} in diffusers' format"
+    index = storage.join(place, "model_index.json")
+    if not storage.exists(index):
+        raise ValueError(f"{wanted}, and there is no model_index.json; give the folder that has it")
+    if (kind := json.loads(storage.read_bytes(index)).get("_class_name")) != pipeline:
+        raise ValueError(f"{wanted}, got a {kind}; give another base, or the family that it belongs to")
+    files = [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
+    missing = [folder for folder in (*models, *others) if not any(file.startswith(f"{folder}/") for file in files)]
+    missing += [f"{folder}/config.json" for folder in models if f"{folder}/config.json" not in files]
+    with_weights = {file.partition("/")[0] for file in files if file.endswith(weights.TENSORS)}
+    missing += [f"the weights of {folder}" for folder in models if folder not in with_weights]
+    if missing:
+        raise ValueError(f"{wanted}, and it lacks {missing[0]}; copy or download it again, whole")
 
 
 def saved_base(base: str, saved: Path | None) -> str:
@@ -144,10 +178,10 @@ def latent_moments(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
 
 def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
     """Latents as the denoiser sees them: (sample - shift) * scale."""
-    shift = vae.config.shift_factor or 0.0
-    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-
-    latents: Tensor = (DiagonalGaussianDistribution(moments).sample() - shift) * vae.config.scaling_factor
+    mean, log_variance = moments.chunk(2, 1)
+    # As diffusers' DiagonalGaussianDistribution, whose way of drawing noise torch.compile cannot follow to other sizes
+    drawn = mean + torch.exp(0.5 * log_variance.clamp(-30, 20)) * torch.randn_like(mean)
+    latents: Tensor = (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
     return latents
 
 

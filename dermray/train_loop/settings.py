@@ -80,6 +80,13 @@ class LoopConfig(Config):
         for name, values in UNSHARDED.items():
             if self.parallel == "fsdp" and (value := getattr(self, name)) in values:
                 raise ConfigError(f"{name}={value}: does not go with parallel=fsdp; leave one of them out")
+        gpus = self.gpus_per_worker
+        if gpus > 1 and gpus != int(gpus):
+            raise ConfigError(f"gpus_per_worker={gpus}: expected a share of one GPU, or a whole number of them")
+        if 0 < gpus < 1 and most > 1:
+            raise ConfigError(
+                f"gpus_per_worker={gpus}: NCCL refuses two workers on one GPU; give gpus_per_worker=1, or workers=1"
+            )
         if self.optimizer == "muon" and self.precision == "fp16":
             raise ConfigError("optimizer=muon: does not go with precision=fp16; take bf16 or fp32")
         if self.optimizer == "adamw8bit" and not self.gpus_per_worker:

@@ -8,14 +8,11 @@ Imported only where weights are sharded: it takes a second.
 """
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
@@ -28,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from dermray.train_loop.building import in_turn
 from dermray.train_loop.settings import Hopeless
 from dermray.train_loop.state import State
 
@@ -44,7 +42,7 @@ class Sharded:
 
     def __init__(self, build: Callable[[], nn.Module], workers: int, device: torch.device) -> None:
         mesh = init_device_mesh(device.type, (workers,))
-        with FileLock(f"{tempfile.gettempdir()}/dermray-build-{os.getuid()}.lock"):
+        with in_turn():
             self.module = _shard(build(), mesh).to(device)  # which moves the frozen rest
 
     def __call__(self, *arguments: Any) -> Any:

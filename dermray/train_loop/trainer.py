@@ -18,6 +18,7 @@ from dermray import storage
 from dermray.bookkeeping import told
 from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
+from dermray.train_loop.building import in_turn, keep_frozen_apart
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.log import LOST, PROGRESS, TrainingLog, end_mlflow_run, mlflow_client, notes_lost
 from dermray.train_loop.settings import Hopeless, LoopConfig
@@ -243,7 +244,9 @@ def _train(settings: dict[str, Any]) -> None:
         wrapped = Sharded(lambda: _built(task), workers, device)
         module = wrapped.module
     else:
-        module = _built(task)
+        with in_turn():
+            module = _built(task).to(device)
+        keep_frozen_apart(module)
         # no family has buffers that steps change; views save a copy of all gradients
         options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
         unused = {"find_unused_parameters": task.unused_parameters}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dermray import storage
 from dermray.generators.base import Generator, Sample
+from dermray.training.caption_cache import CaptionCache
 from dermray.training.encode import INDEX, Index, read_index
 from dermray.training.order import Sharding
 from dermray.training.shards import Shards
@@ -122,12 +123,15 @@ class EncodedSamples(MappedRows):
 
     def __init__(self, cache: str, names: list[str], index: Index) -> None:
         super().__init__(cache, names, index)
+        self._captions = CaptionCache(cache)
 
     def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
         """Images `index` as they were encoded, on the generator's device."""
         assert not turned, "what was encoded ahead has one orientation"
         device = next(generator.parameters()).device
         found = [load(data) for data in self._take("encoded", index)]
+        if generator.texts_apart:
+            found = [a | b for a, b in zip(found, self._captions.read(self._take("caption", index)), strict=True)]
         return [{name: value.to(device) for name, value in sample.items()} for sample in found]
 
 
@@ -181,6 +185,13 @@ def captions_for_words(kind: type[Generator], config: Any, encoded: str) -> list
     if not kind.makes_words(config):
         return []
     return [caption for directory in directories(encoded) for caption in _captions(directory)]
+
+
+def all_captions(encoded: str) -> Iterator[list[str]]:
+    """Of every image that training.encode wrote, shard by shard. Pixels are not read."""
+    for directory in directories(encoded):
+        for shard in read_index(directory)["shards"]:
+            yield _columns(storage.join(directory, shard), ["caption"])["caption"].to_pylist()
 
 
 def _captions(bucket: str) -> list[str]:

@@ -16,7 +16,7 @@ stream, and the same rows give the same shards, by which encoded samples are fou
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
 import numpy as np
@@ -52,12 +52,14 @@ def encode(
     split: str = "train",
     most: int | None = None,
     shard_bytes: int = SHARD_BYTES,
+    least_side: int = 0,
 ) -> dict[int, int]:
     """Captioned rows of a split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
 
     Args:
         sizes: px. An image goes to the largest that its shorter side fills, to the smallest if it fills none.
         most: rows, if not all: those with the least ids, which are hashes. shard_bytes: of pixels, about.
+        least_side: px; images with a shorter side are left out.
 
     Returns:
         Images by size, for sizes that have any.
@@ -75,15 +77,15 @@ def encode(
     storage.make_directory(target)
     sizes = sorted(sizes)
     if most is None:
-        data = row_files(rows).usable_in_ray(["sample_id", "image", "caption", "split", "status"], order=_mixed)
-        data = data.filter(expr=col("split") == split)
+        columns = ["sample_id", "image", "caption", "split", "status", "width", "height"]
+        data = row_files(rows).usable_in_ray(columns, order=_mixed).filter(expr=_wanted(split, least_side, col))
     else:
-        data = ray.data.from_arrow(_first(rows, split, most))
+        data = ray.data.from_arrow(_first(rows, split, most, least_side))
     data.context.execution_options.preserve_order = True
     images = data.map_batches(
         decoded, fn_args=(sizes, split), batch_format="pyarrow", batch_size=DECODED, zero_copy_batch=True
     )
-    block = max(1, int(shard_bytes / _mean_bytes(rows, split, sizes)))
+    block = max(1, int(shard_bytes / _mean_bytes(rows, split, sizes, least_side)))
     shards = images.repartition(target_num_rows_per_block=block, strict=True).map_batches(
         write_shards, fn_args=(target,), batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
@@ -91,7 +93,8 @@ def encode(
         listed = shards.take_all()  # one line a shard
     if not listed:
         raise ValueError(
-            f"{rows}: no captioned row in the {split} split; check the split and the caption stage's counts"
+            f"{rows}: no captioned row in the {split} split{_of(least_side)}; check the split and the caption stage's "
+            "counts"
         )
     found: dict[int, int] = {}
     for size in sorted({shard["size"] for shard in listed}):
@@ -112,11 +115,26 @@ def _mixed(file: str) -> bytes:
     return hashlib.sha256(file.rpartition("/")[2].encode()).digest()
 
 
-def _mean_bytes(rows: str | RowFiles, split: str, sizes: list[int]) -> float:
+def _wanted(split: str, least_side: int, column: Callable[[str], Any]) -> Any:
+    """Which rows, as an expression of Ray's or Arrow's columns."""
+    wanted = column("split") == split
+    return wanted & at_least(least_side, column) if least_side else wanted
+
+
+def at_least(side: int, column: Callable[[str], Any] = pc.field) -> Any:
+    """Images none of whose sides is shorter, in px."""
+    return (column("width") >= side) & (column("height") >= side)
+
+
+def _of(least_side: int) -> str:
+    return f" whose image has {least_side} px a side" if least_side else ""
+
+
+def _mean_bytes(rows: str | RowFiles, split: str, sizes: list[int], least_side: int) -> float:
     """Of the pixels of an image, over all buckets."""
     if len(sizes) == 1:
         return bytes_of(sizes[0])
-    usable = (pc.field("status") == "ok") & (pc.field("split") == split)
+    usable = (pc.field("status") == "ok") & _wanted(split, least_side, pc.field)
     sides = {"side": pc.min_element_wise(pc.field("width"), pc.field("height"))}
     images = np.zeros(len(sizes))
     for scanner in row_files(rows).scanners(sides, usable):
@@ -131,12 +149,12 @@ def _bucket(sizes: list[int], sides: np.ndarray) -> np.ndarray:
     return np.maximum(buckets, 0)
 
 
-def _first(rows: str | RowFiles, split: str, most: int) -> pa.Table:
+def _first(rows: str | RowFiles, split: str, most: int, least_side: int = 0) -> pa.Table:
     """Rows of a split that `decoded` reads the images of."""
-    usable = (pc.field("status") == "ok") & (pc.field("split") == split)
+    usable = (pc.field("status") == "ok") & _wanted(split, least_side, pc.field)
     picked = pick(rows, ["caption", "split", "status"], usable, most)
     if len(picked) == 0:
-        raise ValueError(f"{rows}: no captioned row in the {split} split; give validation_images=0")
+        raise ValueError(f"{rows}: no captioned row in the {split} split{_of(least_side)}; give validation_images=0")
     return picked
 
 

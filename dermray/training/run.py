@@ -1,7 +1,7 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 import hashlib
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
@@ -16,7 +16,7 @@ from dermray.records import count_rows
 from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
-from dermray.training.encode import encode
+from dermray.training.encode import at_least, encode
 from dermray.training.precompute import Encoder, precompute
 from dermray.training.previews import PreviewConfig, preview_requests
 from dermray.training.task import GeneratorTask
@@ -33,6 +33,9 @@ class TrainConfig(Config):
     buckets: tuple[int, ...] = Field(
         (),
         description="px; images go to the largest that they fill, and a batch has one size. Default: the model's size",
+    )
+    small_images: Literal["enlarge", "drop"] = Field(
+        "enlarge", description="those with a side shorter than the smallest bucket, or than the model's size"
     )
     flips: bool = Field(True, description="quarter turns and mirroring: lesions have no up")
     encode_ahead: bool = Field(False, description="run frozen encoders once, before training; keeps one orientation")
@@ -68,15 +71,16 @@ def run(config: TrainConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
+        expected, small = _counted(config, settings, rows)
+        dropped = small if config.small_images == "drop" else 0
         task, images, text = _encoded(config, settings, rows, work)
         loop = config.loop.counted(images)
-        usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-        expected = count_rows(rows.row_files(), usable)
-        work.require(images, expected)
+        work.require(images, expected - dropped)
         report = fit(task, loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
-        counts = Rows(rows_in=images, ok=images, rejected=0, failed=0)
+        reasons = {"rejected: smaller than the smallest size": dropped} if dropped else {}
+        counts = Rows(rows_in=expected, ok=images, rejected=dropped, failed=0, reasons=reasons)
         workers = report["workers"]
         return work.commit(
             counts,
@@ -85,19 +89,38 @@ def run(config: TrainConfig) -> Result:
             gpus=workers * config.loop.gpus_per_worker,
             training=report,
             family=config.family,
+            small_images={config.small_images: small},
             text={name: part.model_dump() for name, part in text.items()},
         )
 
 
+def _counted(config: TrainConfig, settings: BaseModel, rows: Result) -> tuple[int, int]:
+    """The images of the train split, and how many of them are smaller than all sizes; what becomes of these is said."""
+    least = min(_sizes(config, settings))
+    usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
+    images = count_rows(rows.row_files(), usable)
+    small = images - count_rows(rows.row_files(), usable & at_least(least))
+    if small:
+        fate = "dropped" if config.small_images == "drop" else "enlarged"
+        print(f"      {small} of {images} images have a side below {least} px: {fate} (small_images)", flush=True)
+    return images, small
+
+
+def _sizes(config: TrainConfig, settings: BaseModel) -> list[int]:
+    """Of images, in px."""
+    size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
+    return list(config.buckets) or [size]
+
+
 def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
     """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
-    size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-    captioned, sizes = rows.row_files(), list(config.buckets) or [size]
+    captioned, sizes = rows.row_files(), _sizes(config, settings)
+    least_side = min(sizes) if config.small_images == "drop" else 0
     source = Source(storage.join(work.data, "encoded"))
     model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
     if not makes_words:  # known before any image is decoded
         text = training_text(captioned, config.family, model, None)
-    found = encode(captioned, source.encoded, sizes)
+    found = encode(captioned, source.encoded, sizes, least_side=least_side)
     if makes_words:
         text = training_text(captioned, config.family, model, source.encoded)
     images = sum(found.values())
@@ -111,7 +134,7 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
     task = GeneratorTask(config.family, model, source, loop.model_dump(), config.flips, previews, *sampling)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
-        encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
+        encode(captioned, task.validation.encoded, sizes, "val", config.validation_images, least_side=least_side)
     if config.encode_ahead:
         cache = config.cache or storage.join(work.data, "samples")
         epochs = loop.steps * loop.batch_size / images
@@ -140,6 +163,11 @@ def check(config: TrainConfig) -> BaseModel:
     if wrong := [size for size in config.buckets if size < 32 or size % 32]:
         raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
     if kind := getattr(settings, "quantization", None):
+        if config.loop.parallel == "fsdp":
+            raise ConfigError(
+                f"model.quantization={kind}: FSDP cannot shard weights of so few bits; give loop.parallel=ddp, whose "
+                "workers each hold the small base, or leave quantization out"
+            )
         from dermray.generators import quantization
 
         quantization.check(kind, settings.base, config.loop.gpus_per_worker)  # type: ignore[attr-defined]  # has both

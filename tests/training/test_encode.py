@@ -1,6 +1,7 @@
 """Rows to shards of a size in bytes, the same ones every time."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,14 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
+from dermray.config import validate
 from dermray.datasets.phantom import encode_png
 from dermray.records import CAPTIONED, conform, sample_id
+from dermray.row_files import RowFiles
 from dermray.training import encode
 from dermray.training.batches import buckets
 from dermray.training.encode import read_index
+from dermray.training.run import TrainConfig, _counted, check
 
 
 def row(number: int, split: str) -> dict[str, Any]:
@@ -59,6 +63,17 @@ def test_shards_are_of_a_size_and_the_same_every_time(local_ray: None, captioned
     assert seen == {i: f"caption {i}" for i in TRAINED}, "all, and each with its own words"
 
 
+@pytest.mark.parametrize(("fate", "said"), [("drop", "dropped"), ("enlarge", "enlarged")])
+def test_small_images_are_counted_and_their_fate_is_said(
+    captioned: str, fate: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"output": "o", "rows": "r", "family": "flux_lora", "buckets": [32, 64], "small_images": fate}
+    config = validate(TrainConfig, data | {"loop": {"epochs": 1}})
+    rows: Any = SimpleNamespace(row_files=lambda: RowFiles(captioned))
+    assert _counted(config, check(config), rows) == (230, 206)
+    assert f"206 of 230 images have a side below 32 px: {said}" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_shards_are_no_runs_of_their_source(local_ray: None, captioned: str, tmp_path: Path) -> None:
     """Rows come in the order of their numbers, as sources come class by class: shards do not."""
@@ -66,4 +81,8 @@ def test_shards_are_no_runs_of_their_source(local_ray: None, captioned: str, tmp
     shards = sorted((tmp_path / "encoded" / "16").glob("*.arrow"))
     numbers = [[pixels[0] for pixels in feather.read_table(shard)["pixels"].to_pylist()] for shard in shards]
     assert sorted(number for shard in numbers for number in shard) == TRAINED
+    dropped = str(tmp_path / "dropped")
+    assert encode.encode(captioned, dropped, [32], least_side=32) == {32: 24}, "the others have a side of 16"
+    [large] = buckets(dropped)
+    assert set(large.captions(np.arange(24))) == {f"caption {i}" for i in TRAINED if i % 10 == 0}
     assert len(shards) == 5 and all(np.ptp(shard) > 46 for shard in numbers), "none is a run of the source"

@@ -1,9 +1,11 @@
 """Encoded ahead: the same as encoded in training, never mispaired, never twice."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
@@ -12,14 +14,16 @@ from transformers import AutoTokenizer
 
 from dermray import manifest
 from dermray.config import ConfigError, validate
+from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
+from dermray.generators.flux_lora import FluxLora
 from dermray.records import read_columns
 from dermray.training.batches import EncodedImages, EncodedSamples, Source, buckets
-from dermray.training.encode import read_index
-from dermray.training.precompute import Encoder, _Encode, estimate, precompute
+from dermray.training.encode import INDEX, read_index, write_index
+from dermray.training.precompute import Cost, Encoder, _cost_of_captions, _Encode, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
-from tests.training.test_batches import write_shards
+from tests.training.test_batches import rows_of, shards_of, write_shards
 
 MODEL = {"image_size": 32}
 
@@ -75,6 +79,58 @@ def test_names_follow_content(tmp_path: Path) -> None:
     assert len(names_of(Encoder("dermdit", MODEL, a, ["benign"])) & names) == 2, "other texts, the same shards"
 
 
+def captioned_shards(directory: Path, captions: list[list[str]]) -> str:
+    """Blocks of one-colour images with these captions."""
+    rows, number = dict[str, int](), 0
+    for block in captions:
+        numbers = list(range(number, number := number + len(block)))
+        images = [encode_png(np.full((32, 32, 3), i, np.uint8)) for i in numbers]
+        table = rows_of(numbers, images)
+        table = table.set_column(table.column_names.index("caption"), "caption", pa.array(block))
+        rows |= {shard["file"]: shard["rows"] for shard in shards_of(table, directory, [32])}
+    write_index(str(directory / "32"), 32, rows)
+    (directory / INDEX).write_text(json.dumps({32: number}))
+    return str(directory)
+
+
+def test_equal_captions_are_encoded_and_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a shard, between shards, and in a second training; and each image gets its own words back."""
+    captions = [["red", "blue", "red"], ["blue", "red"], ["green", "blue"]]
+    encoded, cache = captioned_shards(tmp_path / "shards", captions), str(tmp_path / "cache")
+    model, asked = {"image_size": 32, "rank": 4, "max_sequence_length": 16}, list[str]()
+    encode_texts = FluxLora.encode_texts
+    monkeypatch.setattr(FluxLora, "encode_texts", lambda self, texts: asked.extend(texts) or encode_texts(self, texts))
+    encoder = Encoder("flux_lora", model, [encoded])
+    [directory], [[files], _] = encoder.directories(), encoder.files()
+    for actor in (_Encode(encoder, cache), _Encode(encoder, cache)):
+        assert actor.generator.transformer is None, "12 billion parameters are not loaded to run VAE and T5"
+        for shard, file in zip(read_index(directory)["shards"], files, strict=True):
+            actor({"directory": directory, "shard": shard, "file": file})
+    assert sorted(asked) == ["blue", "green", "red"]
+    kept = list((tmp_path / "cache" / "captions").rglob("*.safetensors"))
+    assert len(kept) == 3
+    assert _cost_of_captions(encoder, actor.generator).number == 3
+    model_in_training = FluxLora.from_captions(FluxLora.Config(**model), [c for block in captions for c in block])
+    [images], ahead = buckets(encoded), EncodedSamples(cache, files, read_index(directory))
+    index = np.array([6, 0, 3, 2])
+    for a, b in zip(
+        ahead.samples(model_in_training, index, False), images.samples(model_in_training, index, False), strict=True
+    ):
+        assert a.keys() == b.keys() == {"moments", "pooled", "tokens"}
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_t5_costs_is_said_before() -> None:
+    """Paper 002's images at 512 tokens of 4096 numbers in bf16, with captions of their own and with two labels."""
+    tokens = 512 * 4096 * 2
+    images = [Cost(400_901, 32 * 16**2 * 4, 0.0), Cost(22_140, 32 * 32**2 * 4, 0.0), Cost(85_303, 32 * 64**2 * 4, 0.0)]
+    assert "508344 images and 508344 different captions to encode: about 2.19 TB" in estimate(
+        images, Cost(508_344, tokens, 0.0), 5
+    )
+    assert "and 2 different captions to encode: about 60.8 GB to store" in estimate(images, Cost(2, tokens, 0.0), 5)
+    assert "where 1 TB are free" in estimate(images, Cost(508_344, tokens, 0.0), 5, 1e12)
+
+
 def names_of(encoder: Encoder) -> set[str]:
     [files], texts = encoder.files()
     return {*files, texts}
@@ -82,8 +138,9 @@ def names_of(encoder: Encoder) -> set[str]:
 
 @pytest.mark.parametrize(("epochs", "cheaper"), [(5.0, "encoding once is cheaper"), (0.5, "encode_ahead=false")])
 def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
-    text = estimate([(400_000, 4 * 2**20, 0.05), (100_000, 4 * 2**20, 0.05)], epochs)
-    assert cheaper in text and "2.1e+03 GB" in text and "6.9 worker hours once" in text
+    images = [Cost(400_000, 4 * 2**20, 0.05), Cost(100_000, 4 * 2**20, 0.05)]
+    text = estimate(images, Cost(0, 0, 0), epochs)
+    assert cheaper in text and "2.1 TB" in text and "6.9 worker hours once" in text
 
 
 @pytest.mark.parametrize(
@@ -92,6 +149,8 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
         ({"family": "dermdit", "encode_ahead": True}, "give flips=false"),
         ({"loop": {"steps": 1, "keep_best": True}}, "needs a validation loss; give validation_images"),
         ({"family": "flux_lora", "model": {"base": "/b", "quantization": "nf4"}}, "quantization=nf4: needs a GPU"),
+        ({"family": "flux_lora", "model": {"base": "/b", "quantization": "nf4"},
+          "loop": {"steps": 1, "gpus_per_worker": 1, "parallel": "fsdp"}}, "nf4: FSDP cannot shard"),
         ({"family": "flux_lora", "model": {"quantization": "fp8"}}, "base nano is built in full precision"),
         ({"family": "dermdit", "buckets": [64, 128]}, "dermdit has one image size"),
         ({"family": "flux_lora", "buckets": [64, 100]}, "expected multiples of 32 px, got \\[100\\]"),

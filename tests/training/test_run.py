@@ -40,6 +40,19 @@ def test_a_family_of_any_size_learns_from_both(two_sizes: str, name: str) -> Non
     assert sorted(shown) == [(4, 4), (4, 4), (8, 8), (8, 8)], "each batch has one size, an epoch has both"
 
 
+@pytest.mark.slow
+def test_a_compiled_model_learns_from_both_sizes(two_sizes: str) -> None:
+    """Its second size makes sizes symbols, which diffusers' way of drawing noise could not follow."""
+    loop = LoopConfig(steps=4, batch_size=4)
+    task = GeneratorTask("flux_lora", MODELS["flux_lora"], Source(two_sizes), loop.model_dump(), False)
+    plain, compiled = State(task.build(), loop), State(task.build(), loop)
+    compiled.module.load_state_dict(plain.module.state_dict())
+    torch.compiler.reset()
+    graph = torch.compile(compiled.module, backend="eager")
+    for _ in range(loop.steps):
+        assert compiled.advance(task, graph, 0, 1) == pytest.approx(plain.advance(task, plain.module, 0, 1), rel=1e-2)
+
+
 def test_weights_that_are_damaged_or_not_there_get_one_sentence(tmp_path: Path) -> None:
     model = {"image_size": 16, "stem_width": 8, "width": 32, "blocks": 1}
     data = {"output": str(tmp_path), "rows": "x", "family": "pixel_dermdit", "model": model, "loop": {"steps": 1}}

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dermray.generators.base import Generator, Request, family
 from dermray.train_loop import LoopConfig, State
+from dermray.train_loop.building import keep_frozen_apart
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.settings import Hopeless
 from dermray.train_loop.sharding import Sharded
@@ -81,6 +82,32 @@ def goes_on(rank: int, directory: Path) -> None:
         torch.save(half, directory / "half.pt")
 
 
+class HalfFrozen(nn.Module):
+    """Made otherwise in each process; a weight of eight bits, which no process can send to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained, self.frozen = nn.Linear(4, 4), nn.Linear(4, 4).requires_grad_(False)
+        self.eight_bits = nn.Parameter(torch.randn(4, 4).to(torch.float8_e4m3fn), requires_grad=False)
+
+
+def frozen_weights_stay_at_home(rank: int) -> None:
+    """What is trained begins as rank 0's; what is frozen is read by every worker itself, and is not sent."""
+    torch.manual_seed(rank)
+    module = HalfFrozen()
+    own = {name: weight.clone() for name, weight in module.frozen.state_dict().items()}
+    with pytest.raises(RuntimeError):  # what DDP does by itself; every process is refused alike
+        DistributedDataParallel(module)
+    keep_frozen_apart(module)
+    DistributedDataParallel(module)
+    torch.manual_seed(0)
+    first = HalfFrozen()
+    for name, weight in first.trained.state_dict().items():
+        assert torch.equal(module.trained.state_dict()[name], weight), "as rank 0's"
+    for name, weight in own.items():
+        assert torch.equal(module.frozen.state_dict()[name], weight), "its own"
+
+
 def takes_its_turn(rank: int, directory: Path) -> None:
     """Notes when it built its model, which takes a moment."""
 
@@ -100,6 +127,7 @@ def worker(rank: int, port: int, directory: Path) -> None:
     for name in ("flux_lora", "stable_diffusion_lora", "dermdit"):
         learns_as_ddp(name, rank, directory)
     goes_on(rank, directory)
+    frozen_weights_stay_at_home(rank)
     takes_its_turn(rank, directory)
     distributed.destroy_process_group()
 

@@ -21,7 +21,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from dermray.config import ConfigError, decisive, validate
+from dermray.config import ConfigError, decisive, load, preset, validate
 from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fit, how_far, learning_rate
 from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
@@ -29,6 +29,7 @@ from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
 from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints
 from dermray.training.order import Order
+from dermray.training.run import TrainConfig
 from tests.quickstart import wait_for
 
 
@@ -127,6 +128,8 @@ def test_the_schedule() -> None:
         ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with parallel=fsdp"),
         ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with precision=fp16"),
         ({"optimizer": "adamw8bit"}, "adamw8bit: needs a GPU; give gpus_per_worker=1"),
+        ({"gpus_per_worker": 0.5, "workers": (1, 2)}, "NCCL refuses two workers on one GPU; give gpus_per_worker=1"),
+        ({"gpus_per_worker": 1.5}, "gpus_per_worker=1.5: expected a share of one GPU, or a whole number"),
         ({"betas": (0.9, 1.0)}, "betas.1=1.0: Input should be less than 1"),
     ],
 )
@@ -139,6 +142,7 @@ def test_epochs_are_steps_once_the_images_are_counted() -> None:
     """Paper 002: five epochs of 508,344 images in batches of 16."""
     loop = validate(LoopConfig, {"epochs": 5, "batch_size": 16}).counted(508_344)
     assert (loop.steps, loop.epochs) == (158_858, None) and loop.counted(7) == loop
+    assert load(TrainConfig, preset("train/flux_lora_paper")).loop.counted(508_344).steps == 158_858
 
 
 def test_no_two_workers_have_the_same_noise() -> None:

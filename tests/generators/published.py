@@ -31,3 +31,23 @@ SD_1_UNET: dict[str, Any] = {
     "norm_eps": 1e-5, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
 }  # fmt: skip
+
+# FLUX.1-dev, folder by folder; its text_encoder is CLIP_VIT_L_14, and tokenizer_2 reads 512 tokens
+FLUX_VAE: dict[str, Any] = SD_VAE | {
+    "force_upcast": True, "latent_channels": 16, "sample_size": 1024, "scaling_factor": 0.3611, "shift_factor": 0.1159,
+    "use_post_quant_conv": False, "use_quant_conv": False,
+}  # fmt: skip
+FLUX_TRANSFORMER: dict[str, Any] = {
+    "attention_head_dim": 128, "axes_dims_rope": [16, 56, 56], "guidance_embeds": True, "in_channels": 64,
+    "joint_attention_dim": 4096, "num_attention_heads": 24, "num_layers": 19, "num_single_layers": 38,
+    "patch_size": 1, "pooled_projection_dim": 768,
+}  # fmt: skip
+FLUX_SCHEDULER: dict[str, Any] = {
+    "base_image_seq_len": 256, "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15,
+    "num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": True,
+}  # fmt: skip
+T5_XXL: dict[str, Any] = {
+    "d_ff": 10240, "d_kv": 64, "d_model": 4096, "dropout_rate": 0.1, "feed_forward_proj": "gated-gelu",
+    "layer_norm_epsilon": 1e-6, "num_heads": 64, "num_layers": 24, "relative_attention_max_distance": 128,
+    "relative_attention_num_buckets": 32, "tie_word_embeddings": False, "vocab_size": 32128,
+}  # fmt: skip

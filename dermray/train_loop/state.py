@@ -58,6 +58,8 @@ class State:
         self.seeds = SEEDS
         self.sharded = config.parallel == "fsdp"
         self.trained = [p for p in module.parameters() if p.requires_grad]
+        apart = getattr(module, "clipped_apart", None)  # generators say
+        self.clipped: list[list[nn.Parameter]] = apart() if apart else [self.trained]
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
         self.kept = trained | {name for name, _ in module.named_buffers()}  # of the state dict, in checkpoints
         if config.gradient_checkpointing:
@@ -123,7 +125,8 @@ class State:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         self.scaler.unscale_(self.optimizer)
-        self.gradient_norm = float(whole(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)))
+        norms = [whole(nn.utils.clip_grad_norm_(group, self.config.clip_norm)) for group in self.clipped]
+        self.gradient_norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()

@@ -119,8 +119,8 @@ class Glide(Generator):
     @classmethod
     def readers(cls, config: GlideConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # the same
         """Base and upsampler share a tokenizer."""
-        base = str(saved) if saved else config.base
-        return [TokenReader("words", frozen.tokenizer(base, None, "tokenizer", captions, CONTEXT), CONTEXT)]
+        base, revision = (str(saved), None) if saved else (config.base, config.revision)
+        return [TokenReader("words", frozen.tokenizer(base, revision, "tokenizer", captions, CONTEXT), CONTEXT)]
 
     @classmethod
     def encoded_by(cls, config: GlideConfig) -> dict[str, Any] | None:  # type: ignore[override]  # the same
@@ -171,7 +171,7 @@ class Glide(Generator):
         """L_simple + L_vlb (Nichol and Dhariwal 2021, equation 16; one of 1000 steps is drawn, so 0.001 x 1000 = 1)."""
         noise, t = torch.randn_like(images), ddpm.draw_timesteps(len(images), stage.scheduler, images)
         noisy = stage.scheduler.add_noise(images, noise, t)
-        predicted, variance = stage(noisy, t, tokens, low)
+        predicted, variance = stage.denoise(noisy, t, stage.text(tokens), low)
         losses = ddpm.loss(predicted, images, noise, t, stage.scheduler, None)
         if self.config.variance_loss:
             losses = losses + ddpm.variational_bound(predicted, variance, images, noisy, t, stage.scheduler)

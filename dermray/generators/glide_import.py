@@ -92,9 +92,7 @@ def _read(file: Path, name: str) -> dict[str, Tensor]:
 
 def _check_kind(file: Path, state: dict[str, Tensor], name: str, sizes: Sizes) -> None:
     if FIRST not in state:
-        raise ValueError(
-            f"{file}: no checkpoint of GLIDE, it has no {FIRST}; expected OpenAI's {PUBLISHED_FILES[name]}"
-        )
+        raise ValueError(f"{file}: no GLIDE, it has no {FIRST}; expected OpenAI's {PUBLISHED_FILES[name]}")
     if (channels := state[FIRST].shape[1]) != sizes.channels_in:
         kind = KINDS.get(channels, "another network")
         raise ValueError(

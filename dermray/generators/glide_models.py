@@ -45,14 +45,14 @@ PUBLISHED = {
 }
 
 
-class GlideText(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers has no types
+class GlideText(ModelMixin, ConfigMixin):
     """Tokens (B, T) to states (B, T, D). No position is hidden from another: padding has embeddings that are learned.
 
     Args:
         padding: the token that stands after a text's end.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]  # the same
+    @register_to_config
     def __init__(self, words: int, context: int, width: int, layers: int, heads: int, padding: int) -> None:
         super().__init__()
         self.padding = padding

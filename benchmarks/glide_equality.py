@@ -40,9 +40,9 @@ def main(checkout: Path) -> None:
     sys.path.insert(0, str(checkout))
     theirs = importlib.import_module("glide_text2im.model_creation")
     tokens, mask = _tokenizers(checkout)
+    _timesteps(importlib.import_module("glide_text2im.respace"))
     for name in STAGES:
         _stage(theirs, name, tokens, mask)
-    _timesteps(importlib.import_module("glide_text2im.respace"))
 
 
 def _tokenizers(checkout: Path) -> tuple[Tensor, Tensor]:
@@ -72,16 +72,16 @@ def _stage(theirs: Any, name: str, tokens: Tensor, mask: Tensor) -> None:
 
     side = PUBLISHED[name].side
     generator = torch.Generator().manual_seed(SEED)
-    noisy = torch.randn(2, 3, side, side, generator=generator)
-    low = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 if name == "upsampler" else None
-    t = torch.tensor([997, 120])
+    noisy, t = torch.randn(1, 3, side, side, generator=generator), torch.tensor([500])
+    low = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1 if name == "upsampler" else None
     shown = {} if low is None else {"low_res": low}
-    expected = published(noisy, t, tokens=tokens[:2], mask=mask[:2], **shown)
-    states = ours.text(tokens[:2])
-    text = published.get_text_emb(tokens[:2], mask[:2])["xf_out"].transpose(1, 2)
-    _print(f"{name}: text states", text, states)
-    _print(f"{name}: noise and variance", expected, torch.cat(ours.denoise(noisy, t, states, low), 1))
-    _sampled(theirs, name, published, ours, tokens[:1], mask[:1], None if low is None else low[:1])
+    text = published.get_text_emb(tokens, mask)["xf_out"].transpose(1, 2)
+    _print(f"{name}: text states of {len(tokens)} texts", text, ours.text(tokens))
+    tokens, mask = tokens[:1], mask[:1]
+    expected = published(noisy, t, tokens=tokens, mask=mask, **shown)
+    predicted = torch.cat(ours.denoise(noisy, t, ours.text(tokens), low), 1)
+    _print(f"{name}: noise and variance, {side} px", expected, predicted)
+    _sampled(theirs, name, published, ours, tokens, mask, low)
 
 
 def _published(theirs: Any, name: str) -> Any:
@@ -106,14 +106,13 @@ def _defaults(theirs: Any, name: str) -> dict[str, Any]:
 
 
 def _sampled(theirs: Any, name: str, published: Any, ours: Stage, tokens: Tensor, mask: Tensor, low: Any) -> None:
-    """A few of the steps that the notebook takes, from the same noise: an image of each."""
+    """A few of the steps that the notebook takes, from the same noise, of 64 px: an image of each."""
     respace = importlib.import_module("glide_text2im.respace")
     steps = glide_sampling.even_steps(100) if low is None else glide_sampling.section_steps(FAST27)
     some = [*steps[:3], *steps[-3:]]
     betas = theirs.get_named_beta_schedule(_defaults(theirs, name)["noise_schedule"], 1000)
     diffusion = respace.SpacedDiffusion(use_timesteps=some, betas=betas)
-    side = PUBLISHED[name].side
-    noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(SEED))
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
     given: dict[str, Any] = {"tokens": tokens, "mask": mask} | ({} if low is None else {"low_res": low})
     loop: Callable[..., Tensor] = diffusion.p_sample_loop if low is None else diffusion.ddim_sample_loop
     torch.manual_seed(SEED)

@@ -91,8 +91,8 @@ def _read(file: Path, name: str) -> dict[str, Tensor]:
 
 
 def _check_kind(file: Path, state: dict[str, Tensor], name: str, sizes: Sizes) -> None:
-    if FIRST not in state:
-        raise ValueError(f"{file}: no GLIDE, it has no {FIRST}; expected OpenAI's {PUBLISHED_FILES[name]}")
+    if FIRST not in state or state[FIRST].ndim != 4:
+        raise ValueError(f"{file}: no GLIDE, it has no convolution {FIRST}; expected OpenAI's {PUBLISHED_FILES[name]}")
     if (channels := state[FIRST].shape[1]) != sizes.channels_in:
         kind = KINDS.get(channels, "another network")
         raise ValueError(
@@ -113,7 +113,7 @@ def _converted(file: Path, state: dict[str, Tensor], wanted: dict[str, torch.Siz
         if name in left:
             made[f"text.{name}"] = left.pop(name)
     if missing := sorted(wanted.keys() - made.keys()):
-        raise ValueError(f"{file}: {len(missing)} tensors of GLIDE's are missing, for example {missing[0]}'s")
+        raise ValueError(f"{file}: {len(missing)} tensors of GLIDE's are missing, for example {missing[0]}")
     if left:
         raise ValueError(f"{file}: {len(left)} tensors are none of GLIDE's, for example {min(left)}")
     for name, tensor in made.items():

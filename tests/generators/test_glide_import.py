@@ -108,7 +108,7 @@ def narrower(state: dict[str, Tensor]) -> None:
         (cut, "damaged, cut off, or no checkpoint of torch"),
         (lambda file: file.write_text("<html>404</html>"), "damaged, cut off, or no checkpoint of torch"),
         (lambda file: torch.save([1, 2], file), "expected tensors by name"),
-        (lambda file: torch.save({"a": torch.zeros(1)}, file), "no GLIDE, it has no input_blocks"),
+        (lambda file: torch.save({"a": torch.zeros(1)}, file), "no GLIDE, it has no convolution input_blocks"),
         (lambda file: torch.save(reference("upsampler").state_dict(), file),
          r"this is the upsampler of GLIDE \(its first layer takes 6 channels\), expected the base \(3\)"),
         (edited(lambda s: s.update({"input_blocks.0.0.weight": torch.zeros(16, 7, 3, 3)})), "the inpainting base"),

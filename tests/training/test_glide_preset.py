@@ -24,6 +24,7 @@ def test_from_openais_files_to_images(small_run: Path, tmp_path: Path) -> None:
     before, after = (torch.load(tmp_path / "base.pt")["out.2.weight"], training.load_generator(trained))
     moved = (after.unet.conv_out.weight - before).abs().flatten(1).amax(1)
     assert (moved[:3] > 0).all() and moved.max() < 1e-4, "at the paper's rate"
+    assert (moved[3:] == 0).all(), "as published, variances have no loss"
     few = ["count=4", "sampling_steps=2", "gpus_per_actor=0"]
     places = [f"output={tmp_path}/drawn", f"generator={tmp_path}/train", f"rows={small_run}/caption"]
     drawn = synthesis.run(load(synthesis.SynthesisConfig, preset("generate/glide_paper"), [*few, *places]))

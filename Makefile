@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # of two processes that wait for one another on two cores take three times as long.
 PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadgroup
 
-.PHONY: quickstart test test-fast lint environment
+.PHONY: quickstart test test-fast soak lint environment
 quickstart: $(READY)
 	$(RUN)/dermray quickstart
 
@@ -20,6 +20,10 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(PYTEST) -m "not slow"
+
+# Long faults, one after the other: what they measure must not wait for one another.
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(RUN)/pytest -m soak --durations=0
 
 lint: $(READY)
 	$(RUN)/ruff check .

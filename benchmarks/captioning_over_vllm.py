@@ -1,6 +1,6 @@
 """Steady captions/s of the caption stage over raw `vllm.LLM.chat` and over a plain `ray.data.llm` script.
 
-    python -m benchmarks.captioning_over_vllm runs/quickstart
+    python -m benchmarks.captioning_over_vllm runs/quickstart/captioner
 
 Same model, images, sampling and cores. Stage and script run on few and on many rows, and their rate is the difference
 in rows over the difference in seconds: start-up cancels out. The raw engine gets all images at once, in memory, after
@@ -144,9 +144,7 @@ def main(model: str, preset_name: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "model", help="directory of a finished quickstart, or a captioner as `dermray caption` takes it"
-    )
+    parser.add_argument("model", help="a captioner as `dermray caption` takes it")
     parser.add_argument("--preset", default="caption/nano")
     parser.add_argument("--one", nargs=2, metavar=("WHAT", "ROWS"), help="used by itself")
     given = parser.parse_args()

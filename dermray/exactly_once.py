@@ -3,7 +3,7 @@
 Counts of what was written cannot show it, because a lost row and a doubled one make the same count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,73 +11,144 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dermray import storage
+from dermray.columns import batches
+from dermray.row_files import RowFiles
 
 if TYPE_CHECKING:
     import numpy as np
 
 EXAMPLES = 5
 BETWEEN = "\x1f"  # parts the columns of an id: no name holds it
+Mask = Callable[["np.ndarray"], "np.ndarray"]  # which of these hashes
 
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids in the Parquet files below `uri`."""
+    """The ids in the Parquet files of some rows."""
 
-    uri: str
+    uri: str | RowFiles
     columns: tuple[str, ...]  # together they name a row
-    where: Any = None  # pyarrow filter of the rows that count
+    where: Any = None  # pyarrow filter of the rows that count, over their column `status`
 
     def names(self) -> Iterator[pa.Array]:
         """The ids, batch by batch."""
-        # many small files are opened side by side, and of large ones little is held
-        ahead = {"batch_size": 1 << 15, "batch_readahead": 4, "fragment_readahead": 16}
-        for batch in self._files().to_batches(columns=list(self.columns), filter=self.where, **ahead):
-            texts = [pc.fill_null(pc.cast(batch.column(name), pa.string()), "null") for name in self.columns]
-            yield pc.binary_join_element_wise(*texts, BETWEEN)
+        read = [*self.columns] if self.where is None else [*self.columns, "status"]
+        for batch in batches(self.uri, read, self.where):
+            yield joined(batch, self.columns)
 
-    def hashes(self) -> "np.ndarray":
-        """Sorted, 8 bytes an id. At 10^7 ids two differ by name and not by hash with a chance of 3e-6."""
+    def count(self) -> int:
+        """How many there are."""
+        read = [*self.columns[:1]] if self.where is None else ["status"]
+        return sum(batch.num_rows for batch in batches(self.uri, read, self.where))
+
+    def sorted_hashes(self) -> "np.ndarray":
+        """8 bytes an id."""
         import numpy as np
 
-        hashes, end = np.empty(self._files().count_rows(filter=self.where), "uint64"), 0
+        found, end = np.empty(self.count(), "uint64"), 0
         for names in self.names():
-            hashes[end : end + len(names)] = _hashes(names)
+            found[end : end + len(names)] = hashes(names)
             end += len(names)
-        hashes.sort()
-        return hashes
+        found.sort()
+        return found
 
-    def _files(self) -> Any:
-        import pyarrow.dataset
-
-        system, path = storage.filesystem(self.uri)
-        return pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
-
-    def examples(self, wanted: "np.ndarray") -> str:
-        """The first names with one of the `wanted` hashes."""
-        import numpy as np
-
-        matches = (
-            name
-            for names in self.names()
-            for name in names.filter(pa.array(np.isin(_hashes(names), wanted))).to_pylist()
-        )
-        shown = dict.fromkeys(matches) if len(wanted) <= EXAMPLES else islice(matches, EXAMPLES)
+    def examples(self, wanted: Mask) -> str:
+        """The first names whose hashes are `wanted`."""
+        matches = (name for names in self.names() for name in names.filter(pa.array(wanted(hashes(names)))).to_pylist())
+        shown = islice(_distinct(matches), EXAMPLES)
         return ", ".join(name.replace(BETWEEN, " ") for name in shown)
 
 
-def _hashes(names: pa.Array) -> "np.ndarray":
+def _distinct(names: Iterator[str]) -> Iterator[str]:
+    seen = set[str]()
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            yield name
+
+
+def joined(rows: pa.RecordBatch | pa.Table, columns: tuple[str, ...]) -> pa.Array:
+    """A name for each row, of what the columns hold."""
+    texts = [pc.fill_null(pc.cast(rows.column(name), pa.string()), "null") for name in columns]
+    return pc.binary_join_element_wise(*texts, BETWEEN)
+
+
+def hashes(names: pa.Array) -> "np.ndarray":
+    """64 bits of each, the same in every process."""
     from pandas.util import hash_array
 
     return hash_array(names.to_numpy(zero_copy_only=False), categorize=False)
 
 
+class _Times:
+    """How often each expected id was written: 9 bytes an id, a hash of 64 bits and a count that ends at 2.
+
+    Two of 10^7 ids have one hash with a chance of 3e-6: these are said to occur twice. So all hashes differ, and a lost
+    id is overlooked only where one that nobody expected was written and has its hash: 5e-20 for each such pair.
+    """
+
+    def __init__(self, expected: Ids) -> None:
+        """Raises ValueError: ids of the input occur twice, so that nobody could tell."""
+        import numpy as np
+
+        self.hashes = expected.sorted_hashes()
+        same = self.hashes[1:] == self.hashes[:-1]
+        if twice := np.count_nonzero(same[:1]) + np.count_nonzero(same[1:] > same[:-1]):  # runs of them
+            named = expected.examples(self._repeated)
+            raise ValueError(f"{expected.uri}: {twice} ids occur more than once, such as {named}; make it again")
+        self.written = np.zeros(len(self.hashes), "uint8")
+
+    def add(self, hashes: "np.ndarray") -> int:
+        """Count these as written; how many of them nobody expected."""
+        import numpy as np
+
+        places, known = self._find(hashes)
+        places, numbers = np.unique(places[known], return_counts=True)
+        self.written[places] = np.minimum(self.written[places] + numbers, 2)
+        return len(hashes) - int(np.count_nonzero(known))
+
+    def count(self, times: int) -> int:
+        """How many ids were written so often."""
+        import numpy as np
+
+        return int(np.count_nonzero(self.written == times))
+
+    def are(self, times: int) -> Mask:
+        """Which hashes are of ids written so often."""
+
+        def mask(hashes: "np.ndarray") -> "np.ndarray":
+            places, known = self._find(hashes)
+            known[known] = self.written[places[known]] == times
+            return known
+
+        return mask
+
+    def foreign(self, hashes: "np.ndarray") -> "np.ndarray":
+        """Which hashes are of no expected id."""
+        known: np.ndarray = self._find(hashes)[1]
+        return ~known
+
+    def _find(self, hashes: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+        """Where they are, and whether they are there at all."""
+        import numpy as np
+
+        places = np.searchsorted(self.hashes, hashes)
+        known = places < len(self.hashes)
+        known[known] = self.hashes[places[known]] == hashes[known]
+        return places, known
+
+    def _repeated(self, hashes: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        return np.searchsorted(self.hashes, hashes, "right") - np.searchsorted(self.hashes, hashes, "left") > 1
+
+
 class Difference(NamedTuple):
     """Where what was written is not what went in."""
 
-    missing: int
-    double: int
-    foreign: int  # ids written that no input row has
+    missing: int  # ids
+    double: int  # ids
+    foreign: int  # rows written whose id no input row has
     text: str
 
     @property
@@ -87,32 +158,33 @@ class Difference(NamedTuple):
 
 
 def difference(expected: Ids, written: Ids) -> Difference | None:
-    """None where every expected id was written once, and nothing else. Reads the ids alone. To be called in a
-    Ray task: the hashes take 16 bytes a row, and Arrow's reading of 4 * 10^6 ids of 64 letters took 70 more.
+    """None where every expected id was written once, and nothing else. Reads the ids alone, and holds 9 bytes for each
+    that is expected. To be called in a Ray task.
 
     Raises:
         ValueError: ids of the input occur twice, so that nobody could tell.
     """
-    import numpy as np
-
-    asked, there = expected.hashes(), written.hashes()
-    if len(twice := _repeated(asked)):
-        raise ValueError(
-            f"{expected.uri}: {len(twice)} ids occur more than once, such as {expected.examples(twice)}; make it again"
-        )
-    if np.array_equal(asked, there):
+    times = _Times(expected)
+    foreign = sum(times.add(hashes(names)) for names in written.names())
+    missing, double = times.count(0), times.count(2)
+    if not (missing or double or foreign):
         return None
-    missing, foreign, double = np.setdiff1d(asked, there), np.setdiff1d(there, asked), _repeated(there)
     parts = [
-        (len(missing), f"of {len(asked)} rows are missing", expected.examples(missing)),
-        (len(double), "occur more than once", written.examples(double)),
-        (len(foreign), f"are no rows of {expected.uri}", written.examples(foreign)),
+        (missing, f"of {len(times.hashes)} rows are missing", expected, times.are(0)),
+        (double, "occur more than once", written, times.are(2)),
+        (foreign, f"are no rows of {expected.uri}", written, times.foreign),
     ]
-    said = "; ".join(f"{number} {what}, such as {names}" for number, what, names in parts if number)
-    return Difference(len(missing), len(double), len(foreign), f"{written.uri}: {said}")
+    said = "; ".join(f"{number} {what}, such as {ids.examples(mask)}" for number, what, ids, mask in parts if number)
+    return Difference(missing, double, foreign, f"{written.uri}: {said}")
 
 
-def _repeated(sorted_hashes: "np.ndarray") -> "np.ndarray":
+def shared(first: Ids, *others: Ids) -> Iterator[pa.Table]:
+    """Ids, named by one column, that all of several have, in parts. Holds 8 bytes for each id of the others."""
     import numpy as np
 
-    return np.unique(sorted_hashes[1:][sorted_hashes[1:] == sorted_hashes[:-1]])
+    (column,), held = first.columns, [each.sorted_hashes() for each in others]
+    for names in first.names():
+        mine, everywhere = hashes(names), np.ones(len(names), bool)
+        for ids in held:
+            everywhere &= np.searchsorted(ids, mine, "right") > np.searchsorted(ids, mine, "left")
+        yield pa.table({column: names.filter(pa.array(everywhere))})

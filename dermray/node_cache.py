@@ -64,19 +64,6 @@ def local_copy(uri: str, wanted: Callable[[str], bool] | None = None) -> Path:
     return _kept(uri, objects)
 
 
-def local_files(directory: str, names: list[str]) -> list[Path]:
-    """Files of a directory, as `local_copy` gives it; one listing for all of them.
-
-    Raises:
-        FileNotFoundError: one is missing.
-    """
-    copy = local_copy(directory, set(names).__contains__)
-    files = [copy / name for name in names]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise FileNotFoundError(f"{directory}: {len(missing)} of {len(names)} files are missing, such as {missing[0]}")
-    return files
-
-
 def local_file(uri: str) -> Path:
     """A file itself where it is local; otherwise its copy, which stays until this process ends. One HEAD."""
     if not storage.is_s3(uri):
@@ -86,8 +73,12 @@ def local_file(uri: str) -> Path:
 
 
 @contextlib.contextmanager
-def read_once(uri: str) -> Iterator[Path]:
-    """As `local_file`, for one that is read from end to end and not again: its copy is removed afterwards."""
+def in_use(uri: str) -> Iterator[Path]:
+    """As `local_file`, for a while: afterwards the copy may be removed when others need the room. One HEAD.
+
+    Raises:
+        FileNotFoundError: nothing is there. NoRoom: no room for it on this node.
+    """
     if not storage.is_s3(uri):
         yield Path(uri)
         return
@@ -97,7 +88,19 @@ def read_once(uri: str) -> Iterator[Path]:
         yield copy / stored.name
     finally:
         os.close(lock)
-        _remove(copy)
+
+
+@contextlib.contextmanager
+def read_once(uri: str) -> Iterator[Path]:
+    """As `local_file`, for one that is read from end to end and not again: its copy is removed afterwards."""
+    if not storage.is_s3(uri):
+        yield Path(uri)
+        return
+    try:
+        with in_use(uri) as file:
+            yield file
+    finally:
+        _remove(file.parent)
 
 
 def _kept(uri: str, objects: list[Stored]) -> Path:

@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dermray import storage
-from dermray.records import kind
+from dermray.columns import Tally, add, add_one
 
 SECONDS_BETWEEN_READINGS = 5
 SHARE_OF_READING = 0.05  # of the time: listing the files of 10^7 rows takes seconds
 HEARTBEAT = 60.0  # seconds until a line is printed that says nothing new
 WINDOW = 300.0  # seconds that a rate is taken over,
 FEWEST_STEPS = 4  # or longer where less often more is done than so many times in them
-FILES_AT_A_TIME = 32
-
-Statuses = Counter[tuple[str, str | None]]
+FILES_AT_A_TIME, FILES_HELD = 32, 1024
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def rows_written(uri: str, total: int | None, engines: tuple[str, ...] = ()) -> 
         lost = Counter[str]()
         for (status, reason), number in found.items():
             if status != "ok":
-                lost[kind(reason or status)] += number
+                lost[reason or status] += number
         return Progress(found.total(), total, lost=lost, engines=actors_alive(engines) if engines else None)
 
     return read
@@ -187,40 +185,44 @@ class WrittenRows:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.read: set[str] = set()
-        self.found: Statuses = Counter()
+        self.found: Tally = Counter()
 
-    def statuses(self) -> Statuses:
-        """How often each (status, reason) occurs. Footers are read, many at a time, and these two columns only where
-        some row is not ok."""
-        system, _ = storage.filesystem(self.uri)
+    def statuses(self) -> Tally:
+        """How often each (status, kind of reason) occurs. Footers are read, many at a time, and these two columns only
+        where some row is not ok."""
         new = [file for file in storage.list_files(self.uri, ".parquet") if file not in self.read]
         with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-            for file, found in zip(new, pool.map(lambda file: _statuses(file, system), new), strict=True):
-                if found is not None:
-                    self.read.add(file)
-                    self.found += found
+            for start in range(0, len(new), FILES_HELD):
+                files = new[start : start + FILES_HELD]
+                for file, found in zip(files, pool.map(_statuses, files), strict=True):
+                    if found is not None:
+                        self.read.add(file)
+                        for what, number in found.items():
+                            add_one(self.found, what, number)
         return self.found
 
 
-def _statuses(file: str, system: Any) -> Statuses | None:
+def _statuses(file: str) -> Tally | None:
     """Of one file; None while it is being written."""
-    import pyarrow.parquet as pq
-
     try:
-        rows = pq.ParquetFile(file.removeprefix("s3://"), filesystem=system)
+        rows = storage.open_parquet(file)
     except (OSError, ValueError):
         return None
     with rows:
         if _all_ok(rows.metadata):
             return Counter({("ok", None): rows.metadata.num_rows})
-        columns = rows.read(["status", "reason"]).to_pydict()
-    return Counter(zip(columns["status"], columns["reason"], strict=True))
+        found: Tally = Counter()
+        for batch in rows.iter_batches(columns=["status", "reason"]):
+            add(found, batch.select(["status", "reason"]))
+    return found
 
 
 def _all_ok(footer: Any) -> bool:
     """Whether the statistics of the column `status` say so."""
-    column = footer.schema.names.index("status")
-    parts = (footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups))
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    # not by `footer.schema`, which refers to the footer and back: both would wait for the garbage collector
+    columns = (group.column(i) for group in groups for i in range(group.num_columns))
+    parts = (column.statistics for column in columns if column.path_in_schema == "status")
     return all(part is not None and part.has_min_max and part.min == part.max == "ok" for part in parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dermray import storage
+from dermray.row_files import RowFiles, row_files
 
 COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
 SKIN_TONES = ("A", "B", "C")  # DDI's groups: Fitzpatrick I-II, III-IV, V-VI
@@ -131,21 +131,16 @@ def conform(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
     return table
 
 
-def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
-    """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter."""
-    from pyarrow import dataset
-
-    system, path = storage.filesystem(rows)
-    found: pa.Table = dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=columns, filter=where)
-    return found
+def read_columns(rows: str | RowFiles, columns: list[str], where: Any = None) -> pa.Table:
+    """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter. Of `image` all is read, whatever
+    the filter: see `picked`."""
+    tables = [scanner.to_table() for scanner in row_files(rows).scanners(columns, where)]
+    return pa.concat_tables(tables, promote_options="default")
 
 
-def count_rows(rows: str, where: Any) -> int:
+def count_rows(rows: str | RowFiles, where: Any) -> int:
     """How many rows of a stage's Parquet files a pyarrow dataset filter lets pass."""
-    from pyarrow import dataset
-
-    system, path = storage.filesystem(rows)
-    return int(dataset.dataset(path, filesystem=system, format="parquet").count_rows(filter=where))
+    return sum(scanner.count_rows() for scanner in row_files(rows).scanners([], where))
 
 
 def about(most: int, total: int) -> Any:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray import pages, storage
 from dermray.datasets.decode import portable
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
-from dermray.records import read_columns
+from dermray.picked import pick, take
 
 PICTURES = {"evaluate": ("samples.png", "pca.png"), "sweep": ("roc.png", "arms.png")}
 EXAMPLES = 3
@@ -82,28 +83,16 @@ def _loss_curve(losses: list[list[float]]) -> str:
 
 def _examples(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     """Synthetic images beside the training image whose caption was the prompt, and the nearest training image."""
-    wanted = [
-        "image",
-        "prompt",
-        "prompt_sample_id",
-        "nearest_sample_id",
-        "nearest_distance",
-        "seed",
-        "generator",
-        "sample_id",
-    ]
-    drawn = read_columns(storage.join(results["generate"].data, "rows"), wanted, pc.field("status") == "ok")
-    chosen = drawn.sort_by("sample_id").slice(0, EXAMPLES).to_pylist()
+    wanted = ["prompt", "prompt_sample_id", "nearest_sample_id", "nearest_distance", "seed", "generator"]
+    chosen = _with_urls(pick(results["generate"].row_files(), wanted, pc.field("status") == "ok", EXAMPLES))
     ids = [row[name] for row in chosen for name in ("prompt_sample_id", "nearest_sample_id")]
-    columns = ["sample_id", "image", "source_id", "answer"]
-    rows = storage.join(results["caption"].data, "rows")
-    named = read_columns(rows, columns, pc.field("sample_id").isin(ids)).to_pylist()
-    real = {row["sample_id"]: _with_url(row) for row in named}
+    named = pick(results["caption"].row_files(), ["source_id", "answer"], pc.field("sample_id").isin(ids))
+    real = {row["sample_id"]: row for row in _with_urls(named)}
     return [
-        _with_url(row) | {"source": real[row["prompt_sample_id"]], "nearest": real[row["nearest_sample_id"]]}
-        for row in chosen
+        row | {"source": real[row["prompt_sample_id"]], "nearest": real[row["nearest_sample_id"]]} for row in chosen
     ]
 
 
-def _with_url(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"url": pages.data_url(portable(row["image"], pages.SIDE))}
+def _with_urls(picked: pa.Table) -> list[dict[str, Any]]:
+    urls = [pages.data_url(portable(image, pages.SIDE)) for image in take(picked)]
+    return [row | {"url": url} for row, url in zip(picked.to_pylist(), urls, strict=True)]

@@ -7,7 +7,9 @@ AWS_DEFAULT_REGION or the profile's.
 
 import contextlib
 import functools
+import io
 import os
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +19,12 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-TRIES = 10  # of a request that met 5xx, throttling or a lost connection: with AWS's backoff about a minute in all
+# Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
+# AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
+TRIES = 14
+END = 1 << 17  # bytes: footer and narrow columns of a block of 256 captions; S3 sends them in 2 ms
+CONNECTIONS = 64  # of botocore's client: requests at a time
+LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
 # A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
 FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
 
@@ -26,11 +33,15 @@ class PatientS3(fs.S3FileSystem):
     """pyarrow's, trying TRIES times also after it has travelled to a worker, for which pyarrow's own forgets it."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES), **options)
+        super().__init__(retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=TRIES - 1), **options)
         self.options = options
 
+    def create_dir(self, path: str, *, recursive: bool = True) -> None:
+        """Nothing: a key needs no directory. pyarrow asks for the bucket and writes an empty object for each part of
+        the path, and Ray Data calls this for every block: seven requests."""
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(PatientS3, **self.options), ()
+        return functools.partial(type(self), **self.options), ()
 
 
 def client_of(uri: str) -> tuple[Any, str, str]:
@@ -40,11 +51,39 @@ def client_of(uri: str) -> tuple[Any, str, str]:
 
 
 def clients(uri: str) -> tuple[Any, fs.S3FileSystem]:
-    """botocore's client, for what needs conditions, and pyarrow's file system, for all else.
+    """botocore's client, for what needs conditions, and pyarrow's file system, for all else. Both bear an outage of
+    about 200 s.
 
     Raises:
         ValueError: no credentials, an unknown profile, or an endpoint that is no address of a server.
     """
+    return _settled(uri)[:2]
+
+
+def prompt_client(uri: str) -> Any:
+    """botocore's client that says within some seconds that S3 is out of reach; raises as `clients` does."""
+    return _settled(uri)[2]
+
+
+def require_reachable(uri: str) -> None:
+    """For the start of a job, where a wrong address should not be tried as long as an outage is borne.
+
+    Raises:
+        ConnectionError: nobody answers there. ValueError: see `clients`.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client, bucket, _ = prompt_client(uri), *client_of(uri)[1:]
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError:
+        return  # an answer; what it means is for the request that matters
+    except BotoCoreError as error:
+        raise ConnectionError(f"{uri}: S3 is out of reach ({error}); check AWS_ENDPOINT_URL and the network") from None
+
+
+def _settled(uri: str) -> tuple[Any, fs.S3FileSystem, Any]:
+    """Patient client, file system and prompt client by the settings as they are now."""
     from botocore.exceptions import BotoCoreError
 
     files = (
@@ -68,9 +107,10 @@ def _modified(file: str) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
+def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     """Settings are read once, by botocore, and pyarrow is told what it read: by themselves they differ in the
     variables, files and profiles that they look at."""
+    from botocore.config import Config
     from botocore.session import get_session
 
     session = get_session()
@@ -80,7 +120,7 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
     # botocore itself does not know AWS_REGION, which AWS's other tools prefer
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
     try:
-        client = session.create_client("s3", region_name=region)
+        client = session.create_client("s3", region_name=region, config=Config(max_pool_connections=CONNECTIONS))
     except ValueError as error:  # "Invalid endpoint: host:9000"
         raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
     options = {
@@ -92,7 +132,26 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem]:
     }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
-    return client, PatientS3(**options)
+    client.meta.events.register_first("needs-retry.s3", _pause)
+    short = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
+    return client, PatientS3(**options), session.create_client("s3", region_name=region, config=short)
+
+
+def _pause(
+    attempts: int, response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
+) -> float | None:
+    """botocore asks whether to try again: seconds until then, or None where its own rules shall decide. These give up
+    after some seconds, or after some hundred failures of a process."""
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
+
+    passing = (
+        response[0].status_code >= 500 if response else isinstance(caught_exception, NoConnection | HTTPClientError)
+    )
+    # 0.05 s and doubling as pyarrow's, but no longer than LONGEST_PAUSE, and not all at the same time: 220 s in all
+    return (
+        min(0.05 * 2**attempts, LONGEST_PAUSE) * random.uniform(0.8, 1.2) if passing and attempts < TRIES + 4 else None
+    )
 
 
 def _endpoint(client: Any) -> dict[str, Any]:
@@ -181,6 +240,88 @@ def stored(uri: str) -> Stored:
     return Stored(key.rpartition("/")[2], head["ContentLength"], head["ETag"])
 
 
+def read(uri: str) -> bytes:
+    """A small object in one request; pyarrow first asks for its size.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    client, bucket, key = client_of(uri)
+    try:
+        return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey:
+        raise FileNotFoundError(f"{uri}: no such file") from None
+
+
+class EndFirst(io.RawIOBase):
+    """An object to be read here and there, whose last END bytes and size come with one request.
+
+    In a Parquet file these are its footer and, behind the images, the narrow columns of a block of rows. pyarrow's own
+    file asks for the size, then for the footer, then for each column.
+
+    Raises:
+        FileNotFoundError: none is there. OSError: it has changed since.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri, self.place = uri, 0
+        self.client, bucket, key = client_of(uri)
+        self.named = {"Bucket": bucket, "Key": key}
+        try:
+            answer = self.client.get_object(**self.named, Range=f"bytes=-{END}")
+        except self.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(f"{uri}: no such file") from None
+        except self.client.exceptions.ClientError as error:  # such as an empty object's, which has no end
+            raise OSError(f"{uri}: {error}") from None
+        self.named["IfMatch"] = answer["ETag"]
+        self.end = answer["Body"].read()
+        self.size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(self.end)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The place that is read next."""
+        return self.place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there."""
+        self.place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
+        return self.place
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; those before the end cost a request."""
+        start = self.place
+        self.place = self.size if size < 0 else min(start + size, self.size)
+        known = self.size - len(self.end)
+        if start >= known:
+            return self.end[start - known : self.place - known]
+        try:
+            answer = self.client.get_object(**self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
+        except self.client.exceptions.ClientError as error:
+            raise OSError(f"{self.uri}: {error}") from None  # 412 where it has changed
+        return bytes(answer["Body"].read() + self.end[: max(0, self.place - known)])
+
+
+def delete(uris: list[str]) -> None:
+    """Objects of one bucket, a thousand in a request.
+
+    Raises:
+        OSError: some could not be deleted.
+    """
+    for start in range(0, len(uris), 1000):
+        client, bucket, _ = client_of(uris[start])
+        keys = [{"Key": client_of(uri)[2]} for uri in uris[start : start + 1000]]
+        left = client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True}).get("Errors", [])
+        if left:
+            raise OSError(f"{uris[start]}: {len(left)} objects could not be deleted, such as {left[0]}")
+
+
 def download(uri: str, files: list[Stored], target: Path) -> None:
     """S3 objects below `uri` into a local directory: many at a time, large ones in parts, and as they were listed.
 
@@ -232,6 +373,23 @@ class _Known:
     def on_queued(self, future: Any, **_: Any) -> None:
         future.meta.provide_transfer_size(self.file.size)
         future.meta.provide_object_etag(self.file.etag)
+
+
+def move(source: str, target: str) -> None:
+    """One object, in two requests: S3 can copy and delete only, and what stops in between leaves both.
+
+    Raises:
+        FileNotFoundError: nothing is at `source`.
+    """
+    client, from_bucket, from_key = client_of(source)
+    _, to_bucket, to_key = client_of(target)
+    try:
+        client.copy_object(Bucket=to_bucket, Key=to_key, CopySource={"Bucket": from_bucket, "Key": from_key})
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchKey":
+            raise FileNotFoundError(f"{source}: no such file") from None
+        raise
+    client.delete_object(Bucket=from_bucket, Key=from_key)
 
 
 def copy(source: str, target: str) -> None:

@@ -4,9 +4,11 @@ Paths without a scheme are local; s3.py says how S3 is reached.
 """
 
 import os
+import posixpath
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -37,6 +39,21 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([uri.rstrip("/"), *parts])
 
 
+def relative(uri: str, start: str) -> str | None:
+    """A directory as seen from another, such as ../caption; None where one is local and the other in S3."""
+    if is_s3(uri) != is_s3(start):
+        return None
+    return posixpath.relpath(uri.removeprefix("s3:/"), start.removeprefix("s3:/"))
+
+
+def resolve(place: str, start: str) -> str:
+    """What `relative` told: the URI of a place as seen from a directory. An absolute one is itself."""
+    if is_s3(place) or place.startswith("/"):
+        return place
+    scheme = "s3:/" if is_s3(start) else ""
+    return scheme + posixpath.normpath(join(start.removeprefix(scheme), place))
+
+
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """pyarrow's file system for `uri` and the path inside it.
 
@@ -63,15 +80,29 @@ def read_bytes(uri: str) -> bytes:
     """
     system, path = filesystem(uri)
     try:
-        with system.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
+        with system.open_input_file(path) as file:  # a stream would read 256 KiB a request
+            return bytes(file.read())
     except OSError as error:  # pyarrow has one class for whatever S3 says
         if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
             raise PermissionError(f"{uri}: {error}") from None
         raise
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def open_parquet(uri: str, **options: Any) -> Any:
+    """A Parquet file as pyarrow's ParquetFile; to be closed. In S3 opening it and reading its last columns is often one
+    request.
+
+    Raises:
+        FileNotFoundError: with the URI. OSError, ValueError: it is none, or not whole yet.
+    """
+    from pyarrow import parquet
+
+    if is_s3(uri):
+        return parquet.ParquetFile(s3.EndFirst(uri), **options)
+    return parquet.ParquetFile(uri, **options)
+
+
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write or replace a file in one step: a reader sees the old bytes or the new ones."""
     system, path = filesystem(uri)
     if is_s3(uri):
@@ -88,7 +119,7 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create(uri: str, data: bytes) -> None:
-    """Write a file that must not be there yet. Of concurrent callers exactly one succeeds.
+    """Write a file that must not be there yet. Of concurrent callers with different data exactly one succeeds.
 
     Raises:
         OutputTaken: it is there.
@@ -98,9 +129,11 @@ def create(uri: str, data: bytes) -> None:
         try:
             client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            # a request whose answer was lost is sent again, and meets what it wrote itself
+            if not exists(uri) or read_bytes(uri) != data:
                 raise OutputTaken(f"{uri}: another writer was first") from None
-            raise
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,9 +156,20 @@ def delete_tree(uri: str) -> None:
 
 def delete_file(uri: str) -> None:
     """Remove a file, or nothing if it is not there."""
-    if exists(uri):
-        system, path = filesystem(uri)
-        system.delete_file(path)
+    if is_s3(uri):
+        client, bucket, key = s3.client_of(uri)
+        client.delete_object(Bucket=bucket, Key=key)
+    else:
+        Path(uri).unlink(missing_ok=True)
+
+
+def delete_files(uris: list[str]) -> None:
+    """Remove files of one store, which may be gone already."""
+    if uris and is_s3(uris[0]):
+        s3.delete(uris)
+    else:
+        for uri in uris:
+            delete_file(uri)
 
 
 def make_directory(uri: str) -> None:

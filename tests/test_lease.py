@@ -46,7 +46,7 @@ class ImaginedStore:
     def create(self, body: dict[str, Any]) -> str | None:
         return self._write(body, "0")
 
-    def replace(self, body: dict[str, Any], version: str) -> str | None:
+    def replace(self, body: dict[str, Any], version: str, late: bool = False) -> str | None:
         return self._write(body, version)
 
     def _write(self, body: dict[str, Any], version: str) -> str | None:
@@ -252,18 +252,21 @@ def test_a_writer_that_lost_its_claim_is_stopped(bucket: str, monkeypatch: pytes
 def test_a_store_that_fails_for_a_while_stops_nobody(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "SECONDS", 6.0)
     monkeypatch.setattr(lease, "MARGIN", 1.0)
-    answers = iter([OSError("no connection")] * 2 + [None] * 99)
+    answers = iter([OSError("no connection")] * 6 + [None] * 99)  # longer than the claim is trusted
     replace = S3Store.replace
 
-    def sometimes(self: S3Store, body: dict[str, Any], version: str) -> str | None:
+    def sometimes(self: S3Store, body: dict[str, Any], version: str, late: bool = False) -> str | None:
         if (problem := next(answers)) is not None:
             raise problem
         return replace(self, body, version)
 
     monkeypatch.setattr(S3Store, "replace", sometimes)
     with lease.hold(f"{bucket}/claim") as held:
-        time.sleep(4.2)
-        assert held.held
+        time.sleep(5.5)
+        assert (held.held, held.lost) == (False, False)
+        time.sleep(2.5)
+        assert held.held, "nobody has taken over meanwhile"
+        assert held.confirm()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from dermray import lease, manifest, storage
 from dermray.config import Config, HowFast
 from dermray.manifest import Rows
 from dermray.records import STATUSES
+from dermray.row_files import RowFiles
 
 
 class Settings(Config):
@@ -200,3 +201,47 @@ def test_relative_outputs_are_refused_inside_a_job(monkeypatch: pytest.MonkeyPat
 def test_no_row_is_lost_in_counting(counts: dict[tuple[str, str | None], int]) -> None:
     rows = Rows.count(Counter(counts))
     assert rows.rows_in == sum(counts.values()) == rows.ok + rows.rejected + rows.failed
+
+
+def retried(output: str, steps: int, kept: manifest.Result | None) -> manifest.Result:
+    """A result that goes on from an earlier one, in another attempt's settings."""
+    inputs = {"retry_failed": kept} if kept else {}
+    with manifest.work("caption", output, Settings(output=output, steps=steps), inputs) as work:
+        work.kept = kept
+        storage.write_bytes(f"{work.data}/rows/x", b"x")
+        assert work.row_files().uri == f"{work.data}/rows"
+        return work.commit(Rows(rows_in=3, ok=3, rejected=0, failed=0), 3)
+
+
+def test_a_chain_of_results_names_all_their_rows_also_where_it_has_moved(place: str) -> None:
+    first = retried(f"{place}/runs/first", 1, None)
+    second = retried(f"{place}/runs/second", 2, first)
+    third = retried(f"{place}/third", 3, second)
+    assert first.row_files() == RowFiles(f"{first.data}/rows")
+    expected = RowFiles(f"{third.data}/rows", (f"{second.data}/rows", f"{first.data}/rows"))
+    assert manifest.read(f"{place}/third").row_files() == expected
+
+    storage.copy_directory(place, moved := f"{place}-moved" if not storage.is_s3(place) else f"{place}/moved")
+    storage.delete_tree(f"{place}/runs")
+    storage.delete_tree(f"{place}/third")
+    third = manifest.read(f"{moved}/third")
+    names = [uri.removeprefix(moved).split("/data-")[0] for uri in (third.row_files().uri, *third.row_files().kept)]
+    assert names == ["/third", "/runs/second", "/runs/first"]
+
+
+def test_a_result_alone_may_move_and_what_it_keeps_must_stay(place: str) -> None:
+    first = retried(f"{place}/runs/first", 1, None)
+    second = retried(f"{place}/runs/second", 2, first)
+    storage.copy_directory(second.uri, f"{place}/elsewhere/deep/second")
+    moved = manifest.read(f"{place}/elsewhere/deep/second")
+    assert moved.row_files().kept == (f"{first.data}/rows",)
+
+    storage.delete_tree(first.uri)
+    gone = f"good rows of an earlier result \\(key {first.manifest.key}\\), which is no longer at {first.uri}; put"
+    with pytest.raises(FileNotFoundError, match=gone):
+        manifest.read(second.uri).row_files()
+    retried(first.uri, 7, None)
+    with pytest.raises(FileNotFoundError, match=gone):  # other work lies there
+        manifest.read(second.uri).row_files()
+    with pytest.raises(FileNotFoundError, match=f"no longer at {place}/elsewhere/deep/first or {first.uri}; put"):
+        moved.row_files()

@@ -4,8 +4,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from dermray import node_cache, s3, storage
-from tests.conftest import free_port
+from tests.proxies import CountingProxy
 from tests.quickstart import wait_for
 
 MB = 1_000_000
@@ -32,38 +30,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "cache"
     for lock in in_use.values():
         os.close(lock)
-
-
-class CountingProxy:
-    """Stands before an S3 server and keeps what it was asked."""
-
-    def __init__(self, endpoint: str) -> None:
-        host, _, port = endpoint.removeprefix("http://").partition(":")
-        self.behind, self.asked = (host, int(port)), bytearray()
-        self.server = socket.create_server(("127.0.0.1", free_port()), backlog=128)
-        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def count(self, request: str) -> int:
-        """How often requests began with this."""
-        return self.asked.count(request.encode())
-
-    def _serve(self) -> None:
-        while True:
-            near, _ = self.server.accept()
-            far = socket.create_connection(self.behind)
-            for source, target, note in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pass, args=(source, target, note), daemon=True).start()
-
-    def _pass(self, source: socket.socket, target: socket.socket, note: bool) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                if note:
-                    self.asked += data
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
 
 @pytest.fixture
@@ -121,15 +87,26 @@ def test_eight_processes_cause_one_download(bucket: str, proxy: CountingProxy, c
 def test_what_is_there_costs_one_request(bucket: str, proxy: CountingProxy) -> None:
     write(f"{bucket}/shards", {f"{i}.arrow": 10 + i for i in range(30)})
     wanted = [f"{i}.arrow" for i in range(20)]
-    node_cache.local_files(f"{bucket}/shards", wanted)
+    node_cache.local_copy(f"{bucket}/shards", wanted.__contains__)
     before, name = bytes(proxy.asked), bucket.removeprefix("s3://")
-    files = node_cache.local_files(f"{bucket}/shards", wanted)
+    copy = node_cache.local_copy(f"{bucket}/shards", wanted.__contains__)
     now = proxy.asked.removeprefix(before)
     assert now.count(f"GET /{name}".encode()) == 1 and now.count(b"HEAD ") == 0
-    assert [file.stat().st_size for file in files] == [10 + i for i in range(20)]
-    assert len(list(files[0].parent.iterdir())) == 20, "what was not asked for is not copied"
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing, such as none\.arrow"):
-        node_cache.local_files(f"{bucket}/shards", ["0.arrow", "none.arrow"])
+    assert [(copy / file).stat().st_size for file in wanted] == [10 + i for i in range(20)]
+    assert len(list(copy.iterdir())) == 20, "what was not asked for is not copied"
+
+
+def test_a_copy_is_in_use_for_a_while(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is, nothing takes its room; afterwards it stays until somebody needs it."""
+    monkeypatch.setenv("DERMRAY_CACHE_GB", str(2 * MB / 1e9))
+    write(f"{bucket}/shards", dict.fromkeys(("a", "b", "c"), MB))
+    with node_cache.in_use(f"{bucket}/shards/a") as a, node_cache.in_use(f"{bucket}/shards/b"):
+        with pytest.raises(node_cache.NoRoom), node_cache.in_use(f"{bucket}/shards/c"):
+            pass
+        assert a.stat().st_size == MB
+    assert len(names(cache)) == 2
+    with node_cache.in_use(f"{bucket}/shards/c") as c:
+        assert c.read_bytes() == b"w" * MB and len(names(cache)) == 2 and not a.exists()
 
 
 def test_a_copy_between_places_in_s3_passes_nothing_through_here(bucket: str, proxy: CountingProxy) -> None:

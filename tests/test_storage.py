@@ -22,6 +22,18 @@ def test_bytes_round_trip_and_listing(place: str) -> None:
     assert storage.list_files(place) == []
 
 
+@pytest.mark.parametrize("top", ["/data", "s3://bucket", "s3://bucket/data"])
+def test_a_place_is_the_same_as_seen_from_another(top: str) -> None:
+    for uri, start, seen in (
+        (f"{top}/runs/a", f"{top}/runs/b", "../a"),
+        (f"{top}/a", f"{top}/runs/b", "../../a"),
+        (f"{top}/runs/b/a", f"{top}/runs/b", "a"),
+    ):
+        assert storage.relative(uri, start) == seen and storage.resolve(seen, start) == uri
+    assert storage.resolve(f"{top}/a", "/else/where") == storage.resolve(f"{top}/a", "s3://else/where") == f"{top}/a"
+    assert storage.relative(f"{top}/a", "s3://x/y" if top == "/data" else "/x/y") is None
+
+
 def test_of_concurrent_creators_exactly_one_wins(place: str) -> None:
     won: list[int] = []
     lost: list[int] = []

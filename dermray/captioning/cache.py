@@ -18,7 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from dermray import storage
+from dermray.columns import batches_of
+from dermray.exactly_once import hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,15 +167,14 @@ def _by_key(lines: list[bytes]) -> dict[str, Columns]:
 def _written(checkpoint: str) -> "np.ndarray":
     """Sorted hashes of the ids that are written for good, as Ray Data notes them."""
     import numpy as np
-    import pyarrow.dataset
 
     files = [file for file in storage.list_files(checkpoint, ".parquet") if not file.endswith(".pending.parquet")]
-    if not files:
-        return np.array([], "uint64")
-    system, _ = storage.filesystem(checkpoint)
-    paths = [file.removeprefix("s3://") for file in files]
-    batches = pyarrow.dataset.dataset(paths, filesystem=system, format="parquet").to_batches(columns=["sample_id"])
-    return np.sort(np.concatenate([_hashes(batch.column(0).to_pylist()) for batch in batches]))
+    found, end = np.empty(sum(batch.num_rows for batch in batches_of(files, ["sample_id"])), "uint64"), 0
+    for batch in batches_of(files, ["sample_id"]):
+        found[end : end + len(batch)] = hashes(batch["sample_id"])
+        end += len(batch)
+    found.sort()
+    return found
 
 
 def _without(lines: list[bytes], written: "np.ndarray") -> list[bytes]:
@@ -181,13 +184,6 @@ def _without(lines: list[bytes], written: "np.ndarray") -> list[bytes]:
     notes = _notes(lines)
     if not len(written) or not notes:
         return [line for line, _ in notes]
-    hashes = _hashes([note["sample_id"] for _, note in notes])
-    there = written[np.minimum(np.searchsorted(written, hashes), len(written) - 1)] == hashes
+    asked = hashes(pa.array([note["sample_id"] for _, note in notes], pa.string()))
+    there = written[np.minimum(np.searchsorted(written, asked), len(written) - 1)] == asked
     return [line for (line, _), done in zip(notes, there, strict=True) if not done]
-
-
-def _hashes(ids: list[str]) -> "np.ndarray":
-    import numpy as np
-    from pandas.util import hash_array
-
-    return hash_array(np.array(ids, dtype=object))

@@ -1,6 +1,8 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
 import json
+import operator
+from collections import Counter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -16,13 +18,17 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
-from dermray.captioning.resume import require_each_once, require_ids, resumable
+from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
+from dermray.columns import batches
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
-from dermray.progress import count_rows, rows_written, watched
-from dermray.records import CAPTIONED, IMAGES, read_columns
+from dermray.page_index import write_options
+from dermray.picked import FILE, with_images
+from dermray.progress import rows_written, watched
+from dermray.records import CAPTIONED, IMAGES
+from dermray.row_files import RowFiles
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
@@ -50,7 +56,9 @@ class CaptionConfig(Config):
         "errors; 1 bears all",
     )
     retry_failed: str | None = Field(
-        None, description="an earlier caption result: its rejected and failed rows are asked again, the others kept"
+        None,
+        description="an earlier caption result: its rejected and failed rows are asked again; the others count among "
+        "the new result's too, but stay where they are, so do not remove it",
     )
 
     @property
@@ -101,16 +109,15 @@ def run(config: CaptionConfig) -> Result:
         if work.finished:
             return work.finished
         rows, ledger = storage.join(work.data, "rows"), Ledger(storage.join(work.data, "ledger"))
+        work.kept = inputs.get("retry_failed")
         require_ids(source, "sample_id")
         answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
-        expected = (
-            inputs["retry_failed"].manifest.rows.rows_in if config.retry_failed else inputs["rows"].manifest.rows.ok
-        )
+        kept = work.kept.manifest.rows if work.kept else None
+        expected = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
         with watched(rows_written(rows, expected, ENGINES)):
-            kept = _keep(source, work.data) if config.retry_failed else CAPTIONED.empty_table()
-            _caption(source, work.data, captioner, answer, ledger, kept.num_rows, config)
+            _caption(source, work.data, captioner, answer, ledger, config)
         _require_each_once(source, work.data, config)
-        return _finish(work, expected, ledger, kept, config)
+        return _finish(work, expected + (kept.ok if kept else 0), ledger, config)
 
 
 def preview(config: CaptionConfig, count: int) -> list[str]:
@@ -133,6 +140,8 @@ def _source(config: CaptionConfig) -> tuple[str, dict[str, Result]]:
     earlier = manifest.read(config.retry_failed, "caption")
     if earlier.manifest.inputs.get("rows") != ingested.manifest.key:
         raise ValueError(f"retry_failed={config.retry_failed}: captions of other rows than {config.rows}")
+    if earlier.manifest.rows.ok == earlier.manifest.rows.rows_in:
+        raise ValueError(f"retry_failed={config.retry_failed}: all its rows are captioned; use that result as it is")
     return storage.join(earlier.data, "rows"), {"rows": ingested, "retry_failed": earlier}
 
 
@@ -150,24 +159,8 @@ def _captioner(config: CaptionConfig) -> Captioner:
     return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
 
 
-def _keep(source: str, data: str) -> pa.Table:
-    """Take over the good rows of an earlier result; returns what is counted of them."""
-    import ray.data
-    from ray.data.expressions import col
-
-    from dermray.cluster import connect
-
-    connect(data)
-    system, path = storage.filesystem(source)
-    to_system, to_path = storage.filesystem(storage.join(data, "rows"))
-    with resumable("sample_id", storage.join(data, "checkpoint", "kept")):
-        good = ray.data.read_parquet(path, filesystem=system).filter(expr=col("status") == "ok")
-        good.write_parquet(to_path, filesystem=to_system, mode="append")
-    return read_columns(source, summary.COUNTED, pc.field("status") == "ok")
-
-
 def _caption(
-    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, kept: int, config: CaptionConfig
+    source: str, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, config: CaptionConfig
 ) -> None:
     from dermray.cluster import connect
 
@@ -176,7 +169,7 @@ def _caption(
     from ray.data.expressions import col
 
     target = storage.join(data, "rows")
-    written = count_rows(target) - kept
+    written = roll_up(storage.join(data, "checkpoint", "asked"))
     ledger.run_begun(written)
     if written:
         print(f"      {written} rows are already captioned; going on", flush=True)
@@ -200,43 +193,51 @@ def _caption(
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
     with resumable("sample_id", checkpoint):
-        # of an earlier result only what went into it, and how often it was tried
-        columns = [*IMAGES.names, "attempts"] if config.retry_failed else None
-        rows = ray.data.read_parquet(path, filesystem=system, columns=columns)
+        # of an earlier result only what went into it, and how often it was tried; few of its images are asked about
+        columns = [name for name in (*IMAGES.names, "attempts") if name != "image"] if config.retry_failed else None
+        rows = ray.data.read_parquet(
+            path, filesystem=system, columns=columns, include_paths=config.retry_failed is not None
+        )
         rows = rows.filter(expr=_wanted(col("status"), config))
         rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
+        if config.retry_failed:
+            rows = rows.map_batches(_with_images, batch_format="pyarrow", batch_size=None)
         asked = rows.map_batches(Prepare(config.prompt_set, config.image_side), batch_format="pyarrow", batch_size=None)
         done = answer(asked, ask).map_batches(finish, batch_format="pyarrow", batch_size=None)
-        done.write_parquet(to_path, filesystem=to_system, mode="append")
+        done.write_parquet(to_path, filesystem=to_system, mode="append", **write_options(CAPTIONED))
+
+
+def _with_images(rows: pa.Table) -> pa.Table:
+    """Rows that were read with Ray's column `path` alone."""
+    return with_images(rows.rename_columns({"path": FILE}))
 
 
 def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
     import ray
 
-    asked = Ids(source, ("sample_id",), None if config.retry_failed else _wanted(pc.field("status"), config))
+    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config))
     written = Ids(storage.join(data, "rows"), ("sample_id",))
-    names = ("asked", "kept") if config.retry_failed else ("asked",)
-    checkpoints = [storage.join(data, "checkpoint", name) for name in names]
-    ray.get(ray.remote(require_each_once).remote(asked, written, checkpoints))
+    ray.get(ray.remote(require_each_once).remote(asked, written, [storage.join(data, "checkpoint", "asked")]))
 
 
-def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, config: CaptionConfig) -> Result:
+def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
-    rows = storage.join(work.data, "rows")
-    counts = summary.statuses(read_columns(rows, ["status", "reason"]))
-    if not any(status == "ok" for status, _ in counts):
+    rows = work.row_files()
+    counts = summary.count(rows)
+    if not any(status == "ok" for status, _ in counts.statuses):
         raise ValueError(
-            f"no caption out of {counts.total()} rows is usable: {counts.most_common(3)}; try another captioner, or "
-            "more sampling.max_tokens where answers are truncated"
+            f"no caption out of {counts.rows} rows is usable: {counts.statuses.most_common(3)}; try another captioner, "
+            "or more sampling.max_tokens where answers are truncated"
         )
-    told = summary.summarise(rows, ledger, config.host, kept)
+    kept = summary.count(work.kept.row_files(), pc.field("status") == "ok") if work.kept else summary.Counts()
+    told = summary.summarise(counts, ledger, config.host, kept)
     accuracy = attribute_accuracy(rows)
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
     storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
     cpus, gpus = summary.held(config.host)
     result = work.commit(
-        Rows.count(counts),
+        Rows.count(counts.statuses),
         expected,
         cpus=cpus,
         gpus=gpus,
@@ -249,7 +250,7 @@ def _finish(work: manifest.Work, expected: int, ledger: Ledger, kept: pa.Table, 
     return result
 
 
-def attribute_accuracy(rows: str) -> dict[str, float]:
+def attribute_accuracy(rows: str | RowFiles) -> dict[str, float]:
     """Share of held-out phantoms (split test) whose attribute was said right, colours as an exact set.
 
     Empty for photographs.
@@ -257,12 +258,12 @@ def attribute_accuracy(rows: str) -> dict[str, float]:
     names = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
     truths = ["true_asymmetry", "true_border_irregular", "true_colours", "skin_tone"]
     known = (pc.field("split") == "test") & pc.field("true_asymmetry").is_valid()
-    table = read_columns(rows, [*names, *truths, "status"], known).to_pylist()
-    if not table:
+    keys, right, images = ("asymmetry", "border", "colours", "skin_tone"), Counter[str](), 0
+    for batch in batches(rows, [*names, *truths, "split"], known):
+        images += batch.num_rows
+        for key, name, truth in zip(keys, names, truths, strict=True):
+            right[key] += sum(map(operator.eq, batch[name].to_pylist(), batch[truth].to_pylist()))
+    if not images:
         return {}
-    keys = ("asymmetry", "border", "colours", "skin_tone")
-    result = {
-        key: sum(row[name] == row[truth] for row in table) / len(table)
-        for key, name, truth in zip(keys, names, truths, strict=True)
-    }
-    return result | {"mean": sum(result.values()) / len(result), "images": len(table)}
+    result = {key: right[key] / images for key in keys}
+    return result | {"mean": sum(result.values()) / len(result), "images": images}

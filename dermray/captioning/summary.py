@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +12,69 @@ import pyarrow.compute as pc
 from dermray import pages
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import RemoteConfig, VllmConfig
+from dermray.columns import Tally, add, batches
 from dermray.datasets.decode import BadImage, portable
-from dermray.records import read_columns
+from dermray.picked import pick, take
+from dermray.row_files import RowFiles
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
 COUNTED = ["status", "reason", "tokens_in", "tokens_out", "attempts"]
 
 
-def statuses(rows: pa.Table) -> Counter[tuple[str, str | None]]:
-    """How often each (status, reason) occurs."""
-    found = rows.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    return Counter({(row["status"], row["reason"]): row["count_all"] for row in found})
+@dataclass
+class Counts:
+    """What captioned rows add up to."""
+
+    statuses: Tally = field(default_factory=Counter)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    unsent: int = 0  # rows that no engine was asked about
+    retried: int = 0  # rows that were asked about more than once
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.statuses.total()
 
 
-def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: pa.Table) -> dict[str, Any]:
+def count(rows: str | RowFiles, where: Any = None) -> Counts:
+    """Of the rows that `where`, over the columns COUNTED, lets pass; holds a batch of them."""
+    counts = Counts()
+    for batch in batches(rows, COUNTED, where):
+        add(counts.statuses, batch.select(["status", "reason"]))
+        counts.tokens_in += _sum(batch["tokens_in"])
+        counts.tokens_out += _sum(batch["tokens_out"])
+        counts.unsent += _sum(pc.equal(batch["attempts"], 0))
+        counts.retried += _sum(pc.greater(batch["attempts"], 1))
+    return counts
+
+
+def summarise(counts: Counts, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: Counts) -> dict[str, Any]:
     """Counts, rates and resources of a finished job.
 
     `rows_asked_again` is an upper bound, because engines note rows before they ask: of a block that was killed, rows
     count that were not asked yet. It is None where notes are missing: fewer rows were noted than asked about.
 
     Args:
-        rows: directory of the rows written. kept: columns COUNTED of those that --retry-failed took over; what they
+        counts: of the result. kept: of those among them that are an earlier result's, see --retry-failed: what they
             cost was paid by the earlier job.
     """
-    table = read_columns(rows, COUNTED)
-    asked = table.num_rows - kept.num_rows
+    asked = counts.rows - kept.rows
     runs, engines = ledger.notes("run"), ledger.notes("engine")
     began, now = runs[-1].time, time.time()
     ready = [note.time for note in engines if note.time >= began]
     steady = now - min(ready) if ready else None
     captioned = asked - runs[-1].rows
-    tokens_in, tokens_out = (_sum(table[name]) - _sum(kept[name]) for name in ("tokens_in", "tokens_out"))
-    sent = sum(note.rows for note in ledger.notes("block"))
-    unsent = _sum(pc.equal(table["attempts"], 0))
+    tokens_in, tokens_out = counts.tokens_in - kept.tokens_in, counts.tokens_out - kept.tokens_out
+    sent, unsent = sum(note.rows for note in ledger.notes("block")), counts.unsent
     cpus, gpus = held(engine)
     return {
-        "rows": table.num_rows,
-        "statuses": {f"{status}: {reason}" if reason else status: n for (status, reason), n in statuses(table).items()},
+        "rows": counts.rows,
+        "statuses": {f"{status}: {reason}" if reason else status: n for (status, reason), n in counts.statuses.items()},
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
         "cost": cost(engine, tokens_in, tokens_out),
-        "retried_rows": _sum(pc.greater(table["attempts"], 1)),
+        "retried_rows": counts.retried,
         "starts": len(runs),
         "engines_started": len(engines),
         "rows_asked_again": sent - (asked - unsent) if sent >= asked - unsent else None,
@@ -68,7 +91,7 @@ def summarise(rows: str, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept
     }
 
 
-def _sum(column: pa.ChunkedArray) -> int:
+def _sum(column: pa.Array) -> int:
     return int(pc.sum(column).as_py() or 0)
 
 
@@ -86,7 +109,7 @@ def cost(engine: VllmConfig | RemoteConfig, tokens_in: int, tokens_out: int) -> 
     return round((tokens_in * engine.price_in + tokens_out * engine.price_out) / 1e6, 6)
 
 
-def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
+def page(rows: str | RowFiles, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
     """The HTML page: numbers, then captions beside their images, then what was not captioned and why."""
     return pages.render(
         Path(__file__).parent / "page.html",
@@ -98,14 +121,11 @@ def page(rows: str, summary: dict[str, Any], title: str, accuracy: dict[str, flo
     )
 
 
-def _examples(rows: str, where: Any, count: int) -> list[dict[str, Any]]:
-    """The rows with the smallest ids, found without holding their images."""
-    ids = sorted(read_columns(rows, ["sample_id"], where)["sample_id"].to_pylist())[:count]
-    if not ids:
-        return []
-    wanted = ["sample_id", "image", "caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
-    found = read_columns(rows, wanted, pc.field("sample_id").isin(ids)).sort_by("sample_id").to_pylist()
-    return [row | {"url": _url(row["image"])} for row in found]
+def _examples(rows: str | RowFiles, where: Any, count: int) -> list[dict[str, Any]]:
+    """The rows with the least ids."""
+    columns = ["caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
+    chosen = pick(rows, columns, where, count)
+    return [row | {"url": _url(image)} for row, image in zip(chosen.to_pylist(), take(chosen), strict=True)]
 
 
 def _url(image: bytes) -> str:

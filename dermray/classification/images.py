@@ -6,13 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dermray import storage
-from dermray.datasets.decode import decode, square
+from dermray.datasets.pixels import pixels
 from dermray.datasets.splits import check_leaks
 from dermray.manifest import Result
-from dermray.records import read_columns
+from dermray.picked import pick
 
-COLUMNS = ["sample_id", "image", "malignant", "skin_tone", "leak_group", "split"]
+COLUMNS = ["malignant", "skin_tone", "leak_group", "split"]
 
 
 def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any]:
@@ -26,23 +25,22 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
         ValueError: rows of one class only, or leaking ones.
     """
     real = (pc.field("status") == "ok") & pc.field("malignant").is_valid() & (pc.field("origin") == "real")
-    source = storage.join(rows.data, "rows")
-    train_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "train")).sort_by("sample_id")
-    test_rows = read_columns(source, COLUMNS, real & (pc.field("split") == "test")).sort_by("sample_id")
-    test_rows = test_rows.slice(0, max_test_images)
+    source = rows.row_files()
+    train_rows = pick(source, COLUMNS, real & (pc.field("split") == "train"))
+    test_rows = pick(source, COLUMNS, real & (pc.field("split") == "test"), max_test_images)
     both = pa.concat_tables([train_rows, test_rows])
     check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
-    drawn = read_columns(storage.join(synthetic.data, "rows"), COLUMNS, pc.field("status") == "ok").sort_by("sample_id")
+    drawn = pick(synthetic.row_files(), COLUMNS, pc.field("status") == "ok")
     for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
         if len(set(table["malignant"].to_pylist())) < 2:
             raise ValueError(f"{name} rows hold {len(table)} images of one class or none: the sweep needs both classes")
     size = image_size(synthetic)
     return {
-        "real": _pixels(train_rows, size),
+        "real": pixels(train_rows, size),
         "real_labels": _labels(train_rows),
-        "synthetic": _pixels(drawn, size),
+        "synthetic": pixels(drawn, size),
         "synthetic_labels": _labels(drawn),
-        "test": _pixels(test_rows, size),
+        "test": pixels(test_rows, size),
         "test_labels": _labels(test_rows),
         "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
         "test_groups": test_rows["leak_group"].to_pylist(),
@@ -55,18 +53,11 @@ def image_size(synthetic: Result) -> int:
     Raises:
         ValueError: it drew nothing usable.
     """
-    from pyarrow import dataset
-
-    system, path = storage.filesystem(storage.join(synthetic.data, "rows"))
-    rows = dataset.dataset(path, filesystem=system, format="parquet")
-    first = rows.head(1, columns=["width"], filter=pc.field("status") == "ok")
+    usable = synthetic.row_files().scanners(["width"], pc.field("status") == "ok")
+    first = next(usable).head(1)
     if not len(first):
         raise ValueError(f"synthetic={synthetic.uri}: no usable image; look at the reasons in its manifest")
     return int(first["width"][0].as_py())
-
-
-def _pixels(table: pa.Table, size: int) -> np.ndarray:
-    return np.stack([square(decode(image), size) for image in table["image"].to_pylist()])
 
 
 def _labels(table: pa.Table) -> np.ndarray:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset
 from pydantic import Field, field_validator
 
 from dermray import manifest, storage
+from dermray.columns import batches
 from dermray.config import Config, section, validate
 from dermray.counters import count_rows
+from dermray.datasets.assignment import Assignment
 from dermray.datasets.cells import plain
+from dermray.datasets.counts import count
 from dermray.datasets.decode import BadImage, inspect
 from dermray.datasets.labels import require_match
 from dermray.datasets.near_duplicates import fingerprint, near_duplicates
@@ -24,18 +25,17 @@ from dermray.datasets.splits import UNKNOWN, Fractions, check_leaks, leak_groups
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
 from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
 from dermray.progress import busy, rows_written, watched
-from dermray.records import IMAGES, conform, kind, read_columns, sample_id
+from dermray.records import IMAGES, conform, kind, sample_id
 
 KEY_COLUMNS = [
     "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
     "status", "reason", "hash", "thumbnail",
 ]  # fmt: skip
 RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
-ASSIGNED = pa.schema([(n, pa.string()) for n in ("source", "source_id", "leak_group", "split", "status", "reason")])
 
-
-LINES_SHOWN = 12  # the manifest has more
+LINES_SHOWN, MODIFICATIONS = 12, 50  # printed, and in the manifest
 FETCHES = 32  # images of a block fetched at a time: S3 answers after tens of milliseconds, a core decodes in fewer
 
 
@@ -79,22 +79,22 @@ def run(config: IngestConfig) -> Result:
         with watched(rows_written(raw, expected)):
             _look(readings, raw, config)
         with watched(busy("looking for copies, grouping and splitting")):
-            assignment = ray.get(ray.remote(_assign).remote(raw, config))
-        with watched(rows_written(storage.join(work.data, "rows"), len(assignment))):
-            _write(raw, storage.join(work.data, "rows"), ray.put(assignment), config)
+            assignment = ray.remote(_assign).remote(raw, config)
+            number = len(ray.get(assignment).names)
+        with watched(rows_written(storage.join(work.data, "rows"), number)):
+            _write(raw, storage.join(work.data, "rows"), assignment, config)
         ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
         if lost := ray.get(ray.remote(difference).remote(*ids)):
             raise RuntimeError(f"{lost.text}. No manifest is written; start again")
         storage.delete_tree(raw)
-        counts, licences = _summary(storage.join(work.data, "rows"))
-        facts = ray.get(ray.remote(survey_rows).remote(storage.join(work.data, "rows")))
+        tasks = [ray.remote(read).remote(storage.join(work.data, "rows")) for read in (count, survey_rows)]
+        counts, facts = ray.get(tasks)
         _print(messages(facts))
-        facts |= {"sources": [reading.facts for reading in readings], "splits": _split_counts(assignment)}
-        facts["labels"] = _label_counts(storage.join(work.data, "rows"))
+        facts |= {"sources": [r.facts for r in readings], "splits": counts.splits, "labels": counts.labels}
         for what in ("labels", "splits"):
             _print([f"{what}: {', '.join(f'{number} {name}' for name, number in facts[what].items())}"])
-        work.licences = licences
-        told, modified = Rows.count(counts), _modifications(storage.join(work.data, "rows"))
+        work.licences = sorted(counts.licences)
+        told, modified = Rows.count(counts.statuses), dict(counts.modifications.most_common(MODIFICATIONS))
         _say(told, modified)
         return work.commit(told, expected, cpus=manifest.cpu_count(), modifications=modified, **facts)
 
@@ -178,13 +178,21 @@ def _examine(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"hash": value, "thumbnail": thumbnail}
 
 
-def _assign(raw: str, config: IngestConfig) -> pa.Table:
-    """Groups and splits over all rows' keys: one task that holds some 400 bytes a row, and no image."""
-    system, path = storage.filesystem(raw)
-    table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=KEY_COLUMNS)
-    rows = table.sort_by([("source", "ascending"), ("source_id", "ascending")]).to_pylist()
-    if not rows:
+def _assign(raw: str, config: IngestConfig) -> Assignment:
+    """Groups and splits over all rows' keys: one task that holds all of these, and no image."""
+    table = pa.Table.from_batches(batches(raw, KEY_COLUMNS), pa.schema([RAW.field(name) for name in KEY_COLUMNS]))
+    table = table.sort_by([("source", "ascending"), ("source_id", "ascending")])
+    if not len(table):
         raise ValueError("the sources hold no row: check their paths and tables")
+    return Assignment.of(table, assigned(table.to_pylist(), config))
+
+
+def assigned(rows: list[dict[str, Any]], config: IngestConfig) -> list[dict[str, Any]]:
+    """The rows, of KEY_COLUMNS, with a group, a split, and those that cannot stay rejected.
+
+    Raises:
+        ValueError: names that occur twice, no usable row, or what the config cannot be applied to.
+    """
     _require_unique_names(rows)
     reject_repeats(rows)
     dropped = _dropped(rows, config)
@@ -200,8 +208,8 @@ def _assign(raw: str, config: IngestConfig) -> pa.Table:
     _split(usable, groups, config)
     for row in rows:
         row["split"] = row["split"] if row["status"] == "ok" else None
-    check_leaks((row["leak_group"], row["split"]) for row in usable if row["status"] == "ok")
-    return pa.Table.from_pylist([{n: row.get(n) for n in ASSIGNED.names} for row in rows], schema=ASSIGNED)
+    check_leaks((f"g{row['group']}", row["split"]) for row in usable if row["status"] == "ok")
+    return rows
 
 
 def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfig) -> None:
@@ -210,7 +218,7 @@ def _split(usable: list[dict[str, Any]], groups: np.ndarray, config: IngestConfi
     strata = [_stratum(row, config) for row in usable]
     names = split_around(official, strata, groups, config.fractions, config.seed)
     for row, group, name in zip(usable, groups.tolist(), names, strict=True):
-        given, row["leak_group"] = row["split"], f"g{group}"
+        given, row["group"] = row["split"], group
         if given not in (None, official.get(group)):
             reason = f"{given} row whose patient, lesion or near duplicate is in the official {official[group]} split"
             row |= {"status": "rejected", "reason": reason}
@@ -249,7 +257,7 @@ def _require_unique_names(rows: list[dict[str, Any]]) -> None:
 
 
 def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None:
-    """Rows joined with their assignment; the table of assignments is shared through the object store."""
+    """Rows joined with their assignment, which lies in the object store."""
     import ray.data
 
     system, path = storage.filesystem(raw)
@@ -262,40 +270,17 @@ def _write(raw: str, target: str, assignment: Any, config: IngestConfig) -> None
         compute=ray.data.ActorPoolStrategy(size=1),
     )
     to_system, to_path = storage.filesystem(target)
-    done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block)
+    done.write_parquet(to_path, filesystem=to_system, min_rows_per_file=config.rows_per_block, **write_options(IMAGES))
 
 
 class _Join:
     def __init__(self, assignment: Any) -> None:
         import ray
 
-        table: pa.Table = ray.get(assignment)
-        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
-        self.position = {name: i for i, name in enumerate(names)}
-        self.table = table
+        self.assignment: Assignment = ray.get(assignment)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        names = zip(table["source"].to_pylist(), table["source_id"].to_pylist(), strict=True)
-        found = self.table.take([self.position[name] for name in names])
-        for column in ("leak_group", "split", "status", "reason"):
-            table = table.set_column(table.schema.get_field_index(column), column, found[column])
-        return table.select(IMAGES.names).cast(IMAGES)
-
-
-def _summary(rows: str) -> tuple[Counter[tuple[str, str | None]], list[str]]:
-    """Counts of (status, reason), and the licences of usable rows."""
-    table = read_columns(rows, ["status", "reason", "licence"])
-    reasons = [reason and kind(reason) for reason in table["reason"].to_pylist()]
-    counts = Counter(zip(table["status"].to_pylist(), reasons, strict=True))
-    usable = table.filter(pc.equal(table["status"], "ok"))
-    return counts, [licence or "unknown" for licence in set(usable["licence"].to_pylist())]
-
-
-def _modifications(rows: str) -> dict[str, int]:
-    """How many usable images the decoder changed, by what it changed."""
-    texts = read_columns(rows, ["modification"], pc.field("status") == "ok")["modification"].drop_null()
-    notes = Counter(note for text in texts.to_pylist() for note in text.split("; "))
-    return dict(notes.most_common(50))
+        return self.assignment.join(table).select(IMAGES.names).cast(IMAGES)
 
 
 def _say(told: Rows, modified: dict[str, int]) -> None:
@@ -303,13 +288,3 @@ def _say(told: Rows, modified: dict[str, int]) -> None:
     lines = [*told.reasons.items(), *((f"modified: {what}", number) for what, number in modified.items())]
     for what, number in lines[:LINES_SHOWN]:
         print(f"      {number} {what}", flush=True)
-
-
-def _label_counts(rows: str) -> dict[str, int]:
-    """Usable rows by label."""
-    labels = Counter(read_columns(rows, ["malignant"], pc.field("status") == "ok")["malignant"].to_pylist())
-    return {name: labels[value] for name, value in (("malignant", True), ("benign", False), ("without a label", None))}
-
-
-def _split_counts(assignment: pa.Table) -> dict[str, int]:
-    return dict(sorted(Counter(s for s in assignment["split"].to_pylist() if s).items()))

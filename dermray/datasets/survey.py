@@ -4,11 +4,12 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 
-from dermray import storage
+from dermray.columns import batches
+from dermray.exactly_once import hashes
 from dermray.records import AT, kind
 
 COUNTED = ["patient_id", "lesion_id", "diagnosis", "entity", "malignant", "skin_tone", "age", "sex", "site", "licence"]
@@ -17,21 +18,20 @@ KINDS = 50  # of issues in the manifest
 # An id that holds more than this share of its source's rows, and so many of them, may stand for "nobody".
 SUSPICIOUS_SHARE, SUSPICIOUS_ROWS = 0.05, 20
 PLACEHOLDER = re.compile(r"0+|9{3,}|x{2,}|-\d+|test|todo|tbd|dummy|anonym(ous|ized|ised)?|no ?(id|name)|patient|lesion")
+PLACES = 1 << 22  # of the table that ids are counted in first, 4 bytes each
 PLACEHOLDER_ROWS = 3  # a real id may look so; one that recurs is worth a look
 
 
 def survey_rows(rows: str) -> dict[str, Any]:
-    """Facts about a stage's Parquet rows, of which one batch is held at a time.
+    """Facts about a stage's Parquet rows, read in batches of which few are held.
 
     Returns:
         missing: source -> {rows, column -> rows without a value}; cell_issues: kind -> {count, examples};
         suspicious_ids: a text for each.
     """
-    system, path = storage.filesystem(rows)
-    table = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
     missing: dict[str, Counter[str]] = defaultdict(Counter)
     issues, examples = Counter[str](), defaultdict[str, list[str]](list)
-    for batch in table.to_batches(columns=["source", *COUNTED, "cell_issues"]):
+    for batch in batches(rows, ["source", *COUNTED, "cell_issues"]):
         for source, counts in missing_values(pa.Table.from_batches([batch])).items():
             missing[source].update(counts)
         for issue in pc.list_flatten(batch["cell_issues"]).to_pylist():
@@ -41,7 +41,7 @@ def survey_rows(rows: str) -> dict[str, Any]:
     return {
         "missing": {source: dict(counts) for source, counts in sorted(missing.items())},
         "cell_issues": {name: {"count": n, "examples": examples[name]} for name, n in issues.most_common(KINDS)},
-        "suspicious_ids": suspicious_ids(table, "patient_id") + suspicious_ids(table, "lesion_id"),
+        "suspicious_ids": suspicious_ids(rows, "patient_id") + suspicious_ids(rows, "lesion_id"),
     }
 
 
@@ -55,27 +55,39 @@ def missing_values(table: pa.Table) -> dict[str, dict[str, int]]:
     }
 
 
-def suspicious_ids(rows: Any, column: str) -> list[str]:
-    """Ids of patients or lesions that hold more rows than one should, or look like placeholders and recur."""
-    ids = rows.to_table(columns=["source", column])
-    totals = {
-        row["source"]: row["count_all"] for row in ids.group_by("source").aggregate([([], "count_all")]).to_pylist()
-    }
-    counted = ids.group_by(["source", column]).aggregate([([], "count_all")])
-    often = counted.filter(
-        pc.and_(pc.is_valid(counted[column]), pc.greater_equal(counted["count_all"], PLACEHOLDER_ROWS))
-    )
+def suspicious_ids(rows: str, column: str) -> list[str]:
+    """Ids of patients or lesions that hold more rows than one should, or look like placeholders and recur.
+
+    There may be as many ids as rows. So a first reading counts them by a hash in a table of fixed size, where some
+    share a place, and a second counts exactly those whose place holds enough.
+    """
+    totals, places = Counter[str](), np.zeros(PLACES, np.int32)
+    for batch in batches(rows, ["source", column]):
+        totals.update(batch["source"].to_pylist())
+        np.add.at(places, _places(batch[column].drop_null()), 1)
+    counts = Counter[tuple[str, str]]()
+    for batch in batches(rows, ["source", column], pc.field(column).is_valid()):
+        numbers = places[_places(batch[column])]
+        often = numbers >= PLACEHOLDER_ROWS
+        names = zip(*(each.to_pylist() for each in batch.filter(pa.array(often)).columns), strict=True)
+        for (source, name), most in zip(names, numbers[often].tolist(), strict=True):
+            if _is_suspicious(source, name, most, totals[source]):
+                counts[source, name] += 1
     found = [
-        (row["count_all"], f"{column} {row[column]!r} holds {row['count_all']} of {totals[row['source']]} rows")
-        for row in often.to_pylist()
-        if _is_suspicious(row[column].removeprefix(f"{row['source']}/"), row["count_all"], totals[row["source"]])
+        (count, f"{column} {name!r} holds {count} of {totals[source]} rows")
+        for (source, name), count in counts.items()
+        if count >= PLACEHOLDER_ROWS and _is_suspicious(source, name, count, totals[source])
     ]
     return [text for _, text in sorted(found, reverse=True)[:20]]
 
 
-def _is_suspicious(name: str, count: int, total: int) -> bool:
+def _places(ids: pa.Array) -> np.ndarray:
+    return (hashes(ids) % PLACES).astype(np.int64)
+
+
+def _is_suspicious(source: str, name: str, count: int, total: int) -> bool:
     crowded = count >= SUSPICIOUS_ROWS and count > SUSPICIOUS_SHARE * total
-    return crowded or PLACEHOLDER.fullmatch(name.strip().lower()) is not None
+    return crowded or PLACEHOLDER.fullmatch(name.removeprefix(f"{source}/").strip().lower()) is not None
 
 
 def messages(facts: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import codecs
 import csv
 import difflib
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -330,9 +331,16 @@ def _records(table: Table, start: Chunk) -> Iterator[tuple[Record, Chunk]]:
                 f"table row of {len(cells)} cells, expected the header's {wanted}; "
                 f"complete it, or quote the cell that holds the delimiter{AT}{table.place(line)}"
             )
-        if problem is not None and last > line:
+        if last > line and (problem is not None or _swallows_rows(cells, table.delimiter)):
             raise _never_closed(table, line, last)  # one stray mark can swallow any number of rows
         yield Record(line, cells, problem, last), before
+
+
+def _swallows_rows(cells: list[str], delimiter: str) -> bool:
+    """Whether each line of a record would be a whole record by itself: two stray marks can make two rows fit as one.
+    Of two columns or fewer nobody could tell it from a text of several lines."""
+    lines = re.split(r"\r\n|\r|\n", delimiter.join(cells))
+    return len(cells) > 2 and all(line.count(delimiter) == len(cells) - 1 for line in lines)
 
 
 def _never_closed(table: Table, first: int, last: int) -> ValueError:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from dermray import storage
-from dermray.datasets.decode import decode, square
+from dermray.datasets.pixels import pixels
 from dermray.evaluation import plots
 from dermray.evaluation.distribution import compare
 from dermray.evaluation.diversity import ms_ssim
@@ -26,10 +24,12 @@ from dermray.evaluation.extractor import (
 )
 from dermray.evaluation.settings import EvaluationConfig
 from dermray.manifest import Result
-from dermray.records import COLOURS, SKIN_TONES, read_columns
+from dermray.picked import pick
+from dermray.records import COLOURS, SKIN_TONES
+from dermray.row_files import RowFiles
 
 LABEL_HEADS = {"malignant": 2}
-IMAGE_COLUMNS = ["sample_id", "image", "malignant", "skin_tone"]
+COLUMNS = ["malignant", "skin_tone", "width"]
 TRUTH_COLUMNS = ["true_asymmetry", "true_border_irregular", "true_colours"]
 SAID_COLUMNS = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
 
@@ -41,12 +41,12 @@ def measure(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[
         ValueError: no usable row of one kind.
     """
     torch.set_num_threads(max(1, int(config.cpus)))
-    drawn = _read(storage.join(synthetic.data, "rows"), pc.field("status") == "ok", SAID_COLUMNS, config)
-    size = decode(drawn["image"][0].as_py()).width
+    drawn = _pick(synthetic.row_files(), pc.field("status") == "ok", SAID_COLUMNS, config)
+    size = drawn["width"][0].as_py()
     fake = _images(drawn, size)
     usable = (pc.field("status") == "ok") & (pc.field("origin") == "real")
-    source = storage.join(rows.data, "rows")
-    held_out = _read(source, usable & (pc.field("split") != "train"), TRUTH_COLUMNS, config)
+    source = rows.row_files()
+    held_out = _pick(source, usable & (pc.field("split") != "train"), TRUTH_COLUMNS, config)
     real = _images(held_out, size)
 
     phantoms = held_out["true_asymmetry"].null_count == 0
@@ -60,7 +60,7 @@ def measure(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[
         )
         metrics |= _attributes(judge, real, held_out, fake, drawn)
     else:
-        training = _read(source, usable & (pc.field("split") == "train"), [], config)
+        training = _pick(source, usable & (pc.field("split") == "train"), [], config)
         judge = fit(
             Labelled(_images(training, size), _label_targets(training)), LABEL_HEADS, config.judge_steps, config.seed
         )
@@ -77,15 +77,15 @@ def measure(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[
     }
 
 
-def _read(source: str, where: Any, columns: list[str], config: EvaluationConfig) -> pa.Table:
-    table = read_columns(source, IMAGE_COLUMNS + columns, where)
+def _pick(source: RowFiles, where: Any, columns: list[str], config: EvaluationConfig) -> pa.Table:
+    table = pick(source, COLUMNS + columns, where, config.max_images)
     if len(table) == 0:
         raise ValueError(f"{source}: no usable row to evaluate; look at the reasons in its manifest")
-    return table.sort_by("sample_id").slice(0, config.max_images)
+    return table
 
 
 def _images(table: pa.Table, size: int) -> Tensor:
-    return torch.from_numpy(np.stack([square(decode(image), size) for image in table["image"].to_pylist()]))
+    return torch.from_numpy(pixels(table, size))
 
 
 def _attributes(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:

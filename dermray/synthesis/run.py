@@ -1,6 +1,5 @@
 """The synthesis stage: a generator and its training captions in, synthetic rows with provenance out."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,20 @@ from torch.nn import functional as F
 from dermray import manifest, storage
 from dermray.captioning.reading import parse
 from dermray.captioning.resume import require_each_once, resumable
+from dermray.columns import Tally, add, batches
 from dermray.config import Config
 from dermray.counters import count_rows
-from dermray.datasets.decode import decode, square
 from dermray.datasets.phantom import encode_png
+from dermray.datasets.pixels import pixels
 from dermray.exactly_once import Ids
 from dermray.generators.base import Request
 from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
 from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
+from dermray.picked import pick
 from dermray.progress import busy, rows_written, watched
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
+from dermray.row_files import RowFiles
 from dermray.synthesis.memorization import gate, nearest
 from dermray.synthesis.plan import balanced_plan, cell_counts, cell_name
 from dermray.training.batches import buckets
@@ -73,7 +76,7 @@ def run(config: SynthesisConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
-        captioned = storage.join(rows.data, "rows")
+        captioned = rows.row_files()
         plan = storage.join(work.data, "plan")
         with watched(busy("planning")):
             cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
@@ -89,8 +92,7 @@ def run(config: SynthesisConfig) -> Result:
         checkpoint = storage.join(work.data, "checkpoint")
         ids = Ids(plan, ("plan_id",)), Ids(target, ("plan_id",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
-        table = read_columns(target, ["status", "reason", "nearest_distance"])
-        counts = Counter(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        counts, median_distance = _counted(target, config.count)
         result = work.commit(
             Rows.count(counts),
             config.count,
@@ -100,14 +102,24 @@ def run(config: SynthesisConfig) -> Result:
             text={name: part.model_dump() for name, part in text.items()},
             captions_left_out=left_out,
             gate=threshold,
-            median_nearest_distance=float(np.median(table["nearest_distance"].to_numpy())),
+            median_nearest_distance=median_distance,
         )
         storage.delete_tree(checkpoint)  # not before: killed in between, all would be drawn again, beside what is there
         return result
 
 
+def _counted(rows: str, count: int) -> tuple[Tally, float]:
+    """Statuses of `count` rows, and the median of their nearest distances, of which each takes four bytes."""
+    counts, distances, end = Tally(), np.empty(count, np.float32), 0
+    for batch in batches(rows, ["status", "reason", "nearest_distance"]):
+        add(counts, batch.select(["status", "reason"]))
+        distances[end : end + len(batch)] = batch["nearest_distance"].to_numpy(zero_copy_only=False)
+        end += len(batch)
+    return counts, float(np.median(distances, overwrite_input=True))
+
+
 def _write_plan(
-    captioned: str, target: str, generator: Result, config: SynthesisConfig
+    captioned: str | RowFiles, target: str, generator: Result, config: SynthesisConfig
 ) -> tuple[dict[str, int], Coverage, int]:
     """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read."""
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
@@ -138,15 +150,14 @@ def require_prompts(captions: list[dict[str, Any]], read: list[dict[str, Any]]) 
         )
 
 
-def _calibrate(captioned: str, generator: Result, quantile: float) -> float:
+def _calibrate(captioned: str | RowFiles, generator: Result, quantile: float) -> float:
     """The gate, from real images that the generator never saw."""
     training, _ = _training_images(generator)
     held_out = (pc.field("status") == "ok") & (pc.field("split") != "train")
-    table = read_columns(captioned, ["sample_id", "image"], held_out).sort_by("sample_id").slice(0, CALIBRATION_IMAGES)
-    if len(table) == 0:
+    chosen = pick(captioned, [], held_out, CALIBRATION_IMAGES)
+    if len(chosen) == 0:
         raise ValueError(f"{captioned}: no row outside the train split to calibrate the memorisation gate with")
-    images = np.stack([square(decode(data), training.shape[-1]) for data in table["image"].to_pylist()])
-    distances, _ = nearest(torch.from_numpy(images), training)
+    distances, _ = nearest(torch.from_numpy(pixels(chosen, training.shape[-1])), training)
     return gate(distances, quantile)
 
 
@@ -154,13 +165,13 @@ def _training_images(generator: Result) -> tuple[Tensor, list[str]]:
     """(N, 3, S, S) uint8 at the size that the generator draws, and their sample ids."""
     size, pixels, ids = image_size(generator), list[Tensor](), list[str]()
     for images in buckets(storage.join(generator.data, "encoded")):
-        everything = np.arange(len(images))
-        found = images.pixels(everything)
-        if images.image_size != size:
-            resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
-            found = resized.round().clamp(0, 255).to(torch.uint8)
-        pixels.append(found)
-        ids += images.sample_ids(everything)
+        for index in images.in_turn():
+            found = images.pixels(index)
+            if images.image_size != size:
+                resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
+                found = resized.round().clamp(0, 255).to(torch.uint8)
+            pixels.append(found)
+            ids += images.sample_ids(index)
     return torch.cat(pixels), ids
 
 
@@ -182,7 +193,7 @@ def _draw(
             num_cpus=config.cpus_per_actor,
             num_gpus=config.gpus_per_actor,
         )
-        drawn.write_parquet(to_path, filesystem=to_system, mode="append")
+        drawn.write_parquet(to_path, filesystem=to_system, mode="append", **write_options(SYNTHETIC))
 
 
 class _Draw:

@@ -1,5 +1,6 @@
 """What is seen of a training while it runs."""
 
+import json
 import tempfile
 import time
 from typing import Any
@@ -14,6 +15,8 @@ from dermray.train_loop.state import State
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
 PROGRESS = "progress.txt"
+LOST = "notes_lost.json"  # at the end: what was lost, by kind
+PREVIEWS = "previews"
 NOISE_BINS = 4
 COPIES = "copies of TensorBoard's files to S3"  # each is a whole one: the next makes up for one that failed
 EXPERIMENT = "dermray"
@@ -36,7 +39,7 @@ class TrainingLog:
         self.local = tempfile.mkdtemp() if storage.is_s3(directory) else self.target
         self.first = state.step + 1
         self.mlflow = _Mlflow(config.mlflow, directory, config) if config.mlflow else None
-        kinds = ["progress", "TensorBoard"]
+        kinds = ["progress", "TensorBoard", PREVIEWS]
         kinds += [COPIES] if self.local != self.target else []
         kinds += ["MLflow"] if self.mlflow else []
         self.notes = {kind: Notes(kind) for kind in kinds}
@@ -91,6 +94,14 @@ class TrainingLog:
         """Images beside the curves."""
         self.notes["TensorBoard"].later(self._draw, images, self.state.step)
 
+    def no_pictures(self, error: Exception) -> None:
+        """They could not be drawn."""
+
+        def tell() -> None:
+            raise error
+
+        self.notes[PREVIEWS].now(tell)
+
     def flush(self) -> None:
         """Everything so far to where it can be read, before a checkpoint from which a restart would go on."""
         self.notes["TensorBoard"].later(lambda: self.writer().flush())
@@ -100,6 +111,12 @@ class TrainingLog:
             self.notes[COPIES].later(storage.copy_directory, self.local, self.target)
             self.notes[COPIES].flush()
         self.state.notes_lost = {kind: self.lost_before.get(kind, 0) + notes.lost for kind, notes in self.notes.items()}
+
+    def close(self) -> None:
+        """The last pictures too, and a note of all that was lost."""
+        self.flush()
+        lost = json.dumps(self.state.notes_lost).encode()
+        self.notes["progress"].now(storage.write_bytes, storage.join(self.directory, LOST), lost)
 
     def _write(self, values: dict[str, float]) -> None:
         step = self.state.step
@@ -143,6 +160,13 @@ class _Mlflow:
         for name, value in self.config.model_dump().items():
             client.log_param(run, name, value)
         return client, run
+
+
+def notes_lost(directory: str) -> dict[str, int]:
+    """What `TrainingLog.close` noted; nothing where even that was lost."""
+    note = storage.join(directory, LOST)
+    lost: dict[str, int] = json.loads(storage.read_bytes(note)) if storage.exists(note) else {}
+    return lost
 
 
 def end_mlflow_run(uri: str, directory: str) -> None:

@@ -22,7 +22,8 @@ class Hopeless(RuntimeError):
 class LoopConfig(Config):
     """How to train."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(0, ge=0, description="or `epochs`")
+    epochs: float | None = Field(None, gt=0, description="instead of steps: how often each image is seen")
     batch_size: int = Field(32, ge=1, description="images per step, over all workers and accumulated parts")
     accumulate: HowFast[int] = Field(1, ge=1, description="parts that a worker's share of a batch is computed in")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
@@ -59,10 +60,18 @@ class LoopConfig(Config):
         """Workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
+    def counted(self, images: int) -> Self:
+        """With the steps that its epochs are where there are so many images; the last step may begin another epoch."""
+        if self.epochs is None:
+            return self
+        return self.model_copy(update={"steps": math.ceil(self.epochs * images / self.batch_size), "epochs": None})
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         """What no field alone can say: a batch with an image for everybody, what FSDP and Muon go with."""
         most = self.least_and_most[1]
+        if (self.steps > 0) == (self.epochs is not None):
+            raise ConfigError(f"steps={self.steps}, epochs={self.epochs}: expected one of them, at least 1 step")
         if self.batch_size < most * self.accumulate:
             raise ConfigError(
                 f"batch_size={self.batch_size}: expected at least one image for each of {most} workers in each of "

@@ -81,7 +81,7 @@ class State:
         return self.workers_from[-1][1] if self.workers_from else 0
 
     def advance(self, task: Task, wrapped: Any, rank: int, workers: int) -> float:
-        """One step; returns the mean loss of this worker's images. `wrapped` is the module, or DDP around it.
+        """One step; returns the batch's mean loss. `wrapped` is the module, or DDP around it.
 
         Shares may be uneven. DDP and FSDP take the mean of the workers' gradients, so a part's mean loss counts as
         often as it has images: (workers / batch size) x its images. Over all parts of all workers these add up to the
@@ -94,39 +94,45 @@ class State:
         if workers != self.workers:
             self.workers_from.append((self.step, workers))
         torch.manual_seed(step_seed(config.seed, self.step, rank, self.seeds))
-        loss, images = 0.0, [images_of(config, rank, workers, part) for part in range(config.accumulate)]
+        images = [images_of(config, rank, workers, part) for part in range(config.accumulate)]
+        pieces, seen = list[Tensor](), list[tuple[Tensor, Tensor]]()
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
                 arguments = task.arguments(self.module, self.step, rank, workers, part)
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
                     piece = wrapped(*arguments)
-                loss += float(piece.detach()) * images[part] / sum(images)
-                self._note_noise()
-                if not math.isfinite(loss):
-                    samples = self._without_loss(task.describe(self.step, rank, workers, part))
-                    raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
                 self.scaler.scale(piece * (workers * images[part] / config.batch_size)).backward()
+            pieces.append(piece.detach().float())
+            if (noted := getattr(self.module, "seen", None)) is not None:
+                seen.append(noted)
+        self.scaler.unscale_(self.optimizer)
+        norms = [whole(nn.utils.clip_grad_norm_(group, config.clip_norm)) for group in self.clipped]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        own = torch.stack(pieces) @ torch.tensor(images, dtype=torch.float32, device=device) / config.batch_size
+        mean = over_all_workers(own) if workers > 1 else own
+        # The one place in a step that waits for the device: what is looked at comes over in one piece.
+        looked_at = [torch.stack([norm.float(), mean, *pieces]), *(values.float() for pair in seen for values in pair)]
+        self.gradient_norm, loss, *values = torch.cat(looked_at).tolist()
+        self._note_noise(values[len(pieces) :], [len(levels) for levels, _ in seen])
+        for part, value in enumerate(values[: len(pieces)]):
+            if not math.isfinite(value):
+                samples = _without_loss(task.describe(self.step, rank, workers, part), seen[part : part + 1])
+                raise Hopeless(f"loss is {value} at step {self.step} on samples {', '.join(samples)}")
         self._update()
-        return loss
+        return float(loss)
 
-    def _note_noise(self) -> None:
-        """Generators say how much noise their last images had and what that cost."""
-        if (seen := getattr(self.module, "seen", None)) is not None:
-            self.by_noise = [*self.by_noise, *zip(*(values.tolist() for values in seen), strict=True)][-MOST_NOTED:]
-
-    def _without_loss(self, samples: list[str]) -> list[str]:
-        """Those of a part whose own loss is no number, where the module says; else all."""
-        losses = seen[1].tolist() if (seen := getattr(self.module, "seen", None)) is not None else []
-        wrong = [sample for sample, loss in zip(samples, losses, strict=False) if not math.isfinite(loss)]
-        return wrong or samples
+    def _note_noise(self, values: list[float], sizes: list[int]) -> None:
+        """Generators say how much noise their last images had and what that cost: levels, then losses, part by part."""
+        start = 0
+        for size in sizes:
+            levels, losses = values[start : start + size], values[start + size : start + 2 * size]
+            self.by_noise = [*self.by_noise, *zip(levels, losses, strict=True)][-MOST_NOTED:]
+            start += 2 * size
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        self.scaler.unscale_(self.optimizer)
-        norms = [whole(nn.utils.clip_grad_norm_(group, self.config.clip_norm)) for group in self.clipped]
-        self.gradient_norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -179,6 +185,20 @@ def step_seed(seed: int, step: int, rank: int, seeds: int = SEEDS) -> int:
     if seeds == 1:
         return seed * 1_000_003 + step * 1009 + rank
     return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
+
+
+def over_all_workers(share: Tensor) -> Tensor:
+    """The sum over the workers of what each has; its own where there is no group of workers, as in a notebook."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(share)
+    return share
+
+
+def _without_loss(samples: list[str], seen: list[tuple[Tensor, Tensor]]) -> list[str]:
+    """Those of a part whose own loss is no number, where the module says; else all."""
+    losses = seen[0][1].tolist() if seen else []
+    wrong = [sample for sample, loss in zip(samples, losses, strict=False) if not math.isfinite(loss)]
+    return wrong or samples
 
 
 def local(tensor: Tensor) -> Tensor:

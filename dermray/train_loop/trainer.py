@@ -19,7 +19,7 @@ from dermray.bookkeeping import told
 from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
 from dermray.train_loop.checkpoint import restore, save, save_model
-from dermray.train_loop.log import PROGRESS, TrainingLog, end_mlflow_run, mlflow_client
+from dermray.train_loop.log import LOST, PROGRESS, TrainingLog, end_mlflow_run, mlflow_client, notes_lost
 from dermray.train_loop.settings import Hopeless, LoopConfig
 from dermray.train_loop.state import State, Task
 
@@ -47,8 +47,11 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     _prepare(config, directory)
     result = _run(_trainer(task, config, directory), directory)
     history, metrics = _keep_model(result, config, directory)
+    if at_the_end := notes_lost(directory):  # of after the last checkpoint too
+        history["notes_lost"] = at_the_end
     storage.delete_tree(storage.join(directory, RUN))
-    storage.delete_file(storage.join(directory, PROGRESS))
+    for name in (PROGRESS, LOST):
+        storage.delete_file(storage.join(directory, name))
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
     if lost := told(history.get("notes_lost", {})):
@@ -259,13 +262,17 @@ def _train(settings: dict[str, Any]) -> None:
         loss = state.advance(task, wrapped, rank, workers)
         if log is not None:
             log.step(loss)
-        _look(state, task, log)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            _validate(state, task, log)
             train.report(
                 _metrics(state, loss),
                 checkpoint=_saved(state, task, rank),
                 checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,  # the next step waits for a local file only
             )
+        if state.step % config.pictures_every == 0 or state.step == config.steps:
+            _preview(state, task, log)  # after the checkpoint of the same step: what goes wrong here costs nothing
+    if log is not None:
+        log.close()
 
 
 def _built(task: Task) -> torch.nn.Module:
@@ -280,23 +287,31 @@ def _built(task: Task) -> torch.nn.Module:
         raise Hopeless(str(error)) from error
 
 
-def _look(state: State, task: Task, log: TrainingLog | None) -> None:
-    """Pictures and validation loss, when it is time. Sharded weights need every worker; else rank 0 is enough."""
-    config, last = state.config, state.step == state.config.steps
+def _validate(state: State, task: Task, log: TrainingLog | None) -> None:
+    """The loss on what is not trained on. Sharded weights need every worker; else rank 0 is enough."""
     if log is None and not state.sharded:
         return
-    if state.step % config.pictures_every == 0 or last:
+    with state.averaged() as module:
+        loss = task.validation_loss(module)
+    if log is not None:
+        if loss is not None:
+            log.validation(loss)
+        log.flush()
+
+
+def _preview(state: State, task: Task, log: TrainingLog | None) -> None:
+    """Pictures to look at; where they cannot be drawn, that is counted and the training goes on."""
+    if log is None and not state.sharded:
+        return
+    try:
         with state.averaged() as module:
             pictures = task.pictures(module)
+    except Exception as error:  # a preview may take more memory than a step, and no training is worth less than it
         if log is not None:
-            log.pictures(pictures)
-    if state.step % config.checkpoint_every == 0 or last:
-        with state.averaged() as module:
-            loss = task.validation_loss(module)
-        if log is not None and loss is not None:
-            log.validation(loss)
-        if log is not None:
-            log.flush()
+            log.no_pictures(error)
+        return
+    if log is not None:
+        log.pictures(pictures)
 
 
 def _metrics(state: State, loss: float) -> dict[str, float]:

@@ -1,14 +1,9 @@
-"""Random access to images, encoded ahead or when asked for, and the order in which training sees them.
-
-A batch holds images of one size, one bucket. The order is a function of (seed, epoch) over images sorted by id: it
-depends neither on how many shards there are, nor on how many workers share a batch, nor on where a run was interrupted.
-"""
+"""Random access to images, encoded ahead or when asked for."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,30 +14,75 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from dermray import node_cache, storage
+from dermray import storage
 from dermray.generators.base import Generator, Sample
-from dermray.training.encode import INDEX, read_index
+from dermray.training.encode import INDEX, Index, read_index
+from dermray.training.order import Sharding
+from dermray.training.shards import Shards
 
 CAPTIONS_FOR_WORDS = 100_000
 
 
 class MappedRows:
-    """Arrow files of rows with a `sample_id`, mapped into memory. Rows are numbered in the order of their ids."""
+    """Shards of rows with a `sample_id`, mapped into memory.
 
-    def __init__(self, files: list[Path]) -> None:
-        self.table = pa.concat_tables([feather.read_table(file, memory_map=True) for file in files])
-        self._order = np.asarray(pc.sort_indices(self.table["sample_id"].combine_chunks()))
+    Where one window of the order holds them all, they are all open and rows are numbered in the order of their ids.
+    Else they are numbered shard after shard, and a shard is opened when a row of it is asked for.
+
+    Args:
+        index: of the bucket; an older one does not say how many rows a shard has.
+    """
+
+    def __init__(self, directory: str, names: list[str], index: Index) -> None:
+        self._shards = Shards(directory, names)
+        rows = index["rows"] or [len(shard) for shard in self._all()]
+        self.sharding = Sharding(tuple(rows), index["window"] or sum(rows))
+        self._starts = np.cumsum([0, *rows])
+        self._kept: Collection[int] = ()
+        self._by_id: np.ndarray | None = None
+        if self.sharding.windows == 1:
+            ids = pa.chunked_array([chunk for shard in self._all() for chunk in shard["sample_id"].chunks])
+            self._by_id = np.asarray(pc.sort_indices(ids.combine_chunks())).astype(np.int64)
 
     def __len__(self) -> int:
-        return len(self._order)
+        return self.sharding.count
 
     def sample_ids(self, index: np.ndarray) -> list[str]:
         """The ids of rows `index`."""
         return [str(i) for i in self._take("sample_id", index)]
 
+    def keep(self, shards: Collection[int]) -> None:
+        """Begin to open these shards and let go of the others, where not all are open anyway."""
+        if self._by_id is None and shards != self._kept:
+            self._shards.keep(shards)
+            self._kept = shards
+
+    def keep_for(self, index: np.ndarray) -> None:
+        """`keep` for rows `index`."""
+        self.keep(frozenset(self._shard_of(index).tolist()))
+
+    def in_turn(self) -> Iterator[np.ndarray]:
+        """The numbers of all rows, in parts for which one shard is enough."""
+        for numbers in np.split(np.arange(len(self)), self._starts[1:-1]):
+            self.keep_for(numbers)
+            yield numbers
+
+    def _all(self) -> list[pa.Table]:
+        everything = range(len(self._shards))
+        self._shards.keep(everything)
+        return [self._shards[number] for number in everything]
+
+    def _shard_of(self, places: np.ndarray) -> np.ndarray:
+        shards: np.ndarray = self._starts.searchsorted(places, side="right") - 1
+        return shards
+
     def _take(self, column: str, index: np.ndarray) -> list[Any]:
-        values = self.table[column]
-        return [values[number].as_py() for number in self._order[index].tolist()]  # `take` would copy all shards
+        """One by one: Arrow's own `take` would copy all shards."""
+        places = index if self._by_id is None else self._by_id[index]
+        shards = self._shard_of(places)
+        rows = places - self._starts[shards]
+        columns = {shard: self._shards[shard][column] for shard in set(shards.tolist())}
+        return [columns[shard][row].as_py() for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
 
 
 class EncodedImages(MappedRows):
@@ -53,9 +93,10 @@ class EncodedImages(MappedRows):
     """
 
     def __init__(self, directory: str, shards: int | None = None) -> None:
-        about = read_index(directory)
-        self.image_size: int = about["image_size"]
-        super().__init__(node_cache.local_files(directory, about["shards"][:shards]))
+        index = read_index(directory)
+        self.image_size = index["image_size"]
+        rows = index["rows"] and index["rows"][:shards]
+        super().__init__(directory, index["shards"][:shards], index | {"rows": rows})
 
     def pixels(self, index: np.ndarray) -> Tensor:
         """(B, 3, S, S) uint8."""
@@ -76,11 +117,11 @@ class EncodedSamples(MappedRows):
     """A bucket of training.precompute.
 
     Args:
-        cache: the directory or s3:// prefix of its files.
+        cache: the directory or s3:// prefix of its files. index: of the images that they were made from.
     """
 
-    def __init__(self, cache: str, names: list[str]) -> None:
-        super().__init__(node_cache.local_files(cache, names))
+    def __init__(self, cache: str, names: list[str], index: Index) -> None:
+        super().__init__(cache, names, index)
 
     def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
         """Images `index` as they were encoded, on the generator's device."""
@@ -108,7 +149,8 @@ class Source:
     def open(self) -> Sequence[Bucket]:
         """The buckets, small images first."""
         if self.files:
-            return [EncodedSamples(self.cache, names) for names in self.files]
+            indices = map(read_index, directories(self.encoded))
+            return [EncodedSamples(self.cache, *both) for both in zip(self.files, indices, strict=True)]
         return buckets(self.encoded)
 
 
@@ -138,48 +180,22 @@ def captions_for_words(kind: type[Generator], config: Any, encoded: str) -> list
     """The captions that a new tokenizer's words are taken from; none where the base model brings its own."""
     if not kind.makes_words(config):
         return []
-    return [c for images in buckets(encoded) for c in images.captions(np.arange(min(len(images), CAPTIONS_FOR_WORDS)))]
+    return [caption for directory in directories(encoded) for caption in _captions(directory)]
 
 
-@lru_cache(maxsize=8)
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(count)."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+def _captions(bucket: str) -> list[str]:
+    """The first so many by id of a window's worth of shards or more. Of a shard its captions alone are read."""
+    index, tables, rows = read_index(bucket), list[pa.Table](), 0
+    least = max(CAPTIONS_FOR_WORDS, index["window"] or sys.maxsize)
+    for shard in index["shards"]:
+        if rows < least:
+            tables.append(_columns(storage.join(bucket, shard), ["sample_id", "caption"]))
+            rows += len(tables[-1])
+    first = pa.concat_tables(tables).sort_by("sample_id").slice(0, CAPTIONS_FOR_WORDS)
+    return [str(caption) for caption in first["caption"].to_pylist()]
 
 
-class Order:
-    """Which images a step shows: every image of a bucket once an epoch, its batches running on over the epoch's end.
-
-    Args:
-        counts: images in each bucket. batch_size: images a step, over all workers.
-    """
-
-    def __init__(self, counts: list[int], batch_size: int, seed: int) -> None:
-        self.counts, self.batch_size, self.seed = counts, batch_size, seed
-
-    def share(self, step: int, rank: int, workers: int) -> tuple[int, np.ndarray]:
-        """The bucket of step `step`, and the numbers of this worker's images in it."""
-        bucket, batch = self._batch(step)
-        count, size = self.counts[bucket], self.batch_size
-        positions = np.arange(batch * size, (batch + 1) * size)[rank::workers]
-        return bucket, np.array([epoch_order(count, self.seed, int(p // count))[p % count] for p in positions])
-
-    def _batch(self, step: int) -> tuple[int, int]:
-        """A step's bucket, and how many batches of that bucket came before."""
-        if len(self.counts) == 1:
-            return 0, step
-        epoch = step * self.batch_size // sum(self.counts)  # or a later one: batches are whole, epochs need not be
-        while sum(self._batches(epoch + 1)) <= step:
-            epoch += 1
-        before = self._batches(epoch)
-        chosen = self._mixed(epoch)[: step - sum(before) + 1]
-        return int(chosen[-1]), before[chosen[-1]] + int((chosen[:-1] == chosen[-1]).sum())
-
-    def _batches(self, epochs: int) -> list[int]:
-        """Whole batches of each bucket in so many epochs."""
-        return [count * epochs // self.batch_size for count in self.counts]
-
-    def _mixed(self, epoch: int) -> np.ndarray:
-        """The buckets of an epoch's batches, in their order."""
-        now = np.subtract(self._batches(epoch + 1), self._batches(epoch))
-        return np.random.default_rng((self.seed, epoch)).permutation(np.repeat(np.arange(len(now)), now))
+def _columns(shard: str, columns: list[str]) -> pa.Table:
+    system, path = storage.filesystem(shard)
+    with system.open_input_file(path) as file:
+        return feather.read_table(file, columns, memory_map=False)

@@ -3,32 +3,61 @@
 A shard is an uncompressed Arrow file of (sample_id, pixels, caption), so a picture never parts from its caption; its
 name is a hash of what it holds. Images of one size lie in one directory, a bucket, whose `index.json` lists its shards;
 the `index.json` above them is written last and lists the buckets.
+
+A block of about SHARD_BYTES of pixels becomes one shard in each bucket that it has images for: there are never more
+shards than buckets times blocks, and those of a bucket that has few images are small.
+
+Training mixes images within a window of shards (`order`), so shards should be mixed themselves, and sources often come
+class by class. The rows' files, of at most some hundred rows each, are read in a random order, always the same, and
+joined to blocks in that order. To shuffle single rows instead, Ray Data would move every image between nodes once more
+and hold all of them, spilled to disks, before the first could be decoded: 200 GB at a million images. This way they
+stream, and the same rows give the same shards, by which encoded samples are found.
 """
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypedDict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from dermray import storage
 from dermray.datasets.decode import decode, square
+from dermray.picked import pick, with_images
 from dermray.progress import files_written, watched
-from dermray.records import read_columns
+from dermray.row_files import RowFiles, row_files
 
 INDEX = "index.json"
+SHARD_BYTES = 128 << 20
+WINDOW = 64  # full shards whose images are shuffled together; a node has room for two windows of each bucket
+DECODED = 32  # images decoded at a time
+
+
+class Index(TypedDict):
+    """What a bucket's directory holds. An older index does not say how many rows each shard has, and no window."""
+
+    image_size: int
+    shards: list[str]
+    rows: list[int] | None
+    window: int | None  # images; kept, so that a training under way goes on in its order whatever WINDOW is by then
 
 
 def encode(
-    rows: str, target: str, sizes: list[int], split: str = "train", most: int | None = None, rows_per_shard: int = 2048
+    rows: str | RowFiles,
+    target: str,
+    sizes: list[int],
+    split: str = "train",
+    most: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> dict[int, int]:
     """Captioned rows of a split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
 
     Args:
         sizes: px. An image goes to the largest that its shorter side fills, to the smallest if it fills none.
-        most: rows, if not all: those with the least ids, which are hashes.
+        most: rows, if not all: those with the least ids, which are hashes. shard_bytes: of pixels, about.
 
     Returns:
         Images by size, for sizes that have any.
@@ -44,76 +73,128 @@ def encode(
 
     storage.delete_tree(target)
     storage.make_directory(target)
-    system, path = storage.filesystem(rows)
-    columns = ["sample_id", "image", "caption", "split", "status"]
-    data = ray.data.read_parquet(path, filesystem=system, columns=columns)
-    data = data.filter(expr=(col("status") == "ok") & (col("split") == split))
-    if most is not None:
-        data = data.filter(expr=col("sample_id") <= _last_id(rows, split, most))
-    shards = data.repartition(target_num_rows_per_block=rows_per_shard).map_batches(
-        _Shards(target, sorted(sizes), split), batch_format="pyarrow", batch_size=None
+    sizes = sorted(sizes)
+    if most is None:
+        data = row_files(rows).usable_in_ray(["sample_id", "image", "caption", "split", "status"], order=_mixed)
+        data = data.filter(expr=col("split") == split)
+    else:
+        data = ray.data.from_arrow(_first(rows, split, most))
+    data.context.execution_options.preserve_order = True
+    images = data.map_batches(
+        decoded, fn_args=(sizes, split), batch_format="pyarrow", batch_size=DECODED, zero_copy_batch=True
+    )
+    block = max(1, int(shard_bytes / _mean_bytes(rows, split, sizes)))
+    shards = images.repartition(target_num_rows_per_block=block, strict=True).map_batches(
+        write_shards, fn_args=(target,), batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
     with watched(files_written(target, ".arrow", "shards written")):
-        listed = sorted(shards.take_all(), key=lambda shard: str(shard["file"]))  # one line a shard
+        listed = shards.take_all()  # one line a shard
     if not listed:
         raise ValueError(
             f"{rows}: no captioned row in the {split} split; check the split and the caption stage's counts"
         )
     found: dict[int, int] = {}
     for size in sorted({shard["size"] for shard in listed}):
-        mine = [shard for shard in listed if shard["size"] == size]
-        found[size] = sum(shard["rows"] for shard in mine)
-        write_index(storage.join(target, str(size)), size, [shard["file"] for shard in mine])
+        mine = {shard["file"]: shard["rows"] for shard in listed if shard["size"] == size}
+        found[size] = sum(mine.values())
+        write_index(storage.join(target, str(size)), size, mine, max(1, WINDOW * shard_bytes // bytes_of(size)))
     storage.write_bytes(index, json.dumps(found).encode())
     return found
 
 
-def _last_id(rows: str, split: str, most: int) -> str:
-    """The largest of the `most` least sample ids of a split."""
+def bytes_of(size: int) -> int:
+    """Of the pixels of an image."""
+    return 3 * size**2
+
+
+def _mixed(file: str) -> bytes:
+    """What files are sorted by to be in a random order that is always the same, wherever they lie."""
+    return hashlib.sha256(file.rpartition("/")[2].encode()).digest()
+
+
+def _mean_bytes(rows: str | RowFiles, split: str, sizes: list[int]) -> float:
+    """Of the pixels of an image, over all buckets."""
+    if len(sizes) == 1:
+        return bytes_of(sizes[0])
     usable = (pc.field("status") == "ok") & (pc.field("split") == split)
-    ids = read_columns(rows, ["sample_id"], usable)["sample_id"].combine_chunks()
-    if len(ids) == 0:
+    sides = {"side": pc.min_element_wise(pc.field("width"), pc.field("height"))}
+    images = np.zeros(len(sizes))
+    for scanner in row_files(rows).scanners(sides, usable):
+        for batch in scanner.to_batches():
+            images += np.bincount(_bucket(sizes, batch["side"].to_numpy(zero_copy_only=False)), minlength=len(sizes))
+    return float(np.average([bytes_of(size) for size in sizes], weights=images)) if images.any() else bytes_of(sizes[0])
+
+
+def _bucket(sizes: list[int], sides: np.ndarray) -> np.ndarray:
+    """Which of the sizes, in ascending order, images go to whose shorter sides are given."""
+    buckets: np.ndarray = np.searchsorted(sizes, sides, side="right") - 1
+    return np.maximum(buckets, 0)
+
+
+def _first(rows: str | RowFiles, split: str, most: int) -> pa.Table:
+    """Rows of a split that `decoded` reads the images of."""
+    usable = (pc.field("status") == "ok") & (pc.field("split") == split)
+    picked = pick(rows, ["caption", "split", "status"], usable, most)
+    if len(picked) == 0:
         raise ValueError(f"{rows}: no captioned row in the {split} split; give validation_images=0")
-    return str(ids[pc.select_k_unstable(ids, min(most, len(ids)), [("", "ascending")])[-1].as_py()])
+    return picked
 
 
-def write_index(bucket: str, size: int, shards: list[str]) -> None:
-    """What a bucket's directory holds."""
-    storage.write_bytes(storage.join(bucket, INDEX), json.dumps({"image_size": size, "shards": shards}).encode())
+def write_index(bucket: str, size: int, shards: dict[str, int], window: int | None = None) -> None:
+    """What a bucket's directory holds.
+
+    Args:
+        shards: images in each. window: how many images are shuffled together; all, if not given.
+    """
+    names = sorted(shards)
+    index = Index(image_size=size, shards=names, rows=[shards[name] for name in names], window=window)
+    storage.write_bytes(storage.join(bucket, INDEX), json.dumps(index).encode())
 
 
-def read_index(bucket: str) -> dict[str, Any]:
-    """What `write_index` wrote: image_size, shards."""
-    about: dict[str, Any] = json.loads(storage.read_bytes(storage.join(bucket, INDEX)))
-    return about
+def read_index(bucket: str) -> Index:
+    """What `write_index` wrote."""
+    index: Index = {"rows": None, "window": None} | json.loads(storage.read_bytes(storage.join(bucket, INDEX)))
+    return index
 
 
-class _Shards:
-    """A block of rows to one shard in each bucket that it has images for."""
+def decoded(table: pa.Table, sizes: list[int], split: str) -> pa.Table:
+    """Rows with the pixels of their images at the size of their bucket, and that size.
 
-    def __init__(self, target: str, sizes: list[int], split: str = "train") -> None:
-        self.target, self.sizes, self.split = target, sizes, split
+    Raises:
+        ValueError: a row of another split.
+    """
+    if set(table["split"].to_pylist()) - {split}:
+        raise ValueError(f"leak: a row outside the {split} split reached training")
+    if "image" not in table.column_names:
+        table = with_images(table)
+    images = [decode(image) for image in table["image"].to_pylist()]
+    buckets = _bucket(sizes, np.array([min(image.size) for image in images], np.int64)).tolist()
+    size = [sizes[bucket] for bucket in buckets]
+    pixels = [square(image, side).tobytes() for image, side in zip(images, size, strict=True)]
+    return (
+        table.select(["sample_id", "caption"])
+        .append_column("pixels", pa.array(pixels, pa.binary()))
+        .append_column("size", pa.array(size, pa.int64()))
+    )
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """One line for each shard written."""
-        if len(table) and set(table["split"].to_pylist()) != {self.split}:
-            raise ValueError(f"leak: a row outside the {self.split} split reached training")
-        buckets: dict[int, list[dict[str, Any]]] = {}
-        for row in table.select(["sample_id", "image", "caption"]).to_pylist():
-            image = decode(row["image"])
-            size = max((size for size in self.sizes if size <= min(image.size)), default=self.sizes[0])
-            pixels = square(image, size).tobytes()
-            buckets.setdefault(size, []).append(row | {"pixels": pixels})
-        written = [self._write(size, rows) for size, rows in buckets.items()]
-        return pa.Table.from_pylist(written, pa.schema([("size", "int64"), ("file", "string"), ("rows", "int64")]))
 
-    def _write(self, size: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        text, pixels = pa.string(), pa.binary(3 * size**2)
-        schema = pa.schema([("sample_id", text), ("pixels", pixels), ("caption", text)])
-        content = json.dumps([size, *((row["sample_id"], row["caption"]) for row in rows)])
-        name = hashlib.sha256(content.encode()).hexdigest()[:20] + ".arrow"
-        sink = pa.BufferOutputStream()
-        shard = pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema)
-        feather.write_feather(shard, sink, compression="uncompressed")
-        storage.write_bytes(storage.join(self.target, str(size), name), sink.getvalue().to_pybytes())
-        return {"size": size, "file": name, "rows": len(rows)}
+def write_shards(table: pa.Table, target: str) -> pa.Table:
+    """A block of what `decoded` made to one shard in each bucket that it has images for. One line for each."""
+    written = [_write(target, size, part) for size, part in _by_size(table)]
+    return pa.Table.from_pylist(written, pa.schema([("size", "int64"), ("file", "string"), ("rows", "int64")]))
+
+
+def _by_size(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    for size in sorted(table["size"].unique().to_pylist()):
+        ours = pc.equal(table["size"], size)
+        yield size, table if pc.all(ours).as_py() else table.filter(ours)  # the whole is not copied
+
+
+def _write(target: str, size: int, rows: pa.Table) -> dict[str, Any]:
+    """One shard. Beside the block, which lies in Ray's store, its bytes are held once."""
+    content = json.dumps([size, *zip(rows["sample_id"].to_pylist(), rows["caption"].to_pylist(), strict=True)])
+    name = hashlib.sha256(content.encode()).hexdigest()[:20] + ".arrow"
+    sink = pa.BufferOutputStream()
+    feather.write_feather(rows.select(["sample_id", "pixels", "caption"]), sink, compression="uncompressed")
+    storage.write_bytes(storage.join(target, str(size), name), memoryview(sink.getvalue()))
+    return {"size": size, "file": name, "rows": len(rows)}

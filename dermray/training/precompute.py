@@ -7,8 +7,10 @@ made again. The few texts that training needs beside its samples are encoded too
 """
 
 import hashlib
+import itertools
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -129,7 +131,7 @@ def read_texts(file: str) -> Texts:
 def _first(encoder: Encoder, texts: str) -> list[tuple[int, float, float]]:
     """Encode the texts; then of each bucket its images, and bytes and seconds an image over a few of them."""
     generator, probed = encoder.build(), []
-    _write(texts, pa.table({"text": encoder.texts}), generator.encode_texts(encoder.texts))
+    _write(texts, iter([_encoded(pa.table({"text": encoder.texts}), generator.encode_texts(encoder.texts))]))
     for directory, rows in (bucket for encoded in encoder.encoded for bucket in directories(encoded).items()):
         images = EncodedImages(directory, shards=1)
         few = np.arange(min(PROBED, len(images)))
@@ -150,23 +152,31 @@ class _Encode:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, int]:
         """Encode one shard, in the order of its rows."""
-        size, samples = read_index(row["directory"])["image_size"], list[Sample]()
         with node_cache.read_once(storage.join(row["directory"], row["shard"])) as file:
-            table = feather.read_table(file, memory_map=True)
-            for start in range(0, len(table), BATCH):
-                part = table.slice(start, BATCH)
-                pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
-                samples += self.generator.encode(pixels, part["caption"].to_pylist())
-            _write(storage.join(self.cache, row["file"]), table.select(["sample_id"]), samples)
-        return {"rows": len(table)}
+            shard = feather.read_table(file, memory_map=True)
+            size = read_index(row["directory"])["image_size"]
+            _write(storage.join(self.cache, row["file"]), self._parts(shard, size))
+        return {"rows": len(shard)}
+
+    def _parts(self, shard: pa.Table, size: int) -> Iterator[pa.Table]:
+        for start in range(0, len(shard), BATCH):
+            part = shard.slice(start, BATCH)
+            pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
+            yield _encoded(part.select(["sample_id"]), self.generator.encode(pixels, part["caption"].to_pylist()))
 
 
-def _write(file: str, keys: pa.Table, samples: list[Sample]) -> None:
+def _encoded(keys: pa.Table, samples: list[Sample]) -> pa.Table:
     """The keys' column and `encoded`."""
-    sink = pa.BufferOutputStream()
-    made = keys.append_column("encoded", pa.array(map(_bytes, samples), pa.large_binary()))
-    feather.write_feather(made, sink, compression="uncompressed")
-    storage.write_bytes(file, sink.getvalue().to_pybytes())
+    return keys.append_column("encoded", pa.array(map(_bytes, samples), pa.large_binary()))
+
+
+def _write(file: str, parts: Iterator[pa.Table]) -> None:
+    """One Arrow file; its bytes are held once."""
+    first, sink = next(parts), pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, first.schema) as writer:
+        for part in itertools.chain([first], parts):
+            writer.write_table(part)
+    storage.write_bytes(file, memoryview(sink.getvalue()))
 
 
 def _bytes(sample: Sample) -> bytes:

@@ -12,12 +12,13 @@ from dermray.config import Config, ConfigError, HowFast, section, validate
 from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
-from dermray.records import about, count_rows, read_columns
+from dermray.records import count_rows
 from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import encode
 from dermray.training.precompute import Encoder, precompute
+from dermray.training.previews import PreviewConfig, preview_requests
 from dermray.training.task import GeneratorTask
 from dermray.training.text import training_text
 
@@ -41,6 +42,7 @@ class TrainConfig(Config):
     validation_images: int = Field(
         0, ge=0, description="of the val split, whose loss is logged at every checkpoint; at most so many"
     )
+    previews: HowFast[PreviewConfig] = PreviewConfig()
     loop: LoopConfig
 
     @model_validator(mode="after")
@@ -67,10 +69,11 @@ def run(config: TrainConfig) -> Result:
 
         connect(work.uri)
         task, images, text = _encoded(config, settings, rows, work)
+        loop = config.loop.counted(images)
         usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-        expected = count_rows(storage.join(rows.data, "rows"), usable)
+        expected = count_rows(rows.row_files(), usable)
         work.require(images, expected)
-        report = fit(task, config.loop, work.data)
+        report = fit(task, loop, work.data)
         card = model_card(work, config.family, report, images, text, manifest.library_versions())
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
         counts = Rows(rows_in=images, ok=images, rejected=0, failed=0)
@@ -89,7 +92,7 @@ def run(config: TrainConfig) -> Result:
 def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
     """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
-    captioned, sizes = storage.join(rows.data, "rows"), list(config.buckets) or [size]
+    captioned, sizes = rows.row_files(), list(config.buckets) or [size]
     source = Source(storage.join(work.data, "encoded"))
     model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
     if not makes_words:  # known before any image is decoded
@@ -100,16 +103,21 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
     images = sum(found.values())
     if config.buckets:
         print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
-    prompts = example_prompts(captioned, rows.manifest.rows.rows_in)
-    task = GeneratorTask(config.family, model, source, config.loop.model_dump(), config.flips, prompts)
+    loop, previews = (
+        config.loop.counted(images),
+        preview_requests(config.previews, captioned, rows.manifest.rows.rows_in),
+    )
+    sampling = config.previews.guidance_scale, config.previews.sampling_steps
+    task = GeneratorTask(config.family, model, source, loop.model_dump(), config.flips, previews, *sampling)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
         encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
     if config.encode_ahead:
         cache = config.cache or storage.join(work.data, "samples")
-        epochs = config.loop.steps * config.loop.batch_size / images
+        epochs = loop.steps * loop.batch_size / images
+        texts = ["", *dict.fromkeys(request.prompt for request in previews.values())]
         sources = [source, task.validation] if task.validation else [source]
-        encoder = Encoder(config.family, task.model, [s.encoded for s in sources], ["", *prompts.values()])
+        encoder = Encoder(config.family, task.model, [s.encoded for s in sources], texts)
         resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
         files, task.texts = precompute(encoder, cache, epochs, config.loop.least_and_most, resources)
         for where in sources:
@@ -167,18 +175,6 @@ def resolved(settings: BaseModel, found: dict[str, str]) -> BaseModel:
     if not isinstance(base, str) or found.get("base", base) == base:  # none, built from config, or a hub out of reach
         return settings
     return settings.model_copy(update={"base": weights.everywhere(base, "model.base"), "revision": found["base"]})
-
-
-def example_prompts(rows: str, total: int) -> dict[str, str]:
-    """A caption of the train split for each label and skin tone found among some thousand rows."""
-    usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
-    usable &= about(5000, total)
-    columns = ["sample_id", "caption", "malignant", "skin_tone"]
-    cells = {True: "malignant", False: "benign"}
-    found: dict[str, str] = {}
-    for row in read_columns(rows, columns, usable).sort_by([("sample_id", "descending")]).to_pylist():
-        found[f"{cells[row['malignant']]}, tone {row['skin_tone'] or 'unknown'}"] = row["caption"]
-    return dict(sorted(found.items()))
 
 
 def load_generator(result: Result) -> Generator:

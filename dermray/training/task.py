@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators.base import Generator, Request, family
-from dermray.training.batches import Bucket, Order, Source, captions_for_words
+from dermray.training.batches import Bucket, Source, captions_for_words
+from dermray.training.order import Order
 from dermray.training.precompute import read_texts
 
 VALIDATION_BATCH = 16
-PICTURE_SEED, PICTURE_GUIDANCE, PICTURE_STEPS = 0, 2.0, 20
+PREVIEWS_AT_A_TIME = 8  # beside a training, memory is short
 
 
 @dataclass
@@ -27,7 +28,9 @@ class GeneratorTask:
     training: Source
     loop: dict[str, Any]
     flips: bool
-    prompts: dict[str, str] = field(default_factory=dict)  # drawn now and then, by name
+    previews: dict[str, Request] = field(default_factory=dict)  # drawn now and then, by name
+    guidance_scale: float = 2.0  # of previews
+    sampling_steps: int = 20
     validation: Source | None = None  # what is not trained on
     texts: str = ""  # file of encoded texts, if images were encoded ahead
     unused_parameters: bool = False
@@ -43,7 +46,7 @@ class GeneratorTask:
 
     @cached_property
     def _order(self) -> Order:
-        return Order([len(images) for images in self.images], self.loop["batch_size"], self.loop["seed"])
+        return Order([images.sharding for images in self.images], self.loop["batch_size"], self.loop["seed"])
 
     def build(self) -> nn.Module:
         """A new generator; its words are those of the training captions."""
@@ -66,8 +69,10 @@ class GeneratorTask:
         return self.images[bucket].sample_ids(index)
 
     def _part(self, step: int, rank: int, workers: int, part: int) -> tuple[int, np.ndarray]:
-        """A bucket, and numbers of images in it."""
-        bucket, share = self._order.share(step, rank, workers)
+        """A bucket, and numbers of images in it, whose shards are being opened."""
+        bucket, shards = self._order.shards(step)
+        self.images[bucket].keep(shards)
+        _, share = self._order.share(step, rank, workers)
         return bucket, share[part :: self.loop["accumulate"]]
 
     @torch.no_grad()
@@ -81,6 +86,7 @@ class GeneratorTask:
         with torch.random.fork_rng():
             for number, (images, index) in enumerate(self._validation_batches()):
                 torch.manual_seed(number)
+                images.keep_for(index)
                 total += float(module(module.collate(images.samples(module, index, False)))) * len(index)
         module.train(before)
         module.seen = seen
@@ -95,13 +101,16 @@ class GeneratorTask:
         ]
 
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
-        """Each prompt from the same noise every time."""
+        """Each preview from the same noise every time."""
         assert isinstance(module, Generator)
-        if not self.prompts:
-            return {}
-        requests = [Request(prompt, PICTURE_SEED) for prompt in self.prompts.values()]
-        images = module.sample(requests, PICTURE_GUIDANCE, PICTURE_STEPS)
-        return {f"samples/{name}": image for name, image in zip(self.prompts, images, strict=True)}
+        names, requests = list(self.previews), list(self.previews.values())
+        images: dict[str, Tensor] = {}
+        for start in range(0, len(names), PREVIEWS_AT_A_TIME):
+            drawn = module.sample(
+                requests[start : start + PREVIEWS_AT_A_TIME], self.guidance_scale, self.sampling_steps
+            )
+            images |= {f"samples/{names[start + i]}": image for i, image in enumerate(drawn)}
+        return images
 
     def save(self, module: nn.Module, directory: Path) -> None:
         """In the family's own format."""

@@ -4,13 +4,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from dermray import storage
 from dermray.generators.base import family
 from dermray.generators.coverage import Coverage, Reader, TextCoverage, coverage, losses, together, unreadable
+from dermray.row_files import RowFiles, row_files
 from dermray.training.batches import captions_for_words
 
 
-def training_text(rows: str, name: str, model: dict[str, Any], encoded: str | None) -> Coverage:
+def training_text(rows: str | RowFiles, name: str, model: dict[str, Any], encoded: str | None) -> Coverage:
     """What the generator reads of the captioned rows of the train split; what is lost is said.
 
     Args:
@@ -21,15 +21,12 @@ def training_text(rows: str, name: str, model: dict[str, Any], encoded: str | No
         ValueError: most captions are mostly words that a text encoder does not know.
     """
     import ray
-    import ray.data
     from ray.data.expressions import col
 
     readers = ray.get(ray.remote(_readers).remote(name, model, encoded))
     if not readers:
         return {}
-    system, path = storage.filesystem(rows)
-    captions = ray.data.read_parquet(path, filesystem=system, columns=["caption", "split", "status"])
-    captions = captions.filter(expr=(col("status") == "ok") & (col("split") == "train"))
+    captions = row_files(rows).usable_in_ray(["caption", "split", "status"]).filter(expr=col("split") == "train")
     counted = captions.map_batches(
         _count, fn_kwargs={"readers": readers}, batch_format="pyarrow", batch_size=None
     ).take_all()  # a line for each block and reader

@@ -41,7 +41,8 @@ def run(config: CaptionerConfig) -> Result:
     with manifest.work("captioner", config.output, config, {}, how_far) as work:
         if work.finished:
             return work.finished
-        report = fit(CaptionerTask(config.model_dump()), config.loop, work.data)
+        loop = config.loop.counted(config.phantoms)
+        report = fit(CaptionerTask(config.model_dump() | {"loop": loop.model_dump()}), loop, work.data)
         rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
         return work.commit(rows, config.phantoms, cpus=report["workers"] * config.loop.cpus_per_worker, training=report)
 

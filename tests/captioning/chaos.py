@@ -1,6 +1,6 @@
 """A captioning job on three Ray nodes under random kills, until it is done. Prints what happened as JSON.
 
-    python -m tests.captioning.chaos DIRECTORY KILLS
+    python -m tests.captioning.chaos DIRECTORY KILLS ROWS
 
 The engine is a stand-in: this is about rows. Killed are, in random order, engine processes, their Ray actors, the
 driver, and whole nodes.
@@ -38,7 +38,7 @@ run.run(validate(run.CaptionConfig, {{"output": directory + "/caption", "rows": 
 """
 
 
-def main(directory: str, kills: int) -> None:
+def main(directory: str, kills: int, rows: int = ROWS) -> None:
     """Ingest, then caption under fire."""
     from dermray.cluster import prepare_environment
 
@@ -51,7 +51,7 @@ def main(directory: str, kills: int) -> None:
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
     model_directory(directory)
-    _ingest(directory)
+    _ingest(directory, rows)
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns()))
     print(f"CHAOS_SEED={seed}", flush=True)
     dice = random.Random(seed)
@@ -88,8 +88,8 @@ def _add(cluster: Any) -> Any:
     return cluster.add_node(num_cpus=2, resources={"engines": 1}, object_store_memory=150_000_000)
 
 
-def _ingest(directory: str) -> None:
-    source = f"sources=[{{source: phantom, count: {ROWS}, size: 16, broken: 0.0, duplicates: 0.0}}]"
+def _ingest(directory: str, rows: int) -> None:
+    source = f"sources=[{{source: phantom, count: {rows}, size: 16, broken: 0.0, duplicates: 0.0}}]"
     command = ["ingest", "--config", "ingest/phantom", source, f"output={directory}/ingest"]
     subprocess.run([sys.executable, "-m", "dermray.cli", *command], check=True, stdout=subprocess.DEVNULL)
 
@@ -132,4 +132,4 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -4,7 +4,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -20,7 +22,9 @@ from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
-from dermray.records import CAPTIONED, IMAGES, conform, read_columns
+from dermray.page_index import PagedColumn
+from dermray.records import CAPTIONED, IMAGES, conform, count_rows, read_columns, sample_id
+from dermray.training.encode import encode
 from tests.tampering import double_a_row, lose_a_row, swap_a_row
 
 CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
@@ -114,11 +118,13 @@ def test_counts_add_up() -> None:
 
 
 class Moody(StandIn):
-    """A stand-in that has nothing to say about every third row: what becomes of such rows is the question."""
+    """A stand-in that has nothing to say about every third row: what becomes of such rows is the question. Asked again,
+    it is silent about a half of them."""
 
     def answer(self, rows: Any, ask: Any) -> Any:
         def silence(row: dict[str, Any]) -> dict[str, Any]:
-            return row | ({"text": ""} if int(row["sample_id"][:8], 16) % 3 == 0 else {})
+            divisor = 6 if row.get("attempts") else 3
+            return row | ({"text": ""} if int(row["sample_id"][:8], 16) % divisor == 0 else {})
 
         return super().answer(rows, ask).map(silence)
 
@@ -136,18 +142,35 @@ def test_retry_failed_redoes_only_those(
     first = manifest.read(f"{tmp_path}/first").manifest
     assert 5 < first.rows.reasons["rejected: empty answer"] == first.rows.rejected
 
+    cli.main([*base, f"output={tmp_path}/again", "--retry-failed", f"{tmp_path}/first"])
+    again = manifest.read(f"{tmp_path}/again")
+    assert 0 < again.manifest.rows.rejected < first.rows.rejected
+    assert again.manifest.rows.rows_in == first.rows.rows_in
+    assert 0 < again.manifest.metrics["captioning"]["last_start"]["rows"] == first.rows.rejected
+
     (tmp_path / "record").mkdir()
     monkeypatch.setattr(choose, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
-    cli.main([*base, f"output={tmp_path}/second", "--retry-failed", f"{tmp_path}/first"])
+    cli.main([*base, f"output={tmp_path}/second", "--retry-failed", f"{tmp_path}/again"])
     second = manifest.read(f"{tmp_path}/second")
     asked = [i for f in (tmp_path / "record").iterdir() for i in f.read_text().splitlines()]
-    rejected = read_columns(
-        f"{manifest.read(f'{tmp_path}/first').data}/rows", ["sample_id"], pc.field("status") != "ok"
-    )
+    rejected = read_columns(f"{again.data}/rows", ["sample_id"], pc.field("status") != "ok")
     assert sorted(asked) == sorted(rejected["sample_id"].to_pylist())
-    assert second.manifest.rows.ok == first.rows.rows_in and second.manifest.inputs["retry_failed"] == first.key
-    attempts = read_columns(f"{second.data}/rows", ["sample_id", "attempts"]).to_pylist()
-    assert {row["sample_id"] for row in attempts if row["attempts"] == 2} == set(asked)
+    assert second.manifest.rows.ok == first.rows.rows_in
+    assert second.manifest.inputs["retry_failed"] == again.manifest.key
+    attempts = read_columns(second.row_files(), ["sample_id", "attempts"]).to_pylist()
+    assert len(attempts) == first.rows.rows_in and {row["attempts"] for row in attempts} == {1, 2, 3}
+    assert {row["sample_id"] for row in attempts if row["attempts"] == 3} == set(asked)
+    own = read_columns(f"{second.data}/rows", ["sample_id"])["sample_id"].to_pylist()
+    assert sorted(own) == sorted(asked), "the others were not copied"
+    written = [file for stage in ("ingest", "first") for file in (tmp_path / stage).rglob("rows/*.parquet")]
+    assert written and all(PagedColumn.open(pa.OSFile(str(f)), pq.ParquetFile(f), "image") for f in written)
+    table = read_columns(second.row_files(), ["sample_id", "image"]).to_pylist()
+    assert all(sample_id(row["image"]) == row["sample_id"] for row in table)
+    usable = pc.field("split") == "train"
+    assert encode(second.row_files(), f"{tmp_path}/encoded", [16]) == {16: count_rows(second.row_files(), usable)}
+    with pytest.raises(ValueError, match="all its rows are captioned; use that result"):
+        run(validate(CaptionConfig, {"output": f"{tmp_path}/third", "rows": f"{tmp_path}/ingest",
+                                     "captioner": f"{tmp_path}/model", "retry_failed": second.uri}))  # fmt: skip
 
     told = second.manifest.metrics["captioning"]
     assert told["tokens_out"] == 12 * len(asked), "the earlier job paid for the rows that were kept"
@@ -202,8 +225,6 @@ def test_a_row_lost_or_doubled_after_it_was_written_is_no_result(
 def test_preview_prints_filled_prompts_and_starts_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pyarrow.parquet as pq
-
     def refuse(*_: object) -> None:
         raise AssertionError("Ray was started")
 

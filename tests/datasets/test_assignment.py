@@ -24,10 +24,12 @@ def raw(number: int, **values: Any) -> dict[str, Any]:
 
 
 def assign(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> dict[str, dict[str, Any]]:
-    pq.write_table(pa.Table.from_pylist(rows, schema=RAW), folder / "raw.parquet")
+    table = pa.Table.from_pylist(rows, schema=RAW)
+    pq.write_table(table, folder / "raw.parquet")
     config = {"output": "o", "sources": [{"source": "folder", "path": "p"}], **settings}
-    assigned = _assign(str(folder), validate(IngestConfig, config)).to_pylist()
-    return {row["source_id"]: row for row in assigned}
+    assignment = _assign(str(folder), validate(IngestConfig, config))
+    joined = pa.concat_tables(assignment.join(part) for part in (table.slice(7), table.slice(0, 7), table.slice(0, 0)))
+    return {row["source_id"]: row for row in joined.to_pylist()}
 
 
 def test_a_rejected_copy_still_links_its_patient_and_lesion(tmp_path: Path) -> None:
@@ -63,3 +65,30 @@ def test_a_class_left_out_that_occurs_nowhere_is_refused_with_the_nearest(tmp_pa
     rows = [raw(i, diagnosis=["nv", "melanoma"][i % 2]) for i in range(40)]
     with pytest.raises(ValueError, match=r"drop_classes of diagnosis: \['melanom'\] match nothing.*\['melanoma'\]"):
         assign(tmp_path, rows, stratify="diagnosis", drop_classes=["melanom"])
+
+
+def test_rows_keep_what_they_had_and_are_given_the_rest(tmp_path: Path) -> None:
+    rows = [raw(i) for i in range(40)] + [raw(50, sample_id="s3", source="b", malignant=False)]
+    rows += [raw(60 + i, sample_id=None, status="failed", reason=f"gone @ line {i}", hash=None) for i in range(3)]
+    read = assign(tmp_path, rows)
+    assert [(read[f"06{i}"]["status"], read[f"06{i}"]["reason"]) for i in range(3)] == [
+        ("failed", f"gone @ line {i}") for i in range(3)
+    ]
+    assert read["060"]["leak_group"] is None and read["060"]["split"] is None
+    twice = [read["003"], read["050"]]
+    assert sorted((row["status"], row["reason"]) for row in twice) == [
+        ("ok", None), ("rejected", "exact duplicate of another file")
+    ]  # fmt: skip
+    usable = [row for row in read.values() if row["status"] == "ok"]
+    assert len(usable) == 40 and {row["split"] for row in usable} == {"train", "val", "test"}
+    assert len({row["leak_group"] for row in usable}) == 40 and all(row["leak_group"][0] == "g" for row in usable)
+    assert {row["split"] for row in read.values() if row["status"] != "ok"} == {None}
+
+
+def test_what_lies_in_the_object_store_is_small(tmp_path: Path) -> None:
+    rows = [raw(i, status="failed", reason="gone") for i in range(1000)] + [raw(1000 + i) for i in range(40)]
+    assign(tmp_path, rows)
+    made = _assign(
+        str(tmp_path), validate(IngestConfig, {"output": "o", "sources": [{"source": "folder", "path": "p"}]})
+    )
+    assert sum(each.nbytes for each in (made.names, made.groups, made.splits, made.reasons)) == 15 * len(rows)

@@ -81,8 +81,8 @@ def assigned(root: Path, **settings: Any) -> dict[str, dict[str, Any]]:
     (root.parent / "raw").mkdir(exist_ok=True)
     pq.write_table(table, root.parent / "raw" / "rows.parquet")
     whole = {"output": "out", "sources": [{"source": "folder", "path": "p"}]} | settings
-    done = ingest._assign(str(root.parent / "raw"), validate(ingest.IngestConfig, whole)).to_pylist()
-    return {row["source_id"]: row for row in done}
+    done = ingest._assign(str(root.parent / "raw"), validate(ingest.IngestConfig, whole)).join(table)
+    return {row["source_id"]: row for row in done.to_pylist()}
 
 
 def phantoms(root: Path, counts: dict[str, int]) -> None:

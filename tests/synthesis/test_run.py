@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dermray.config import validate
 from dermray.failures import plain_cause
+from dermray.page_index import PagedColumn
 from dermray.records import read_columns
 from dermray.synthesis import run as synthesis
 from tests.tampering import double_a_row, lose_a_row
@@ -40,6 +43,8 @@ def test_a_line_of_the_plan_lost_or_drawn_twice_is_no_result(
     result = generate("lost", lambda data: None)
     assert result.manifest.rows.rows_in == 8
     drawn = rows(Path(result.data))
+    file = min(Path(result.data, "rows").rglob("*.parquet"))
+    assert PagedColumn.open(pa.OSFile(str(file)), pq.ParquetFile(file), "image"), "single images can be read"
     assert len(drawn) == 8 and kept.items() <= drawn.items(), "what was there is not drawn again"
 
 

@@ -14,7 +14,7 @@ from dermray.bookkeeping import Notes
 from dermray.train_loop import State
 from dermray.train_loop import trainer as trainer_module
 from dermray.train_loop.log import COPIES, PROGRESS, TrainingLog, end_mlflow_run, mlflow_client
-from dermray.train_loop.trainer import _look
+from dermray.train_loop.trainer import _preview, _validate
 from tests.conftest import free_port
 from tests.training.test_train_loop import CONFIG, Line, LineTask
 
@@ -28,6 +28,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Notes, "flush", partialmethod(Notes.flush, 100.0))
 
 
+def look(state: State, task: LineTask, log: TrainingLog) -> None:
+    """As `_train` does beside its checkpoints."""
+    if state.step % state.config.checkpoint_every == 0:
+        _validate(state, task, log)
+    if state.step == state.config.steps:
+        _preview(state, task, log)
+
+
 def train(directory: Path | str, break_at: Any = None, config: Any = ALONE) -> State:
     """Forty steps as `_train` logs them; before step 21 `break_at` is called."""
     state, task = State(Line(), config), LineTask()
@@ -38,7 +46,7 @@ def train(directory: Path | str, break_at: Any = None, config: Any = ALONE) -> S
         state.step += 1
         task.step = state.step
         log.step(float(-(-state.step // 5) * 5))
-        _look(state, task, log)
+        look(state, task, log)
     return state
 
 
@@ -53,7 +61,7 @@ def curve(directory: Path, name: str = "train/loss") -> list[int]:
 
 def test_a_log_that_works(tmp_path: Path) -> None:
     state = train(tmp_path)
-    assert state.losses == LOSSES and state.notes_lost == {"progress": 0, "TensorBoard": 0}
+    assert state.losses == LOSSES and state.notes_lost == {"progress": 0, "TensorBoard": 0, "previews": 0}
     assert (tmp_path / PROGRESS).read_text().startswith("step 40 of 40, loss 40.0000")
     assert (
         curve(tmp_path / "tensorboard") == curve(tmp_path / "tensorboard", "validation/loss") == list(range(5, 41, 5))
@@ -72,7 +80,7 @@ def test_progress_that_cannot_be_written_is_lost_and_nothing_else(
 
     monkeypatch.setattr(storage, "write_bytes", fails)
     state = train(tmp_path)
-    assert state.losses == LOSSES and state.notes_lost == {"progress": 8, "TensorBoard": 0}
+    assert state.losses == LOSSES and state.notes_lost == {"progress": 8, "TensorBoard": 0, "previews": 0}
     assert curve(tmp_path / "tensorboard") == list(range(5, 41, 5))
     assert capsys.readouterr().err.count("warning") == 1
 
@@ -99,12 +107,12 @@ def test_s3_that_fails_sometimes_costs_the_notes_of_those_times(
         broken[0] = 11 <= step <= 24
         state.step = task.step = step
         log.step(1.0)
-        _look(state, task, log)
+        look(state, task, log)
         for notes in log.notes.values():  # here no step takes any time
             while notes.waiting:
                 time.sleep(0.001)
     assert [step for step, _ in state.losses] == list(range(5, 41, 5))
-    assert state.notes_lost == {"progress": 2, "TensorBoard": 0, COPIES: 2}, "of steps 15 and 20"
+    assert state.notes_lost == {"progress": 2, "TensorBoard": 0, "previews": 0, COPIES: 2}, "of steps 15 and 20"
     assert storage.read_bytes(f"{bucket}/{PROGRESS}").decode().endswith(f"lost: 2 for progress, 2 for {COPIES}")
     copy(f"{bucket}/tensorboard", str(tmp_path))
     assert curve(tmp_path) == list(range(5, 41, 5)), "in S3"
@@ -120,7 +128,7 @@ def test_mlflow_that_goes_away_in_mid_run(tmp_path: Path) -> None:
 
     state = train(tmp_path / "run", goes_away, config)
     assert state.losses == LOSSES
-    assert state.notes_lost == {"progress": 0, "TensorBoard": 0, "MLflow": 8}, "losses and validation of steps 25 to 40"
+    assert state.notes_lost == {"progress": 0, "TensorBoard": 0, "previews": 0, "MLflow": 8}, "of steps 25 to 40"
     end_mlflow_run(uri, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "mlflow_run.txt").exists()
     store.unlink()
@@ -136,7 +144,7 @@ def test_mlflow_that_never_answers(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     state = train(tmp_path, config=ALONE.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"}))
-    assert state.losses == LOSSES and state.notes_lost == {"progress": 0, "TensorBoard": 0, "MLflow": 16}
+    assert state.losses == LOSSES and state.notes_lost == {"progress": 0, "TensorBoard": 0, "previews": 0, "MLflow": 16}
     assert capsys.readouterr().err.count("a note for MLflow is lost") == 1
     lost: dict[str, Any] = trainer_module._report(state.history(), ALONE)["notes_lost"]
     assert lost["MLflow"] == 16, "the manifest says so"
@@ -168,7 +176,7 @@ def test_a_restart_adds_to_what_was_lost_before(tmp_path: Path) -> None:
     log = TrainingLog(str(tmp_path), ALONE, after)
     log.notes["progress"].now(torch.load, "no such file")
     log.flush()
-    assert after.notes_lost == {"progress": 4, "TensorBoard": 0}
+    assert after.notes_lost == {"progress": 4, "TensorBoard": 0, "previews": 0}
     old = {name: value for name, value in before.history().items() if name != "notes_lost"}
     after.go_on(old)
     assert after.notes_lost == {}

@@ -14,7 +14,7 @@ from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.generators.base import Request
 from dermray.records import read_columns
-from dermray.training.batches import EncodedImages, EncodedSamples, buckets
+from dermray.training.batches import EncodedImages, EncodedSamples, Source, buckets
 from dermray.training.encode import read_index
 from dermray.training.precompute import Encoder, _Encode, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
@@ -36,7 +36,8 @@ def test_pictures_and_captions_stay_together(tmp_path: Path) -> None:
     [directory], [[files], _], actor = encoder.directories(), encoder.files(), _Encode(encoder, cache)
     for shard, file in zip(read_index(directory)["shards"], files, strict=True):
         actor({"directory": directory, "shard": shard, "file": file})
-    [images], ahead, generator = buckets(encoder.encoded[0]), EncodedSamples(cache, files), encoder.build()
+    [images], ahead = buckets(encoder.encoded[0]), EncodedSamples(cache, files, read_index(directory))
+    generator = encoder.build()
     for seed in range(4):
         index = np.random.default_rng(seed).permutation(8)[:5]
         now = images.samples(generator, index, False)
@@ -51,8 +52,8 @@ def test_each_bucket_is_encoded_at_its_size_and_once(local_ray: None, two_sizes:
     encoder, cache = Encoder("latent_diffusion", MODEL, [two_sizes]), str(tmp_path)
     made = precompute(encoder, cache, 2.0, (2, 2), {"num_cpus": 1})
     generator = encoder.build()
-    for images, files, side in zip(buckets(two_sizes), made[0], (4, 8), strict=True):
-        ahead = EncodedSamples(cache, files).samples(generator, np.arange(8), False)
+    for images, samples, side in zip(buckets(two_sizes), Source(two_sizes, cache, made[0]).open(), (4, 8), strict=True):
+        ahead = samples.samples(generator, np.arange(8), False)
         assert {tuple(sample["moments"].shape) for sample in ahead} == {(8, side, side)}
         now = images.samples(generator, np.arange(8), False)
         torch.testing.assert_close(ahead, now, rtol=1e-4, atol=1e-5)
@@ -140,10 +141,14 @@ def test_flux_from_captioned_rows_to_a_picture(
     assert [e.step for e in seen.Scalars("train/loss")] == [e.step for e in seen.Scalars("validation/loss")] == [2, 4]
     held_out = EncodedImages(f"{result.data}/validation/32")
     assert len(held_out) == 8
-    training = set(EncodedImages(f"{result.data}/encoded/32").table["sample_id"].to_pylist())
-    assert training.isdisjoint(held_out.table["sample_id"].to_pylist())
+    training = EncodedImages(f"{result.data}/encoded/32")
+    assert set(ids(training)).isdisjoint(ids(held_out))
     pictures = seen.Tags()["images"]
     assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6
+
+
+def ids(images: EncodedImages) -> list[str]:
+    return images.sample_ids(np.arange(len(images)))
 
 
 def _holds_what_is_cut(result: manifest.Result, small_run: Path, card: str) -> None:

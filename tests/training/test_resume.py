@@ -13,7 +13,7 @@ from dermray.generators.base import FAMILIES, Generator, family
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.settings import Hopeless
-from dermray.training.batches import Order
+from dermray.training.order import Order
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red.",
             "benign, skin tone C: symmetric lesion.", "malignant, skin tone A: white and red."]  # fmt: skip

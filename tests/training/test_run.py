@@ -9,7 +9,7 @@ import torch
 from dermray import manifest, storage, weights
 from dermray.config import validate
 from dermray.generators import frozen, nano
-from dermray.generators.base import Generator, family
+from dermray.generators.base import Generator, Request, family
 from dermray.generators.flux_lora import FluxLora
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.trainer import _inside
@@ -82,7 +82,9 @@ def test_flux_learns_and_draws_the_same_without_its_text_encoders(two_sizes: str
     for directory, names in zip(encoder.directories(), files, strict=True):
         for shard, name in zip(read_index(directory)["shards"], names, strict=True):
             encode({"directory": directory, "shard": shard, "file": name})
-    within = GeneratorTask("flux_lora", model, Source(two_sizes), loop.model_dump(), False, {"a": "caption 3"})
+    within = GeneratorTask(
+        "flux_lora", model, Source(two_sizes), loop.model_dump(), False, {"a": Request("caption 3", 0)}
+    )
     ahead = replace(within, training=Source(two_sizes, str(tmp_path), files), texts=f"{tmp_path}/{texts}")
     a, b = (State(task.build(), loop) for task in (within, ahead))
     assert isinstance(a.module, FluxLora) and isinstance(b.module, FluxLora)

@@ -28,7 +28,7 @@ from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
 from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints
-from dermray.training.batches import Order
+from dermray.training.order import Order
 from tests.quickstart import wait_for
 
 
@@ -40,6 +40,7 @@ class LineTask:
     pause: float = 0.0
     bad_from: int = 1 << 30
     trap: str = ""
+    blind: bool = False  # its pictures cannot be drawn
     unused_parameters: bool = False
 
     def build(self) -> nn.Module:
@@ -63,6 +64,8 @@ class LineTask:
         return abs(self.step - 20.0)
 
     def pictures(self, module: nn.Module) -> dict[str, torch.Tensor]:
+        if self.blind:
+            raise torch.OutOfMemoryError("no room for a picture")
         return {"line": torch.zeros(3, 4, 4, dtype=torch.uint8)}
 
     def save(self, module: nn.Module, directory: Path) -> None:
@@ -129,6 +132,8 @@ def test_the_schedule() -> None:
     ("settings", "message"),
     [
         ({"workers": (2, 1)}, "expected at least 1, and \\[min, max\\]"),
+        ({"steps": 0}, "steps=0, epochs=None: expected one of them"),
+        ({"epochs": 2}, "steps=1, epochs=2.0: expected one of them"),
         ({"workers": 0}, "expected at least 1"),
         ({"workers": (4, 16), "batch_size": 15}, "batch_size=15: expected at least one image for each of 16 workers"),
         ({"workers": 2, "batch_size": 8, "accumulate": 8}, "in each of 8 accumulated parts, 16"),
@@ -150,6 +155,12 @@ def test_gradients_of_models_side_by_side_are_clipped_apart() -> None:
     means = [state.optimizer.state[p]["exp_avg"].item() / (1 - CONFIG.betas[0]) for p in state.trained]
     assert means == pytest.approx([1.0, 1e-3], rel=1e-4), "the loud one alone is clipped, to a norm of 1"
     assert state.gradient_norm == pytest.approx(1e6)
+
+
+def test_epochs_are_steps_once_the_images_are_counted() -> None:
+    """Paper 002: five epochs of 508,344 images in batches of 16."""
+    loop = validate(LoopConfig, {"epochs": 5, "batch_size": 16}).counted(508_344)
+    assert (loop.steps, loop.epochs) == (158_858, None) and loop.counted(7) == loop
 
 
 def test_no_two_workers_have_the_same_noise() -> None:
@@ -202,7 +213,7 @@ class Bare:
 
 def step_of_all(state: State, task: Any, workers: int) -> float:
     """What `workers` of DDP do in a step, by one: gradients are summed over the ranks and divided by their number. The
-    batch's mean loss."""
+    batch's mean loss: each rank gives its share."""
     update, losses = state._update, list[float]()
     for rank in range(workers):
         state._update = lambda: None  # type: ignore[method-assign]
@@ -212,15 +223,17 @@ def step_of_all(state: State, task: Any, workers: int) -> float:
         assert weight.grad is not None
         weight.grad /= workers
     state._update()
-    images = [len(range(rank, state.config.batch_size, workers)) for rank in range(workers)]
-    return sum(loss * n for loss, n in zip(losses, images, strict=True)) / sum(images)
+    return sum(losses)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_workers_come_and_go_and_the_training_stays_the_same(accumulate: int, tmp_path: Path) -> None:
     """Four workers, then three, then five, over batches of 17: no image is left out or seen twice, and losses and
     weights are those of one worker but for rounding."""
-    config = LoopConfig(steps=30, batch_size=17, workers=(1, 5), accumulate=accumulate, learning_rate=1e-2)
+    # no clipping: `step_of_all` has the whole gradient after the last rank only
+    config = LoopConfig(
+        steps=30, batch_size=17, workers=(1, 5), accumulate=accumulate, learning_rate=1e-2, clip_norm=1e9
+    )
     torch.manual_seed(0)
     start = Line().eval()
     alone, task = State(copy.deepcopy(start), config), Shown(17, accumulate)
@@ -348,9 +361,11 @@ def test_a_training_that_lost_workers_goes_on_with_fewer(
     assert last is not None and (last["step"], last["workers"], last["accumulate"]) == (10, 2, 1)
     assert re.fullmatch(r"last checkpoint of 20.{14} at step 10", how_far(str(tmp_path)))
     capsys.readouterr()
-    report = fit(LineTask(), CONFIG.model_copy(update={"workers": 1, "accumulate": 2}), str(tmp_path))
+    alone = CONFIG.model_copy(update={"workers": 1, "accumulate": 2, "pictures_every": 20})
+    report = fit(LineTask(blind=True), alone, str(tmp_path))
     assert "going on from step 10 of 40 with 1 worker x 2 parts instead of 2 workers; steps" in capsys.readouterr().out
     assert (report["resumed_from"], report["workers"]) == (10, 1)
+    assert report["notes_lost"]["previews"] == 2, "a training goes on without them"
     assert [tuple(pair) for pair in report["workers_from_step"]] == [(0, 2), (10, 1)]
     assert [step for step, _ in report["losses"]] == list(range(5, 41, 5))
     assert last_checkpoint(str(tmp_path)) is None and how_far(str(tmp_path)) == "no checkpoint yet"

@@ -16,8 +16,11 @@ from dermray.captioning.audit.mentions import rates
 from dermray.captioning.run import attribute_accuracy
 from dermray.config import Config
 from dermray.datasets.decode import portable
+from dermray.exactly_once import Ids, shared
 from dermray.manifest import Result, Rows
+from dermray.picked import least, pick, take
 from dermray.records import about, read_columns
+from dermray.row_files import RowFiles
 
 HERE = Path(__file__).parent
 TEXT = ["sample_id", "answer", "caption", "malignant", "leak_group", "diagnosis", "entity", "skin_tone", "sex", "age",
@@ -80,8 +83,8 @@ def run(config: AuditConfig) -> Result:
 
 def audit(result: Result, config: AuditConfig) -> dict[str, Any]:
     """Everything that one result's captions are asked."""
-    path = storage.join(result.data, "rows")
-    rows = _sample(path, result.manifest.rows.ok, config.max_rows)
+    files = result.row_files()
+    rows = _sample(files, result.manifest.rows.ok, config.max_rows)
     if not rows:
         raise ValueError(f"{result.uri}: no usable caption to audit")
     texts = [row["answer"] for row in rows]
@@ -98,14 +101,14 @@ def audit(result: Result, config: AuditConfig) -> dict[str, Any]:
         "label_leak": label_leak([row["answer"] for row in labelled], labels, groups, config.folds, config.seed),
         "names_a_diagnosis": float(np.mean([names_the_diagnosis(row["answer"], row) for row in rows])),
         "diversity": describe(texts),
-        "phantom_accuracy": attribute_accuracy(path),
+        "phantom_accuracy": attribute_accuracy(files),
     }
 
 
-def _sample(path: str, total: int, most: int) -> list[dict[str, Any]]:
+def _sample(files: RowFiles, total: int, most: int) -> list[dict[str, Any]]:
     """At most about `most` usable rows."""
     where = (pc.field("status") == "ok") & about(most, total)
-    rows: list[dict[str, Any]] = read_columns(path, TEXT, where).sort_by("sample_id").to_pylist()
+    rows: list[dict[str, Any]] = read_columns(files, TEXT, where).sort_by("sample_id").to_pylist()
     return rows
 
 
@@ -117,25 +120,21 @@ def _names(results: list[Result]) -> list[str]:
 
 def _shared(results: list[Result], config: AuditConfig) -> list[dict[str, Any]]:
     """Images that every captioner captioned, with their answers in shuffled columns."""
-    wanted = pc.field("status") == "ok"
-    said = []
-    for result in results:
-        table = read_columns(storage.join(result.data, "rows"), ["sample_id", "answer"], wanted)
-        said.append(dict(zip(table["sample_id"].to_pylist(), table["answer"].to_pylist(), strict=True)))
-    common = sorted(set.intersection(*(set(answers) for answers in said)))[: config.images]
-    if not common:
+    ok = pc.field("status") == "ok"
+    ids = [Ids(result.row_files(), ("sample_id",), ok) for result in results]
+    common = least(shared(*ids), config.images)["sample_id"]
+    if not len(common):
         raise ValueError("captions: the results have no image in common; compare captioners on the same rows")
-    found = read_columns(
-        storage.join(results[0].data, "rows"), ["sample_id", "image"], pc.field("sample_id").isin(common)
-    )
-    images = dict(zip(found["sample_id"].to_pylist(), found["image"].to_pylist(), strict=True))
+    wanted = ok & pc.field("sample_id").isin(common.combine_chunks())
+    said = [pick(result.row_files(), ["answer"], wanted) for result in results]
+    answers = [dict(zip(table["sample_id"].to_pylist(), table["answer"].to_pylist(), strict=True)) for table in said]
     return [
         {
             "sample_id": sample,
-            "url": pages.data_url(portable(images[sample], pages.SIDE)),
-            "answers": [said[i][sample] for i in experts.order(sample, len(results), config.seed)],
+            "url": pages.data_url(portable(image, pages.SIDE)),
+            "answers": [answers[i][sample] for i in experts.order(sample, len(results), config.seed)],
         }
-        for sample in common
+        for sample, image in zip(said[0]["sample_id"].to_pylist(), take(said[0]), strict=True)
     ]
 
 

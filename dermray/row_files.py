@@ -1,0 +1,61 @@
+"""Where a result's rows lie: in Parquet files of its own, and in those of earlier results that it goes on from."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow.compute as pc
+from pyarrow import dataset
+
+from dermray import storage
+
+
+@dataclass(frozen=True)
+class RowFiles:
+    """Directories of Parquet files, local or in S3."""
+
+    uri: str  # all rows in these are the result's
+    kept: tuple[str, ...] = ()  # earlier results' rows: those with status ok are this one's too
+
+    def scanners(self, columns: list[str] | dict[str, Any], where: Any = None, **how: Any) -> Iterator[dataset.Scanner]:
+        """pyarrow's readers of some columns of the rows that a pyarrow dataset filter lets pass, one a directory."""
+        ok = pc.field("status") == "ok"
+        yield _files(self.uri).scanner(columns=columns, filter=where, **how)
+        for uri in self.kept:
+            yield _files(uri).scanner(columns=columns, filter=ok if where is None else ok & where, **how)
+
+    def usable_in_ray(self, columns: list[str], order: Callable[[str], Any] = str) -> Any:
+        """Rows with status ok as a Ray dataset, file after file as `order` sorts their URIs.
+
+        Args:
+            columns: status among them.
+
+        Raises:
+            FileNotFoundError: no Parquet file.
+        """
+        import ray.data
+        from ray.data.expressions import col
+
+        files = sorted((f for uri in (self.uri, *self.kept) for f in storage.list_files(uri, ".parquet")), key=order)
+        if not files:
+            raise FileNotFoundError(f"{self}: no Parquet file there; make the result again")
+        places = [list(map(storage.filesystem, same)) for _, same in groupby(files, storage.is_s3)]
+        first, *others = (
+            ray.data.read_parquet([path for _, path in part], filesystem=part[0][0], columns=columns) for part in places
+        )
+        return (first.union(*others) if others else first).filter(expr=col("status") == "ok")
+
+    def __str__(self) -> str:
+        """For messages."""
+        return " + ".join([self.uri, *self.kept])
+
+
+def row_files(rows: str | RowFiles) -> RowFiles:
+    """One directory's files, where no more is given."""
+    return rows if isinstance(rows, RowFiles) else RowFiles(rows)
+
+
+def _files(uri: str) -> dataset.Dataset:
+    system, path = storage.filesystem(uri)
+    return dataset.dataset(path, filesystem=system, format="parquet")

@@ -1,0 +1,59 @@
+"""What a training draws now and then, so that somebody sees how far it is."""
+
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import Field
+
+from dermray.config import Config
+from dermray.generators.base import Request
+from dermray.records import about, read_columns
+from dermray.row_files import RowFiles
+
+SHOWN = 60  # letters of a prompt in a picture's name
+
+
+class PreviewConfig(Config):
+    """Which prompts, and how they are drawn. `loop.pictures_every` says how often."""
+
+    prompts: list[str] = Field([], description="default: a training caption for each label and skin tone")
+    most: int = Field(8, ge=0, description="prompts drawn; 0 for no previews")
+    seeds: list[int] = Field([0], min_length=1, description="of the noise; each prompt is drawn from each")
+    guidance_scale: float = Field(2.0, ge=0)
+    sampling_steps: int = Field(20, ge=1, le=1000)
+
+
+def preview_requests(config: PreviewConfig, rows: str | RowFiles, total: int) -> dict[str, Request]:
+    """What to draw, by the name that TensorBoard shows.
+
+    Args:
+        rows: of the caption stage. total: how many rows there are.
+    """
+    prompts = _named(config.prompts) if config.prompts else example_prompts(rows, total) if config.most else {}
+    chosen = list(prompts.items())[: config.most]
+    several = len(config.seeds) > 1
+    return {
+        f"{name}, seed {seed}" if several else name: Request(prompt, seed)
+        for name, prompt in chosen
+        for seed in config.seeds
+    }
+
+
+def _named(prompts: list[str]) -> dict[str, str]:
+    return {f"{number}: {prompt[:SHOWN]}": prompt for number, prompt in enumerate(prompts, 1)}
+
+
+def example_prompts(rows: str | RowFiles, total: int) -> dict[str, str]:
+    """A caption of the train split for each label and skin tone among some thousand rows."""
+    usable = (pc.field("status") == "ok") & (pc.field("split") == "train") & pc.field("malignant").is_valid()
+    usable &= about(5000, total)
+    columns = ["sample_id", "caption", "malignant", "skin_tone"]
+    cells = {True: "malignant", False: "benign"}
+    captions: dict[str, str] = {}
+    for row in read_columns(rows, columns, usable).sort_by([("sample_id", "descending")]).to_pylist():
+        captions[_cell(cells, row)] = row["caption"]
+    return dict(sorted(captions.items()))
+
+
+def _cell(labels: dict[bool, str], row: dict[str, Any]) -> str:
+    return f"{labels[row['malignant']]}, tone {row['skin_tone'] or 'unknown'}"

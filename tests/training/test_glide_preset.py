@@ -15,8 +15,10 @@ from tests.generators.glide_files import TINY, write_checkpoints, write_tokenize
 @pytest.mark.slow
 def test_from_openais_files_to_images(small_run: Path, tmp_path: Path) -> None:
     imported = import_glide(write_checkpoints(tmp_path), write_tokenizer(tmp_path / "bpe"), tmp_path / "imported", TINY)
-    smaller = ["loop.steps=2", "loop.epochs=null", "loop.gpus_per_worker=0", "model.image_size=32", "model.base_size=16",
-               "model.upsampler_steps=[2,2]", f"model.base={imported}"]  # fmt: skip
+    smaller = [
+        "loop.steps=2", "loop.epochs=null", "loop.gpus_per_worker=0", "model.image_size=32", "model.base_size=16",
+        "model.upsampler_steps=[2,2]", f"model.base={imported}",
+    ]  # fmt: skip
     places = [f"output={tmp_path}/train", f"rows={small_run}/caption"]
     trained = training.run(load(training.TrainConfig, preset("train/glide_paper"), [*smaller, *places]))
     assert trained.manifest.metrics["text"]["words"]["limit"] == 128

@@ -9,6 +9,7 @@ own reductions, and both are sampled in cascade, as OpenAI does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -108,22 +109,24 @@ class Glide(Generator):
         if config.base != frozen.NANO:
             return cls._read(config, _directory(config))
         words = nano.tokenizer(captions, CONTEXT)
-        sizes = [_with_words(NANO_SIZES[name], len(words)) for name in STAGES]
-        return cls(config, *(Stage.build(size, words.pad_token_id) for size in sizes), words)
+        base, upsampler = (
+            Stage.build(replace(NANO_SIZES[name], words=len(words)), words.pad_token_id) for name in STAGES
+        )
+        return cls(config, base, upsampler, words)
 
     @classmethod
-    def makes_words(cls, config: GlideConfig) -> bool:  # type: ignore[override]  # its own config
+    def makes_words(cls, config: GlideConfig) -> bool:
         """Where there are no weights."""
         return config.base == frozen.NANO
 
     @classmethod
-    def readers(cls, config: GlideConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # the same
+    def readers(cls, config: GlideConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
         """Base and upsampler share a tokenizer."""
         base, revision = (str(saved), None) if saved else (config.base, config.revision)
         return [TokenReader("words", frozen.tokenizer(base, revision, "tokenizer", captions, CONTEXT), CONTEXT)]
 
     @classmethod
-    def encoded_by(cls, config: GlideConfig) -> dict[str, Any] | None:  # type: ignore[override]  # the same
+    def encoded_by(cls, config: GlideConfig) -> dict[str, Any] | None:
         """The fingerprint of the base."""
         if config.base == frozen.NANO:
             return None
@@ -132,7 +135,7 @@ class Glide(Generator):
         return {"base": weights.revision_of(_place(config), config.revision) or config.base}
 
     @classmethod
-    def check_start(cls, config: GlideConfig) -> None:  # type: ignore[override]  # the same
+    def check_start(cls, config: GlideConfig) -> None:
         """Whether the base is a GLIDE, and whole."""
         if config.base == frozen.NANO:
             return
@@ -229,8 +232,8 @@ class Glide(Generator):
 
     @classmethod
     def _read(cls, config: GlideConfig, directory: Path) -> Self:
-        stages = [Stage.load(directory / name) for name in STAGES]
-        return cls(config, *stages, frozen.tokenizer(str(directory), None, "tokenizer", [], CONTEXT))
+        base, upsampler = (Stage.load(directory / name) for name in STAGES)
+        return cls(config, base, upsampler, frozen.tokenizer(str(directory), None, "tokenizer", [], CONTEXT))
 
     def _tokens(self, captions: list[str]) -> Tensor:
         """(B, 128); what is longer is cut."""
@@ -244,12 +247,6 @@ class Glide(Generator):
 def reduce(images: Tensor, size: int) -> Tensor:
     """(B, 3, S, S) to (B, 3, size, size): means of squares, as OpenAI's code for upsamplers makes its inputs."""
     return F.interpolate(images, (size, size), mode="area")
-
-
-def _with_words(sizes: Sizes, words: int) -> Sizes:
-    from dataclasses import replace
-
-    return replace(sizes, words=words)
 
 
 def _everywhere(t: int, images: Tensor) -> Tensor:

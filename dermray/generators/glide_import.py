@@ -49,7 +49,7 @@ def import_glide(files: dict[str, Path], tokenizer: Path, output: Path, sizes: d
     stages = [read_stage(files[name], name, sizes[name]) for name in STAGES]
     config = GlideConfig(base="openai/glide-text2im", image_size=sizes["upsampler"].side, base_size=sizes["base"].side)
     unfinished = output.with_name(f"{output.name}.unfinished")
-    Glide(config, *stages, words).save(unfinished)
+    Glide(config, stages[0], stages[1], words).save(unfinished)
     return unfinished.rename(output)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dermray.config import load, preset
+from dermray.generators.glide import Glide
 from dermray.generators.glide_import import import_glide
 from dermray.synthesis import run as synthesis
 from dermray.training import run as training
@@ -24,6 +25,7 @@ def test_from_openais_files_to_images(small_run: Path, tmp_path: Path) -> None:
     assert trained.manifest.metrics["text"]["words"]["limit"] == 128
     assert trained.manifest.metrics["text"]["words"]["unknown_words"] is None, "bytes, of which none is unknown"
     before, after = (torch.load(tmp_path / "base.pt")["out.2.weight"], training.load_generator(trained))
+    assert isinstance(after, Glide)
     moved = (after.unet.conv_out.weight - before).abs().flatten(1).amax(1)
     assert (moved[:3] > 0).all() and moved.max() < 1e-4, "at the paper's rate"
     assert (moved[3:] == 0).all(), "as published, variances have no loss"

@@ -52,10 +52,12 @@ class GlideText(ModelMixin, ConfigMixin):
         padding: the token that stands after a text's end.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(self, words: int, context: int, width: int, layers: int, heads: int, padding: int) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.gradient_checkpointing = padding, False
         self.token_embedding = nn.Embedding(words, width)
         self.positional_embedding = nn.Parameter(0.02 * torch.randn(context, width))
         self.padding_embedding = nn.Parameter(0.02 * torch.randn(context, width))
@@ -66,8 +68,9 @@ class GlideText(ModelMixin, ConfigMixin):
         """Padding is where `tokens` has it."""
         states = self.token_embedding(tokens) + self.positional_embedding
         states = torch.where((tokens != self.padding)[..., None], states, self.padding_embedding)
+        recomputed = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            states = block(states)
+            states = self._gradient_checkpointing_func(block, states) if recomputed else block(states)
         normed: Tensor = self.final_norm(states)
         return normed
 

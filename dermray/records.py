@@ -135,6 +135,8 @@ def read_columns(rows: str | RowFiles, columns: list[str], where: Any = None) ->
     """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter. Of `image` all is read, whatever
     the filter: see `picked`."""
     tables = [scanner.to_table() for scanner in row_files(rows).scanners(columns, where)]
+    if not tables:
+        raise FileNotFoundError(f"{rows}: no Parquet file there; make the result again")
     return pa.concat_tables(tables, promote_options="default")
 
 

@@ -44,7 +44,7 @@ def test_a_line_of_the_plan_lost_or_drawn_twice_is_no_result(
     assert result.manifest.rows.rows_in == 8
     drawn = rows(Path(result.data))
     files = list(Path(result.data, "rows").rglob("*.parquet"))
-    assert any(PagedColumn.open(pa.OSFile(str(f)), pq.ParquetFile(f), "image") for f in files), "all but the tampered one"
+    assert any(PagedColumn.open(pa.OSFile(str(f)), pq.ParquetFile(f), "image") for f in files), "not the tampered one"
     assert len(drawn) == 8 and kept.items() <= drawn.items(), "what was there is not drawn again"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dermray import storage
+from dermray import s3, storage
 
 COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
 SKIN_TONES = ("A", "B", "C")  # DDI's groups: Fitzpatrick I-II, III-IV, V-VI
@@ -136,8 +136,11 @@ def read_columns(rows: str, columns: list[str], where: Any = None) -> pa.Table:
     from pyarrow import dataset
 
     system, path = storage.filesystem(rows)
-    found: pa.Table = dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=columns, filter=where)
-    return found
+
+    def read() -> pa.Table:
+        return dataset.dataset(path, filesystem=system, format="parquet").to_table(columns=columns, filter=where)
+
+    return s3.again(read)
 
 
 def count_rows(rows: str, where: Any) -> int:
@@ -145,7 +148,11 @@ def count_rows(rows: str, where: Any) -> int:
     from pyarrow import dataset
 
     system, path = storage.filesystem(rows)
-    return int(dataset.dataset(path, filesystem=system, format="parquet").count_rows(filter=where))
+
+    def count() -> int:
+        return int(dataset.dataset(path, filesystem=system, format="parquet").count_rows(filter=where))
+
+    return s3.again(count)
 
 
 def about(most: int, total: int) -> Any:

@@ -22,8 +22,9 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from dermray.generators import adapters
-from dermray.generators.dermdit import DermDiTConfig, Transformer
+from dermray.generators import adapters, nano
+from dermray.generators.dermdit import DermDiTConfig, geometry
+from dermray.generators.dit import Transformer
 from dermray.generators.flux_lora import TARGETS
 
 WARM, TIMED = 3, 10
@@ -151,7 +152,7 @@ def dermdit_training(bench: Bench) -> None:
     config = DermDiTConfig(**sizes)
     batch, side = (2, 8) if bench.tiny else (64, 32)
     for recompute, compiled in ((False, False), (True, False), (False, True)):
-        model = Transformer(config, 4, side).to(bench.device)
+        model = Transformer(geometry(config, nano.vae().config)).to(bench.device)
         if recompute:
             model.enable_gradient_checkpointing()
         call = torch.compile(model) if compiled else model

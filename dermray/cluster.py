@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from dermray import runtime_env
+
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
 # offer more logical ones than it has, or pipelines wait for ever.
 MINIMUM_LOGICAL_CPUS = 8
@@ -136,13 +138,13 @@ def _compare_nodes(shared: str | None) -> None:
 
 
 def _start(ray: Any) -> None:
-    # The driver's own interpreter and environment reach every worker; a job-level runtime_env would cost
-    # seconds per job to say the same.
     quiet = _quiet()
     options: dict[str, Any] = {"log_to_driver": not quiet} | ({"logging_level": QUIET["ray"]} if quiet else {})
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**options)
+        with runtime_env.of_driver() as environment:
+            ray.init(**options, runtime_env=environment)
         return
+    # A local Ray's workers have the driver's interpreter and environment already; saying so costs seconds.
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     options |= {

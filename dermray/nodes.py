@@ -33,13 +33,13 @@ def _code() -> str:
 
 
 def require_same_software() -> None:
-    """Compare every node with this process.
+    """Compare every node with this process, whose code workers have been sent: see runtime_env.py.
 
     Raises:
         RuntimeError: names the nodes that differ, in what, and what to do.
     """
     here = software()
-    wrong = []
+    wrong, install, code = [], set[str](), False
     for node, answer in ask_all(software).items():
         if isinstance(answer, Exception):
             wrong.append(f"node {node} cannot run dermray ({answer})")
@@ -48,11 +48,18 @@ def require_same_software() -> None:
                 f"{name} {answer.get(name, 'missing')}, here {here.get(name, 'missing')}" for name in sorted(differs)
             )
             wrong.append(f"node {node} has {'; '.join(told)}")
+            code |= "dermray" in differs
+            install |= {f"{name}=={here[name]}" for name in differs & here.keys() - {"python", "dermray"}}
     if wrong:
-        raise RuntimeError(
-            f"{'. '.join(wrong)}. Install the same dermray and the versions of its pyproject.toml on all nodes, or "
-            "send the code along with `ray job submit --working-dir .`"
-        )
+        raise RuntimeError(f"{'. '.join(wrong)}. {_what_to_do(install, code)}")
+
+
+def _what_to_do(install: set[str], code: bool) -> str:
+    if install:
+        return f"On these nodes: pip install {' '.join(sorted(install))}"
+    if code:  # a submitted job has brought its own
+        return "Send the same dermray along: `ray job submit --working-dir .` where this one is"
+    return "Install Python and the versions of dermray's pyproject.toml on all nodes, the same as here"
 
 
 def require_shared(directory: str) -> None:

@@ -11,14 +11,16 @@ import io
 import os
 import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+Result = TypeVar("Result")
 # Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
@@ -197,14 +199,29 @@ class Stored:
     etag: str
 
 
-def objects(uri: str) -> Iterator[Stored]:
-    """All S3 objects below `uri`, page by page: a request for each thousand, and no more are held."""
+def objects(uri: str, inside: str = "") -> Iterator[Stored]:
+    """All S3 objects below `uri`, page by page: a request for each thousand, and no more are held.
+
+    Args:
+        inside: what their names below `uri` begin with.
+    """
+    return (entry for entry in _listed(uri, inside) if isinstance(entry, Stored))
+
+
+def level(uri: str, inside: str = "") -> Iterator[Stored | str]:
+    """As `objects`, but of names that have a slash after `inside` only what stands up to it, once."""
+    return _listed(uri, inside, Delimiter="/")
+
+
+def _listed(uri: str, inside: str, **options: str) -> Iterator[Stored | str]:
     client, bucket, key = client_of(uri)
-    prefix = _below(key, "")
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+    place = _below(key, "")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=place + inside, **options):
         for entry in page.get("Contents", ()):
             if not entry["Key"].endswith("/"):  # consoles write such empty objects for folders
-                yield Stored(entry["Key"].removeprefix(prefix), entry["Size"], entry["ETag"])
+                yield Stored(entry["Key"].removeprefix(place), entry["Size"], entry["ETag"])
+        for entry in page.get("CommonPrefixes", ()):
+            yield entry["Prefix"].removeprefix(place)
 
 
 def files(uri: str) -> list[Stored]:
@@ -373,6 +390,19 @@ class _Known:
     def on_queued(self, future: Any, **_: Any) -> None:
         future.meta.provide_transfer_size(self.file.size)
         future.meta.provide_object_etag(self.file.etag)
+
+
+def again(read: Callable[[], Result]) -> Result:
+    """`read`, at most TRIES times, where pyarrow's client does not try again by itself: it keeps an answer in as many
+    bytes as were asked for, and fails for good where the text of a 503 is longer."""
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except OSError as error:
+            if "Failed to flush response stream" not in str(error):
+                raise
+            time.sleep(random.uniform(0, 1))
+    return read()
 
 
 def move(source: str, target: str) -> None:

@@ -27,6 +27,8 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
     from ray.data import DataContext
     from ray.data.checkpoint import CheckpointConfig
 
+    from dermray.captioning.written import NotWritten, WrittenIds
+
     system, path = storage.filesystem(checkpoint)
     if isinstance(system, s3.PatientS3):
         system = Commits(**system.options)
@@ -37,6 +39,8 @@ def resumable(id_column: str, checkpoint: str) -> Iterator[None]:
         checkpoint_path=path,
         override_filesystem=system,
         delete_checkpoint_on_success=False,
+        checkpoint_manager_cls=WrittenIds,
+        checkpoint_filter_cls=NotWritten,
     )
     try:
         yield
@@ -168,7 +172,7 @@ def require_ids(uri: str, id_column: str) -> None:
     import pyarrow.dataset
 
     system, path = storage.filesystem(uri)
-    files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    files = s3.again(lambda: pyarrow.dataset.dataset(path, filesystem=system, format="parquet"))
     if id_column not in files.schema.names:
         raise ValueError(
             f"{uri}: no column {id_column!r} in its Parquet files ({', '.join(files.schema.names[:8]) or 'none'}); "

@@ -5,25 +5,46 @@ folder (below the split). A file in no folder has no class.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dermray import storage
-from dermray.datasets.listing import files
+from dermray.datasets.listing import File, files, level
 from dermray.datasets.splits import official_name
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 FILES_PER_BLOCK = 256  # whose images one task fetches and decodes
+ROWS_PER_LISTING = 1 << 13  # that a listing task hands on at a time
+LEVELS = 2  # of folders whose folders are listed by other tasks; each lists all that is below its own
+SHARES = 32  # at most, that the folders found by a task are dealt into
+ToRow = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple["Dataset", Counter[str], int]:
+@dataclass
+class Told:
+    """What a part of a listing says of all its files."""
+
+    classes: Counter[str] = field(default_factory=Counter)  # files of each
+    count: int = 0  # of all files
+    examples: dict[str, str] = field(default_factory=dict)  # a file of each layout
+    shares: int = 0  # of folders that are still to be listed
+
+    def add(self, other: "Told") -> None:
+        """Count these too."""
+        self.classes += other.classes
+        self.count += other.count
+        self.examples |= other.examples
+
+
+def read(path: str, to_row: ToRow) -> tuple["Dataset", Counter[str], int]:
     """A row for every file below `path`, of what its place says; how many files each class has, and how many all.
 
-    `to_row` completes a row. A task lists the files and hands on block after block: the driver holds a reference for
-    each.
+    `to_row` completes a row. Tasks list the folders, many at once, and hand on block after block: the driver holds a
+    reference for each.
 
     Raises:
         ValueError: no file, or folders from which class or split cannot be told.
@@ -31,43 +52,70 @@ def read(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple
     import ray
     import ray.data
 
-    listing = ray.remote(num_returns="streaming")(_blocks).remote(path, to_row)
-    *blocks, counts = list(listing)
-    classes, count = ray.get(counts)  # or raises what the task raised
-    return ray.data.from_arrow_refs(blocks), classes, count
+    task = ray.remote(num_returns="streaming")(_listed)
+    told, blocks, shares = Told(), list[Any](), [ray.put([""])]
+    for levels in range(LEVELS, -1, -1):
+        listings = [task.remote(path, to_row, share, levels) for share in shares]
+        shares = []
+        for listing in listings:
+            *parts, last = list(listing)
+            part: Told = ray.get(last)  # or raises what the task raised
+            told.add(part)
+            require_one_layout(path, told)
+            first_share = len(parts) - part.shares
+            blocks += parts[:first_share]
+            shares += parts[first_share:]
+    if not told.count:
+        raise ValueError(f"{path}: no file found; expected <class>/<name>.jpg or <split>/<class>/<name>.jpg")
+    rows = ray.data.from_arrow_refs(blocks)
+    return rows.repartition(target_num_rows_per_block=FILES_PER_BLOCK, strict=True), told.classes, told.count
 
 
-def _blocks(path: str, to_row: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Any]:
+def _listed(path: str, to_row: ToRow, share: list[str], levels: int) -> Iterator[Any]:
+    """Blocks of rows, then shares of folders that other tasks are to list, then what is told of them."""
     import pyarrow as pa
 
     from dermray.records import IMAGES, conform
 
-    schema = pa.schema([*IMAGES, ("uri", pa.string())])
-    rows, classes, count = rows_of(path), Counter[str](), 0
-    while block := list(islice(rows, FILES_PER_BLOCK)):
-        classes.update(row["diagnosis"] for row in block if row.get("diagnosis"))
-        count += len(block)
+    schema, told, folders = pa.schema([*IMAGES, ("uri", pa.string())]), Told(), list[str]()
+    rows = rows_of(path, _files(path, share, folders if levels else None), told)
+    while block := list(islice(rows, ROWS_PER_LISTING)):
         yield conform([to_row(row) for row in block], schema)
-    yield classes, count
+    told.shares = min(SHARES, len(folders))
+    yield from (folders[i :: told.shares] for i in range(told.shares))
+    yield told
 
 
-def rows_of(path: str) -> Iterator[dict[str, Any]]:
-    """uri, source_id, and diagnosis and split or the reason why not, of every file; raises as `read` does."""
-    examples: dict[str, str] = {}  # a file of each layout
-    name = None
-    for file in files(path):
-        name = file.name
-        row: dict[str, Any] = {"uri": storage.join(path, name), "source_id": name}
+def _files(path: str, share: list[str], folders: list[str] | None) -> Iterator[File]:
+    """All files in and below a share of the folders. With `folders` those below are left out, and their folders go
+    there."""
+    for folder in share:
+        for entry in files(path, folder) if folders is None else level(path, folder):
+            if isinstance(entry, File):
+                yield entry
+            elif folders is not None:
+                folders.append(entry)
+
+
+def rows_of(path: str, listing: Iterable[File], told: Told) -> Iterator[dict[str, Any]]:
+    """uri, source_id, and diagnosis and split or the reason why not, of every file; `told` counts them.
+
+    Raises:
+        ValueError: folders from which class or split cannot be told.
+    """
+    for file in listing:
+        row: dict[str, Any] = {"uri": storage.join(path, file.name), "source_id": file.name}
         if file.reason is not None:
             row |= {"status": "rejected", "reason": file.reason}
         else:
-            layout, diagnosis, split = _place(path, name)
-            examples.setdefault(layout, name)
+            layout, diagnosis, split = _place(path, file.name)
             row |= {"diagnosis": diagnosis, "split": split}
-            _require_one_layout(path, examples)
+            told.examples.setdefault(layout, file.name)
+            require_one_layout(path, told)
+            if diagnosis:
+                told.classes[diagnosis] += 1
+        told.count += 1
         yield row
-    if name is None:
-        raise ValueError(f"{path}: no file found; expected <class>/<name>.jpg or <split>/<class>/<name>.jpg")
 
 
 def _place(path: str, name: str) -> tuple[str, str | None, str | None]:
@@ -93,8 +141,9 @@ def _place(path: str, name: str) -> tuple[str, str | None, str | None]:
     )
 
 
-def _require_one_layout(path: str, examples: dict[str, str]) -> None:
-    with_folders = {layout: name for layout, name in examples.items() if layout != "none"}
+def require_one_layout(path: str, told: Told) -> None:
+    """Raises ValueError where some classes lie below split folders and some do not."""
+    with_folders = {layout: name for layout, name in told.examples.items() if layout != "none"}
     if len(with_folders) > 1:
         raise ValueError(
             f"{path}: folders are mixed, {' but '.join(f'{n!r} as {layout}' for layout, n in with_folders.items())}: "

@@ -1,8 +1,9 @@
 """The first stage: sources in, rows out, each with its leak group and split."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ RAW = pa.schema([*IMAGES, ("hash", pa.uint64()), ("thumbnail", pa.binary())])
 
 LINES_SHOWN, MODIFICATIONS = 12, 50  # printed, and in the manifest
 FETCHES = 32  # images of a block fetched at a time: S3 answers after tens of milliseconds, a core decodes in fewer
+BYTES_PER_PART = 64 << 20  # of images, after which a task hands on its rows
 
 
 class IngestConfig(Config):
@@ -77,7 +79,7 @@ def run(config: IngestConfig) -> Result:
         readings = _open(opened)
         expected = sum(reading.rows_in for reading in readings)
         with watched(rows_written(raw, expected)):
-            _look(readings, raw, config)
+            _look(readings, raw)
         with watched(busy("looking for copies, grouping and splitting")):
             assignment = ray.remote(_assign).remote(raw, config)
             number = len(ray.get(assignment).names)
@@ -116,19 +118,31 @@ def _open(opened: list[tuple[Any, dict[str, Any]]]) -> list[Reading]:
     return readings
 
 
-def _look(readings: list[Reading], raw: str, config: IngestConfig) -> None:
+def _look(readings: list[Reading], raw: str) -> None:
     """Every source's rows, bytes fetched and decoded once, to Parquet."""
     system, path = storage.filesystem(raw)
     for reading in readings:
-        rows = reading.rows.map_batches(_look_at, batch_format="pyarrow", batch_size=config.rows_per_block)
+        # with a batch size, Ray Data would first gather so many rows of what its source is made of: chunks of a table
+        rows = reading.rows.map_batches(_look_at, batch_format="pyarrow", batch_size=None)
         rows.write_parquet(path, filesystem=system, mode="append")
 
 
-def _look_at(table: pa.Table) -> pa.Table:
-    rows = table.to_pylist()
+def _look_at(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows with what their images show, in parts. Held are one part and the images that are being fetched."""
+    rows, part, size = iter(table.to_pylist()), list[dict[str, Any]](), 0
     with ThreadPoolExecutor(FETCHES) as pool:
-        rows = list(pool.map(_fetch, rows))
-    rows = [_unseen(row) if row.get("status") else _examine(row) for row in rows]
+        fetched = deque(pool.submit(_fetch, row) for row in islice(rows, FETCHES))
+        while fetched:
+            row = fetched.popleft().result()
+            fetched.extend(pool.submit(_fetch, next_row) for next_row in islice(rows, 1))
+            part.append(_unseen(row) if row.get("status") else _examine(row))
+            size += len(part[-1].get("image") or b"")
+            if size >= BYTES_PER_PART or not fetched:
+                yield _checked(part)
+                part, size = [], 0
+
+
+def _checked(rows: list[dict[str, Any]]) -> pa.Table:
     prints = [(row.pop("hash"), row.pop("thumbnail")) for row in rows]
     checked = conform(rows, IMAGES)
     checked = checked.append_column("hash", pa.array([h for h, _ in prints], pa.uint64()))

@@ -1,4 +1,8 @@
-"""Every file below a place. What is not read has a reason, so that no file is missed in silence."""
+"""Every file below a place. What is not read has a reason, so that no file is missed in silence.
+
+Folders are named by the way to them from the place, with a slash at the end: so S3 knows them, in which `a` and `a/`
+are two names.
+"""
 
 import mimetypes
 import os
@@ -13,6 +17,9 @@ from dermray import s3, storage
 MAX_BYTES = 1 << 30  # 64 megapixels of 16-bit RGBA are half of it: whatever is larger is an archive or a film
 
 
+Entry = tuple[str, int, str | None]  # name, bytes, and why it cannot be read
+
+
 @dataclass(frozen=True)
 class File:
     """A file that may be an image, or the reason why it is not opened."""
@@ -21,17 +28,29 @@ class File:
     reason: str | None = None
 
 
-def files(uri: str) -> Iterator[File]:
-    """All files below a local folder or S3 prefix, in no order, as they are listed.
+def files(uri: str, folder: str = "") -> Iterator[File]:
+    """All files in a folder below a local folder or S3 prefix, and below it, in no order, as they are listed.
 
     Links to files and folders are followed. Names only rule out: whether the others are images their content decides.
+
+    Args:
+        folder: name that `level` gave, or "" for the place itself.
     """
-    found = _s3_files(uri) if storage.is_s3(uri) else _local_files(uri, "", ())
-    for name, size, reason in found:
-        text = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if text != name:
-            reason = "name is not UTF-8: rename the file"
-        yield File(text, reason or _no_image(text, size))
+    found = _s3_files(uri, folder) if storage.is_s3(uri) else _local_files(uri, folder)
+    return (_file(*entry) for entry in found)
+
+
+def level(uri: str, folder: str = "") -> Iterator[File | str]:
+    """The files that lie in a folder itself, and the names of the folders in it: with `files` of these, all of them."""
+    found = _s3_level(uri, folder) if storage.is_s3(uri) else _local_level(uri, folder)
+    return (entry if isinstance(entry, str) else _file(*entry) for entry in found)
+
+
+def _file(name: str, size: int, reason: str | None) -> File:
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if text != name:
+        reason = "name is not UTF-8: rename the file"
+    return File(text, reason or _no_image(text, size))
 
 
 def _no_image(name: str, size: int) -> str | None:
@@ -57,35 +76,52 @@ def _other_extensions() -> frozenset[str]:
     return frozenset(name for name, kind in kinds.items() if not kind.startswith("image/") and kind != unknown)
 
 
-def _s3_files(uri: str) -> Iterator[tuple[str, int, str | None]]:
-    for stored in s3.objects(uri):
+def _s3_files(uri: str, folder: str) -> Iterator[Entry]:
+    for stored in s3.objects(uri, folder):
         yield stored.name, stored.size, None
 
 
-def _local_files(root: str, inside: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int, str | None]]:
-    """Name, bytes and a reason of what lies in a folder; `above` identifies the folders that it lies in."""
-    folder = os.path.join(root, inside)
+def _s3_level(uri: str, folder: str) -> Iterator[Entry | str]:
+    for stored in s3.level(uri, folder):
+        yield stored if isinstance(stored, str) else (stored.name, stored.size, None)
+
+
+def _local_files(root: str, folder: str) -> Iterator[Entry]:
+    for entry in _local_level(root, folder):
+        if isinstance(entry, str):
+            yield from _local_files(root, entry)
+        else:
+            yield entry
+
+
+def _local_level(root: str, folder: str) -> Iterator[Entry | str]:
+    path, itself = os.path.join(root, folder), folder.removesuffix("/")
     try:
-        own = os.stat(folder)
-        entries = os.scandir(folder)
+        if _lies_in_itself(root, folder):
+            yield itself, 0, "link to a folder that it lies in"
+            return
+        entries = os.scandir(path)
     except OSError as error:
-        yield inside, 0, f"folder unreadable: {error.strerror}"
-        return
-    here = (own.st_dev, own.st_ino)
-    if here in above:
-        yield inside, 0, "link to a folder that it lies in"
+        yield itself, 0, f"folder unreadable: {error.strerror}"
         return
     with entries:
         for entry in entries:
-            name = f"{inside}/{entry.name}" if inside else entry.name
+            name = folder + entry.name
             try:
                 status = entry.stat()
             except OSError as error:  # a link to nothing or to itself
                 yield name, 0, f"file unreadable: {error.strerror}"
                 continue
             if stat.S_ISDIR(status.st_mode):
-                yield from _local_files(root, name, (*above, here))
+                yield f"{name}/"
             elif stat.S_ISREG(status.st_mode):
                 yield name, status.st_size, None
             else:
                 yield name, 0, "no regular file"  # a pipe would be read for ever
+
+
+def _lies_in_itself(root: str, folder: str) -> bool:
+    """Whether a folder is one of those on the way to it, as links can make it."""
+    parts = folder.split("/")[:-1]
+    *above, own = (os.stat(os.path.join(root, *parts[:i])) for i in range(len(parts) + 1))
+    return any(os.path.samestat(own, other) for other in above)

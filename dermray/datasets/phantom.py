@@ -105,7 +105,7 @@ def read(config: SourceConfig) -> Reading:
 
     blocks = max(2, config.count * config.size**2 * 2 // config.bytes_per_block)
     rows = ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
-        _Render(config), batch_format="pyarrow", batch_size=256
+        _Render(config), batch_format="pyarrow", batch_size=None
     )
     return Reading(rows, {}, config.count)
 

@@ -34,6 +34,7 @@ SOURCES = {
     "folder": "dermray.datasets.folder",
 }
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+MOST_BLOCKS = 4096  # that the driver makes of a table, for two million rows: each costs it up to a millisecond
 Row = dict[str, Any]
 
 
@@ -102,12 +103,16 @@ def open_table(
 def read_table(
     found: tables.Survey, to_row: Callable[..., Row], config: TableConfig, facts: Mapping[str, Any] | None = None
 ) -> Reading:
-    """Rows of a table through `to_row`, chunk by chunk. It gives our columns and `file`, the image's name."""
+    """Rows of a table through `to_row`, chunk by chunk. It gives our columns and `file`, the image's name.
+
+    A task has a chunk, or several of a table with more than MOST_BLOCKS, and of these one at a time.
+    """
     import ray.data
 
-    chunks = [chunk._asdict() for chunk in found.chunks]  # one each: a task fetches the images of its chunk
-    places = ray.data.from_items(chunks, override_num_blocks=len(chunks))
-    read = places.map_batches(_Chunks(found.table, partial(to_row, config=config), config), batch_format="pyarrow")
+    chunks = [chunk._asdict() for chunk in found.chunks]
+    places = ray.data.from_items(chunks, override_num_blocks=min(len(chunks), MOST_BLOCKS))
+    chunk_rows = _Chunks(found.table, partial(to_row, config=config), config)
+    read = places.map_batches(chunk_rows, batch_format="pyarrow", batch_size=None)
     return Reading(read, {"table": found.facts(), **(facts or {})}, found.rows)
 
 
@@ -117,15 +122,15 @@ class _Chunks:
     def __init__(self, table: tables.Table, to_row: Callable[[Cells], Row], config: TableConfig) -> None:
         self.table, self.to_row, self.config = table, to_row, config
 
-    def __call__(self, places: Any) -> Any:
+    def __call__(self, places: Any) -> Iterator[Any]:
         import pyarrow as pa
 
         from dermray.records import conform
 
-        chunks = [tables.Chunk(**place) for place in places.to_pylist()]
-        found = [row for chunk in chunks for row in rows(self.table, chunk, self.to_row, self.config)]
-        uris = [row.pop("uri", None) for row in found]
-        return conform(found, IMAGES).append_column("uri", pa.array(uris, pa.string()))
+        for place in places.to_pylist():
+            found = list(rows(self.table, tables.Chunk(**place), self.to_row, self.config))
+            uris = [row.pop("uri", None) for row in found]
+            yield conform(found, IMAGES).append_column("uri", pa.array(uris, pa.string()))
 
 
 def rows(

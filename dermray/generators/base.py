@@ -21,6 +21,9 @@ FAMILIES = {
     "pixel_dermdit": "dermray.generators.pixel_dermdit:PixelDermDiT",
 }
 
+# Fields of configs that name frozen weights, and the fields of their revisions.
+SOURCES = {"base": "revision", "vae": "vae_revision", "text_encoder": "text_encoder_revision"}
+
 Sample = dict[str, Tensor]  # what the frozen parts make of one image and its caption, without padding
 Texts = dict[str, Sample]  # what text encoders make of texts
 Batch = dict[str, Tensor]  # samples side by side; a ragged tensor `x` is padded and has `x_mask` (B, T) beside it

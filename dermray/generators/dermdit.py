@@ -1,43 +1,45 @@
 """DermDiT (paper 001): a diffusion transformer on Stable Diffusion's latents that attends to CLIP's text.
 
-Two builds. `paper` is the published one: each block's cross-attention sees one key, timestep and pooled text added, so
-its softmax is 1 whatever the query; queries and keys never get a gradient (50.3 M weights at the published size), and
-every patch receives the same vector. No caption is dropped. `fixed`, the default, has the timestep and all text tokens
-as keys (as the paper's text says: concatenated), padding masked, and drops captions for guidance.
+Three builds. `paper` is the published network, weight for weight: an attention pooling makes one vector of all 77
+padded CLIP states, and each block's cross-attention sees one key, timestep and that vector added, so its softmax is 1
+whatever the query; queries and keys never get a gradient (50.3 M weights at the published size), and every patch
+receives the same vector. No caption is dropped. `fixed`, the default, has the timestep and all text tokens as keys (as
+the paper's text says: concatenated), padding masked, and drops captions for guidance. `conditional: false` is the
+paper's unconditional baseline, DiT.
 
-The published code is not quoted here. Its layout is inferred from the paper's section 2.2, the sizes of DiT-L/4
-(24 blocks of 1024, 16 heads, patch 4), CLIP's 512 text channels, and the two counts that were measured on it:
-408.0 M parameters, 50.3 M of them dead.
+Checkpoints hold the names of the public code: Munia03/DermDiT, and facebookresearch/DiT for the baseline.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import diffusers
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from safetensors.torch import load, load_file, save_file
+from torch import Tensor
 
-from dermray.config import Config, ConfigError
-from dermray.generators import ddpm, frozen, nano
+from dermray.config import ConfigError
+from dermray.generators import components, ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample
 from dermray.generators.coverage import Reader
+from dermray.generators.dit import Geometry, Transformer
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPMSolverMultistepScheduler"}
-FREQUENCIES = 256  # sines and cosines of a timestep, as in DiT
+# Where T of 1000 steps begin. DiT's own: 250 are 999, 995, ... 0. The others take every 1000/T-th from 999 down. The
+# default of diffusers, "leading", would begin 20 steps at 950, where images are no pure noise yet.
+SPACINGS = {"ddpm": "linspace", "ddim": "trailing", "dpm_solver": "trailing"}
+NETWORK = 2  # of checkpoints: 1 was no published network
+CLASS_TABLE = "y_embedder.embedding_table.weight"
 
 
-class DermDiTConfig(Config):
+class DermDiTConfig(components.PartsConfig):
     """Sizes; the defaults are the nano preset's, train/dermdit_paper.yaml has the paper's."""
 
-    base: str = Field("nano", description="nano, or a Stable Diffusion pipeline whose autoencoder and CLIP are used")
-    revision: str | None = None
-    dtype: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of frozen parts")
     compat: Literal["fixed", "paper"] = "fixed"
     image_size: int = Field(64, ge=32, multiple_of=32)  # px
     width: int = Field(64, ge=32, multiple_of=32)
@@ -45,10 +47,13 @@ class DermDiTConfig(Config):
     heads: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
     text_width: int = Field(32, ge=1, description="channels of the text encoder; CLIP ViT-B/32 has 512, ViT-L/14 768")
-    learned_sigma: bool = Field(False, description="predict variances too, trained by the variational bound")
+    learned_sigma: bool = Field(True, description="predict variances too, trained by the variational bound")
     conditional: bool = Field(True, description="False: DiT, the unconditional baseline")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="of compat fixed")
     sampler: Literal["ddpm", "ddim", "dpm_solver"] = "ddpm"
+    start_from: str | None = Field(
+        None, description="weights to go on from: a .pt of DermDiT's or DiT's public code, or a model.safetensors"
+    )
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
@@ -56,150 +61,92 @@ class DermDiTConfig(Config):
             raise ConfigError(f"width={self.width}: expected a multiple of heads={self.heads}")
         return self
 
-
-class Transformer(nn.Module):
-    """The denoiser: latents (B, C, h, w), timesteps and text in, noise (and variance) out."""
-
-    def __init__(self, config: DermDiTConfig, channels: int, side: int) -> None:
-        from diffusers.models.embeddings import get_2d_sincos_pos_embed
-
-        super().__init__()
-        d = config.width
-        self.config, self.channels, self.grid = config, channels, side // config.patch
-        self.patches = nn.Conv2d(channels, d, config.patch, config.patch)
-        position = torch.as_tensor(get_2d_sincos_pos_embed(d, self.grid, output_type="pt")).float()
-        self.register_buffer("position", position[None], persistent=False)
-        self.time = nn.Sequential(nn.Linear(FREQUENCIES, d), nn.SiLU(), nn.Linear(d, d))
-        self.text = nn.Sequential(nn.Linear(config.text_width, d), nn.SiLU(), nn.Linear(d, d))
-        self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.blocks))
-        self.final = nn.Linear(d, 2 * d)
-        self.out = nn.Linear(d, config.patch**2 * channels * (2 if config.learned_sigma else 1))
-        for layer in (self.final, self.out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.recompute = False
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Compute blocks again in the backward pass."""
-        self.recompute = True
-
-    def forward(self, latents: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """latents (B, C, h, w), t (B,) 0 .. 999, text (B, T, D), mask (B, T) -> (B, C or 2C, h, w)."""
-        from diffusers.models.embeddings import get_timestep_embedding  # not at the top: a second for whoever only asks
-
-        x = self.patches(latents).flatten(2).transpose(1, 2) + self.position  # (B, N, D)
-        # as DiT's: cosines first, frequencies from 1 down to 10000^(-127/128)
-        time = self.time(get_timestep_embedding(t, FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0))  # (B, D)
-        keys, seen, condition = self._keys(time, text, mask)
-        for block in self.blocks:
-            x = checkpoint(block, x, keys, seen, use_reentrant=False) if self.recompute else block(x, keys, seen)
-        shift, scale = self.final(F.silu(condition))[:, None].chunk(2, -1)
-        x = self.out(F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift)
-        x = x.unflatten(1, (self.grid, self.grid)).unflatten(-1, (self.config.patch, self.config.patch, -1))
-        image: Tensor = x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (B, C, h, w)
-        return image
-
-    def _keys(self, time: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What blocks attend to (B, K, D), which of it (B, K), and the condition of the last layer (B, D)."""
-        if not self.config.conditional:
-            return time[:, None], None, time
-        words = self.text(text)
-        weights = mask[..., None].to(words.dtype)
-        if self.config.compat == "paper":  # text is one pooled vector already
-            condition = time + words[:, 0]
-            return condition[:, None], None, condition
-        pooled = (words * weights).sum(1) / weights.sum(1).clamp(min=1)
-        keys = torch.cat([time[:, None], words], 1)
-        return keys, torch.cat([mask.new_ones(len(mask), 1), mask], 1), time + pooled
-
-
-class Block(nn.Module):
-    """Self-attention, cross-attention to the condition, feed-forward; each after a layer norm, each added."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False, eps=1e-6) for _ in range(3))
-        self.qkv, self.self_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.cross_out = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
-        """x (B, N, D), keys (B, K, D), seen (B, K) -> (B, N, D)."""
-        q, k, v = self.qkv(self.norms[0](x)).chunk(3, -1)
-        x = x + self.self_out(self._attend(q, k, v, None))
-        crossed = self._attend(self.query(self.norms[1](x)), self.key(keys), self.value(keys), seen)
-        x = x + self.cross_out(crossed)
-        added: Tensor = x + self.feed_forward(self.norms[2](x))
-        return added
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))  # (B, H, N, D/H)
-        attended = F.scaled_dot_product_attention(q, k, v, None if seen is None else seen[:, None, None])
-        return attended.transpose(1, 2).flatten(2)
+    @property
+    def conditioning(self) -> Literal["none", "pooled", "tokens"]:
+        """As dit.py calls it."""
+        if not self.conditional:
+            return "none"
+        return "pooled" if self.compat == "paper" else "tokens"
 
 
 class DermDiT(Generator):
     """The transformer between a frozen autoencoder and a frozen CLIP."""
 
     Config = DermDiTConfig
+    config: DermDiTConfig
     ragged = ("text",)
+    vae: Any
+    clip: Any  # none in DiT
+    tokenizer: Any
 
-    def __init__(self, config: DermDiTConfig, pipeline: Any) -> None:
+    def __init__(self, config: DermDiTConfig, parts: dict[str, Any]) -> None:
         super().__init__()
-        self.config, self.image_size = config, config.image_size
-        self.pipeline = pipeline
-        self.vae, self.clip, self.tokenizer = pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-        side = config.image_size // 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.transformer = Transformer(config, self.vae.config.latent_channels, side)
-        if config.text_width != self.clip.config.hidden_size:
+        self.config, self.image_size, self.parts = config, config.image_size, parts
+        self.vae, self.clip, self.tokenizer = (parts.get(name) for name in components.FOLDERS)
+        if self.clip is not None and config.text_width != self.clip.config.hidden_size:
             raise ValueError(
                 f"text_width={config.text_width}: the base's text encoder has {self.clip.config.hidden_size}"
             )
+        self.transformer = Transformer(geometry(config, self.vae.config))
         # DiT's and the published schedule: linear betas over 1000 steps
-        variance = "learned_range" if config.learned_sigma else "fixed_small"
-        self.noise_schedule = diffusers.DDPMScheduler(beta_schedule="linear", clip_sample=False, variance_type=variance)
+        self.noise_schedule = diffusers.DDPMScheduler(
+            beta_schedule="linear", clip_sample=False, timestep_spacing=SPACINGS["ddpm"],
+            variance_type="learned_range" if config.learned_sigma else "fixed_small",
+        )  # fmt: skip
 
     @classmethod
     def from_captions(cls, config: DermDiTConfig, captions: list[str]) -> Self:
-        """A new transformer; `captions` make the words of the nano base."""
-        build = lambda: nano.stable_diffusion(captions)  # noqa: E731
-        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        """A new transformer, or that of `start_from`; `captions` make the words of the nano base."""
+        made = cls(config, components.load(config, captions, _wanted(config)))
+        if config.start_from is not None:
+            made.transformer.load_state_dict(read_start(config.start_from, made.transformer))
+        return made
+
+    @classmethod
+    def check_start(cls, config: DermDiTConfig) -> None:
+        """Against the transformer without its weights."""
+        if config.start_from is None:
+            return
+        if config.vae is None and config.base == frozen.NANO:
+            vae = components.load(config, ["no caption"], ["vae"])["vae"].config
+        else:
+            vae = diffusers.AutoencoderKL.from_config(
+                components.read_config(config, "vae", diffusers.AutoencoderKL.load_config)
+            ).config
+        with torch.device("meta"):
+            bare = Transformer(geometry(config, vae))
+        read_start(config.start_from, bare)
 
     @classmethod
     def makes_words(cls, config: DermDiTConfig) -> bool:
         """The nano base's tokenizer is made."""
-        return config.base == frozen.NANO
+        return config.conditional and config.text_encoder is None and config.base == frozen.NANO
 
     @classmethod
     def readers(cls, config: DermDiTConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
         """CLIP's; none for the unconditional baseline."""
-        if not config.conditional:
-            return []
-        return [frozen.clip_reader(frozen.saved_base(config.base, saved), config.revision, captions)]
+        return [components.reader(config, captions, saved)] if config.conditional else []
 
     @classmethod
     def encoded_by(cls, config: DermDiTConfig) -> dict[str, Any] | None:
-        """Latents and text by the frozen parts of the base."""
-        return frozen.encoded_by(config, "compat")
+        """Latents and text by the frozen parts."""
+        return frozen.encoded_by(config, "conditioning")
 
     def train(self, mode: bool = True) -> Self:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
-        self.vae.eval()
-        self.clip.eval()
+        for part in (self.vae, self.clip):
+            if part is not None:
+                part.eval()
         return self
 
     @torch.no_grad()
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
-        """Latent moments and CLIP's tokens (T, D) without padding; one pooled token in compat paper."""
-        moments = frozen.latent_moments(self.vae, images)
-        return [{"moments": m, "text": t} for m, t in zip(moments, self._text(captions), strict=True)]
+        """Latent moments, and CLIP's states: (T, E) without padding, all (77, E) in compat paper, none for DiT."""
+        samples: list[Sample] = [{"moments": moments} for moments in frozen.latent_moments(self.vae, images)]
+        if not self.config.conditional:
+            return samples
+        return [sample | {"text": text} for sample, text in zip(samples, self._text(captions), strict=True)]
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean squared error of the noise; with learned variances, plus the variational bound / 1000 (Nichol and
@@ -207,9 +154,11 @@ class DermDiT(Generator):
         latents = frozen.draw_latents(self.vae, batch["moments"])
         noise, t = torch.randn_like(latents), ddpm.draw_timesteps(len(latents), self.noise_schedule, latents)
         noisy = self.noise_schedule.add_noise(latents, noise, t)
-        share = self.config.caption_dropout if self.config.compat == "fixed" else 0.0
-        dropped = (torch.rand(len(latents)) < share).to(latents.device)
-        out = self.transformer(noisy, t, batch["text"], batch["text_mask"] & ~dropped[:, None])
+        text, mask = batch.get("text"), batch.get("text_mask")
+        if self.config.conditioning == "tokens":
+            dropped = (torch.rand(len(latents)) < self.config.caption_dropout).to(latents.device)
+            mask = batch["text_mask"] & ~dropped[:, None]
+        out = self.transformer(noisy, t, text, mask)
         predicted = out[:, : latents.shape[1]]
         loss = ddpm.loss(predicted, latents, noise, t, self.noise_schedule, None)
         if self.config.learned_sigma:
@@ -222,31 +171,35 @@ class DermDiT(Generator):
     @torch.no_grad()
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
         """diffusers' scheduler named by `sampler`, from each request's own noise. Unguided in compat paper."""
-        # only ddpm uses a learned variance; dpm_solver would cut a latent of 4 channels down to 3 for it
-        variance = {} if self.config.sampler == "ddpm" else {"variance_type": None}
-        sampler = getattr(diffusers, SAMPLERS[self.config.sampler])
-        scheduler = sampler.from_config(self.noise_schedule.config, **variance)
-        scheduler.set_timesteps(steps)
-        weight = next(self.transformer.parameters())
-        shape = (self.transformer.channels, *[self.transformer.grid * self.config.patch] * 2)
+        scheduler = self.schedule(steps)
+        weight, size = self.transformer.pos_embed, self.transformer.size
         generators = frozen.generators(requests)
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        noise = torch.stack([torch.randn(size.channels, size.side, size.side, generator=g) for g in generators])
         z = noise.to(weight.device, weight.dtype) * scheduler.init_noise_sigma
-        padded = self.collate([{"text": row} for row in self._text([r.prompt for r in requests])])
-        text, mask = padded["text"], padded["text_mask"]
-        guided = guidance_scale != 1 and self.config.compat == "fixed" and self.config.conditional
+        text, mask = self._padded_text([request.prompt for request in requests])
+        guided = guidance_scale != 1 and self.config.conditioning == "tokens"
         with frozen.evaluating(self):
             for t in scheduler.timesteps:
                 times = t.expand(len(z)).to(z.device)
                 out = self.transformer(z, times, text, mask)
                 if guided:
+                    assert mask is not None
                     without = self.transformer(z, times, text, torch.zeros_like(mask))
                     c = z.shape[1]
                     noise = without[:, :c] + guidance_scale * (out[:, :c] - without[:, :c])
                     out = torch.cat([noise, out[:, c:]], 1)
                 z = self._step(scheduler, out, t, z, generators)
-            decoded = self.vae.decode((z / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
-        return frozen.to_pixels((decoded / 2 + 0.5).clamp(0, 1))
+            return frozen.decode(self.vae, z)
+
+    def schedule(self, steps: int) -> Any:
+        """diffusers' scheduler of the sampler, set to so many steps."""
+        # only ddpm uses a learned variance; dpm_solver would cut a latent of 4 channels down to 3 for it
+        variance = {} if self.config.sampler == "ddpm" else {"variance_type": None}
+        scheduler = getattr(diffusers, SAMPLERS[self.config.sampler]).from_config(
+            self.noise_schedule.config, timestep_spacing=SPACINGS[self.config.sampler], **variance
+        )
+        scheduler.set_timesteps(steps)
+        return scheduler
 
     def _step(self, scheduler: Any, out: Tensor, t: Tensor, z: Tensor, generators: list[torch.Generator]) -> Tensor:
         """One step of the scheduler, each request with its own generator."""
@@ -257,31 +210,100 @@ class DermDiT(Generator):
 
     def save(self, directory: Path) -> None:
         """`model.safetensors` of the transformer, config, schedule; a nano base too."""
-        frozen.write_about(directory, family="dermdit", config=self.config.model_dump())
+        frozen.write_about(directory, family="dermdit", network=NETWORK, config=self.config.model_dump())
         weights = {name: value.contiguous() for name, value in self.transformer.state_dict().items()}
         save_file(weights, directory / "model.safetensors")
         self.noise_schedule.save_pretrained(directory / "scheduler")
         if self.config.base == frozen.NANO:
-            self.pipeline.save_pretrained(directory / "base")
+            components.save(self.parts, directory / "base")
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """What `save` wrote."""
-        config = DermDiTConfig(**frozen.read_about(directory, "dermdit")["config"])
-        base = frozen.saved_base(config.base, directory)
-        made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
+        """What `save` wrote.
+
+        Raises:
+            ValueError: no checkpoint of this family, or one of the network that was no published one.
+        """
+        about = frozen.read_about(directory, "dermdit")
+        if about.get("network") != NETWORK:
+            raise ValueError(
+                f"{directory}: a checkpoint of network {about.get('network', 1)}, and this version has {NETWORK}, the "
+                "published one; train it again, or load it with the version that wrote it"
+            )
+        config = DermDiTConfig(**about["config"])
+        placed = config.model_copy(update={"base": frozen.saved_base(config.base, directory)})
+        made = cls(config, components.load(placed, [], _wanted(config)))
         made.transformer.load_state_dict(load_file(directory / "model.safetensors"))
         return made
 
+    def _padded_text(self, prompts: list[str]) -> tuple[Tensor | None, Tensor | None]:
+        """What the transformer reads of prompts: states (B, T, E) and which are no padding (B, T)."""
+        if not self.config.conditional:
+            return None, None
+        padded = self.collate([{"text": row} for row in self._text(prompts)])
+        return padded["text"], padded["text_mask"]
+
     @torch.no_grad()
     def _text(self, captions: list[str]) -> list[Tensor]:
-        """CLIP's tokens without padding, (T, D) each; in compat paper its pooled token, (1, D)."""
-        device = next(self.clip.parameters()).device
+        """CLIP's states without padding, (T, E) each. In compat paper all (77, E), with padding that CLIP sees too:
+        the published sampling pads to the longest caption beside, but an image must not depend on that."""
+        assert self.clip is not None and self.tokenizer is not None
+        as_published = self.config.conditioning == "pooled"
         found = self.tokenizer(
-            captions, padding=True, truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
-        ).to(device)
-        out = self.clip(input_ids=found.input_ids, attention_mask=found.attention_mask)
-        if self.config.compat == "paper":
-            return [row[None].float() for row in out.pooler_output]
-        lengths = found.attention_mask.sum(1).tolist()
-        return [row[:length].float() for row, length in zip(out.last_hidden_state, lengths, strict=True)]
+            captions, padding="max_length" if as_published else True, truncation=True,
+            max_length=self.tokenizer.model_max_length, return_tensors="pt",
+        )  # fmt: skip
+        lengths = found.attention_mask.sum(
+            1
+        ).tolist()  # before it goes to the device, from where it would be waited for
+        given = found.to(next(self.clip.parameters()).device)
+        if as_published:
+            return [row.float() for row in self.clip(input_ids=given.input_ids).last_hidden_state]
+        states = self.clip(input_ids=given.input_ids, attention_mask=given.attention_mask).last_hidden_state
+        return [row[:length].float() for row, length in zip(states, lengths, strict=True)]
+
+
+def geometry(config: DermDiTConfig, vae: Any) -> Geometry:
+    """The transformer's sizes; `vae` is the config of the autoencoder."""
+    return Geometry(
+        width=config.width, blocks=config.blocks, heads=config.heads, patch=config.patch,
+        side=config.image_size // 2 ** (len(vae.block_out_channels) - 1), channels=vae.latent_channels,
+        learned_sigma=config.learned_sigma, text_width=config.text_width, conditioning=config.conditioning,
+    )  # fmt: skip
+
+
+def read_start(file: str, transformer: Transformer) -> dict[str, Tensor]:
+    """The weights in a checkpoint of this family or of the public code, whose averages are preferred.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: they are not those of `transformer`, and how they differ.
+    """
+    from dermray import storage  # not at the top: architectures alone need no storage
+
+    data = storage.read_bytes(storage.normalise(file))
+    if file.endswith(".safetensors"):
+        found: dict[str, Any] = load(data)
+    else:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the public code keeps its arguments beside them
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        found = found.get("ema") or found.get("model") or found
+    wanted = transformer.state_dict()
+    if CLASS_TABLE in wanted and CLASS_TABLE in found:
+        found[CLASS_TABLE] = found[CLASS_TABLE][-1:]  # of DiT's 1000 classes and none, the last row is none
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or unknown:
+        differ = {"missing": missing, "unknown": unknown}
+        told = [f"{len(names)} {what}, such as {names[0]}" for what, names in differ.items() if names]
+        raise ValueError(f"model.start_from={file}: not the weights of this network: {'; '.join(told)}")
+    for name, value in wanted.items():
+        if found[name].shape != value.shape:
+            raise ValueError(
+                f"model.start_from={file}: {name} is {tuple(found[name].shape)}, and this config makes it "
+                f"{tuple(value.shape)}; see model.width, blocks, patch, image_size and learned_sigma"
+            )
+    return found
+
+
+def _wanted(config: DermDiTConfig) -> list[str]:
+    """Frozen parts; DiT reads no text."""
+    return list(components.FOLDERS) if config.conditional else ["vae"]

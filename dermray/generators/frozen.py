@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators import nano
-from dermray.generators.base import Request
+from dermray.generators.base import SOURCES, Request
 from dermray.generators.coverage import TokenReader
 
 NANO = "nano"  # the base that is built from config alone
@@ -27,13 +27,14 @@ def load_pipeline(
     build_nano: Callable[[], Any] | None = None,
     quantization: dict[str, str] | None = None,
     without: dict[str, None] | None = None,
+    dtypes: dict[str, str] | None = None,
 ) -> Any:
     """The base model's pipeline, in evaluation mode and without gradients.
 
     Args:
         base: `nano`, or a directory, s3:// URI or hub id in diffusers' format. dtype: fp32, bf16 or fp16.
         build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline. without: parts of the
-            pipeline that are not loaded.
+            pipeline that are not loaded. dtypes: of parts that have another than `dtype`.
 
     Raises:
         FileNotFoundError: there is nothing of that name. ValueError: quantization without a GPU.
@@ -52,7 +53,8 @@ def load_pipeline(
         from dermray import weights  # not at the top: architectures alone need no storage
 
         found = weights.locate(base, "model.base", revision)
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=DTYPES[dtype], **options)
+        chosen = {part: DTYPES[name] for part, name in {"default": dtype, **(dtypes or {})}.items()}
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=chosen, **options)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -65,15 +67,21 @@ def saved_base(base: str, saved: Path | None) -> str:
     return str(saved / "base") if saved and base == NANO else base
 
 
-def tokenizer(base: str, revision: str | None, folder: str, captions: list[str], length: int) -> Any:
-    """The tokenizer in a folder of the base's pipeline, as `load_pipeline` has it; the nano base's is made."""
+def tokenizer(
+    base: str, revision: str | None, folder: str, captions: list[str], length: int, field: str = "model.base"
+) -> Any:
+    """The tokenizer in a folder of the base's pipeline, as `load_pipeline` has it; the nano base's is made.
+
+    Args:
+        field: config's name for the base, in errors.
+    """
     if base == NANO:
         return nano.tokenizer(captions, length)
     from transformers import AutoTokenizer
 
     from dermray import weights
 
-    return AutoTokenizer.from_pretrained(weights.locate_small(base, "model.base"), revision=revision, subfolder=folder)
+    return AutoTokenizer.from_pretrained(weights.locate_small(base, field), revision=revision, subfolder=folder)
 
 
 def clip_reader(base: str, revision: str | None, captions: list[str]) -> TokenReader:
@@ -109,13 +117,22 @@ def without_weights(
 
 
 def encoded_by(config: Any, *fields: str) -> dict[str, Any]:
-    """The base's fingerprint, and the fields that encoding depends on beside the images."""
-    base = config.base
-    if base != NANO:
-        from dermray import weights
+    """Fingerprints of what a config takes frozen parts from, and the fields that encoding depends on beside the
+    images."""
+    places = {name: getattr(config, name) for name in SOURCES if getattr(config, name, None)}
+    return {name: _fingerprint(config, name, place) for name, place in places.items()} | {
+        name: getattr(config, name) for name in ("dtype", *fields)
+    }
 
-        base = weights.revision_of(weights.everywhere(base, "model.base"), config.revision) or base
-    return {"base": base} | {name: getattr(config, name) for name in ("dtype", *fields)}
+
+def _fingerprint(config: Any, name: str, place: str) -> str:
+    """Of what lies at `place`, which field `name` of a config says."""
+    if place == NANO:
+        return place
+    from dermray import weights
+
+    revision = getattr(config, SOURCES[name])
+    return weights.revision_of(weights.everywhere(place, f"model.{name}"), revision) or place
 
 
 @torch.no_grad()
@@ -132,6 +149,14 @@ def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
 
     latents: Tensor = (DiagonalGaussianDistribution(moments).sample() - shift) * vae.config.scaling_factor
     return latents
+
+
+@torch.no_grad()
+def decode(vae: diffusers.AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents as the denoiser sees them, (B, C, h, w) of any dtype, to (B, 3, H, W) uint8 on the CPU."""
+    given = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+    images: Tensor = vae.decode(given.to(vae.dtype)).sample
+    return to_pixels((images / 2 + 0.5).clamp(0, 1))
 
 
 def to_pixels(images: Tensor) -> Tensor:

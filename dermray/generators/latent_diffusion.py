@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import diffusers
+import torch
 from pydantic import Field, field_validator
 
-from dermray.generators import frozen, nano
+from dermray.generators import components, frozen, nano
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
 
-class LatentDiffusionConfig(LatentUNetConfig):
-    """The U-Net to train; autoencoder and text encoder are those of `base`."""
+class LatentDiffusionConfig(LatentUNetConfig, components.PartsConfig):
+    """The U-Net to train; autoencoder and text encoder are those of `base`, or come one by one."""
 
     unet: dict[str, Any] | None = Field(
-        None, description="arguments of diffusers' UNet2DConditionModel; default: the base's geometry, weights anew"
+        None,
+        description="arguments of diffusers' UNet2DConditionModel; default: the base's geometry, weights anew, and "
+        "without a base Stable Diffusion 1's",
     )
 
     @field_validator("unet")
@@ -42,20 +45,23 @@ class LatentDiffusion(LatentUNet):
     @classmethod
     def from_captions(cls, config: LatentDiffusionConfig, captions: list[str]) -> Self:
         """A new U-Net; `captions` make the words of the nano base."""
-        build = lambda: nano.stable_diffusion(captions, config.prediction_type or "epsilon")  # noqa: E731
-        pipeline = frozen.load_pipeline(config.base, config.revision, config.dtype, build)
-        geometry = dict(pipeline.unet.config) if config.unet is None else config.unet
-        unet = diffusers.UNet2DConditionModel
-        fresh = unet.from_config(geometry) if config.unet is None else unet(**geometry)
-        pipeline.register_modules(unet=fresh.train())
-        return cls(config, pipeline)
+        parts = components.load(config, captions)
+        unet = diffusers.UNet2DConditionModel(**geometry(config, parts["text_encoder"].config.hidden_size))
+        return cls(config, assembled(config, parts, unet.train()))
+
+    @classmethod
+    def makes_words(cls, config: LatentDiffusionConfig) -> bool:  # type: ignore[override]  # its own config
+        """The nano base's tokenizer is made."""
+        return config.text_encoder is None and config.base == frozen.NANO
 
     @classmethod
     def readers(cls, config: LatentDiffusionConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # its own config
-        """CLIP's; a checkpoint is a whole pipeline."""
+        """CLIP's, or none where every caption is dropped; a checkpoint is a whole pipeline."""
+        if config.caption_dropout == 1:
+            return []
         if saved is not None:
-            config = config.model_copy(update={"base": str(saved), "revision": None})
-        return super().readers(config, captions)
+            config = config.model_copy(update={"base": str(saved), "revision": None, "text_encoder": None})
+        return [components.reader(config, captions)]
 
     def save(self, directory: Path) -> None:
         """A pipeline folder of diffusers', autoencoder and text encoder included."""
@@ -64,6 +70,40 @@ class LatentDiffusion(LatentUNet):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote: the U-Net as it was trained, in full precision."""
         config = LatentDiffusionConfig(**frozen.read_about(directory, "latent_diffusion")["config"])
-        return cls(config, frozen.load_pipeline(str(directory), None, config.dtype))
+        return cls(config, frozen.load_pipeline(str(directory), None, config.dtype, dtypes={"unet": "fp32"}))
+
+
+def geometry(config: LatentDiffusionConfig, text_width: int) -> dict[str, Any]:
+    """Arguments of the U-Net."""
+    if config.unet is not None:
+        return config.unet
+    unet = diffusers.UNet2DConditionModel
+    if config.base != frozen.NANO:
+        return _arguments(components.read_config(config, "unet", unet.load_config))
+    if config.vae and config.text_encoder:  # diffusers' defaults are Stable Diffusion 1's but for the text
+        return {"cross_attention_dim": text_width, "sample_size": config.image_size // 8}
+    with torch.random.fork_rng(devices=[]):
+        return _arguments(nano.unet().config)
+
+
+def assembled(
+    config: LatentDiffusionConfig, parts: dict[str, Any], unet: diffusers.UNet2DConditionModel
+) -> diffusers.StableDiffusionPipeline:
+    """A pipeline of these parts, with Stable Diffusion's noise."""
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        prediction_type=config.prediction_type or "epsilon", steps_offset=1, timestep_spacing="trailing",
+    )  # fmt: skip
+    made = diffusers.StableDiffusionPipeline(
+        **parts, unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def _arguments(config: Any) -> dict[str, Any]:
+    """What of a saved config the U-Net is made from: the rest says which class and version wrote it."""
+    return {name: value for name, value in dict(config).items() if not name.startswith("_")}

@@ -42,9 +42,11 @@ class LatentUNet(Generator):
             pipeline.scheduler.config,
             **({"prediction_type": config.prediction_type} if config.prediction_type else {}),
         )
+        # trailing: the first step is at t = 999, where training ended; diffusers' default begins 20 steps at 951
         pipeline.scheduler = type(pipeline.scheduler).from_config(
-            pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type
-        )
+            pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type,
+            timestep_spacing="trailing",
+        )  # fmt: skip
         self.register_buffer("nothing", self._text([""])[0], persistent=False)
 
     @classmethod
@@ -102,14 +104,31 @@ class LatentUNet(Generator):
 
     @torch.no_grad()
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """diffusers' own pipeline, each request with its own generator."""
+        """diffusers' own pipeline around the U-Net, each request with its own generator.
+
+        The pipeline would draw noise and step in the text encoder's precision, which is not that of a U-Net in
+        training: it is given embeddings in the U-Net's, and what it leaves is decoded in the autoencoder's.
+        """
         with frozen.evaluating(self):
-            images = self.pipeline(
-                [request.prompt for request in requests], generator=frozen.generators(requests),
-                height=self.image_size, width=self.image_size, guidance_scale=guidance_scale,
-                num_inference_steps=steps, output_type="pt",
+            latents = self._denoiser()(
+                prompt_embeds=self._embedded([request.prompt for request in requests]),
+                negative_prompt_embeds=self._embedded([""] * len(requests)),
+                generator=frozen.generators(requests), height=self.image_size, width=self.image_size,
+                guidance_scale=guidance_scale, num_inference_steps=steps, output_type="latent",
             ).images  # fmt: skip
-        return frozen.to_pixels(images)
+            return frozen.decode(self.vae, latents)
+
+    def _denoiser(self) -> diffusers.StableDiffusionPipeline:
+        """The pipeline without its text encoder."""
+        parts = self.pipeline.components | {"text_encoder": None}
+        made = type(self.pipeline)(**parts, requires_safety_checker=False)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def _embedded(self, prompts: list[str]) -> Tensor:
+        """CLIP's states (B, 77, D), in the U-Net's precision."""
+        text = self._text(prompts)
+        return (self.clip(text)[0] if self.trains_text(self.config) else text).to(self.unet.dtype)
 
     @torch.no_grad()
     def _text(self, captions: list[str]) -> Tensor:

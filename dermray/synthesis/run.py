@@ -1,5 +1,8 @@
 """The synthesis stage: a generator and its training captions in, synthetic rows with provenance out."""
 
+import json
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,20 +24,21 @@ from dermray.datasets.phantom import encode_png
 from dermray.datasets.pixels import pixels
 from dermray.exactly_once import Ids
 from dermray.generators.base import Request
-from dermray.generators.coverage import Coverage, coverage, losses, mostly_unknown
+from dermray.generators.coverage import Coverage, TextCoverage, coverage, losses, together
 from dermray.manifest import Result, Rows
 from dermray.page_index import write_options
 from dermray.picked import pick
 from dermray.progress import busy, rows_written, watched
-from dermray.records import SYNTHETIC, conform, read_columns, sample_id
-from dermray.row_files import RowFiles
+from dermray.records import SYNTHETIC, conform, sample_id
+from dermray.row_files import RowFiles, row_files
 from dermray.synthesis.memorization import gate, nearest
-from dermray.synthesis.plan import balanced_plan, cell_counts, cell_name
+from dermray.synthesis.plan import Captions, Cell, captions_of, cell_counts, indexed, requests
 from dermray.training.batches import buckets
 from dermray.training.run import image_size, load_generator, load_readers
 
 CALIBRATION_IMAGES = 512
-CAPTION_COLUMNS = ["sample_id", "caption", "malignant", "skin_tone", "diagnosis", "entity", "modality"]
+FILES_PER_SCAN = 32  # of captions, that a task reads for the index of them
+REQUESTS_PER_BLOCK = 1 << 16  # of the plan: each block reads captions of up to so many files
 
 
 class SynthesisConfig(Config):
@@ -79,7 +83,7 @@ def run(config: SynthesisConfig) -> Result:
         captioned = rows.row_files()
         plan = storage.join(work.data, "plan")
         with watched(busy("planning")):
-            cells, text, left_out = ray.get(ray.remote(_write_plan).remote(captioned, plan, generator, config))
+            cells, text, left_out = _write_plan(captioned, plan, generator, config)
         for loss in losses(text):
             print(f"      warning: {loss}", flush=True)
         if left_out:
@@ -121,33 +125,52 @@ def _counted(rows: str, count: int) -> tuple[Tally, float]:
 def _write_plan(
     captioned: str | RowFiles, target: str, generator: Result, config: SynthesisConfig
 ) -> tuple[dict[str, int], Coverage, int]:
-    """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read."""
-    usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-    captions = read_columns(captioned, CAPTION_COLUMNS, usable).to_pylist()
-    readers = load_readers(generator)
-    unread = mostly_unknown(readers, sorted({row["caption"] for row in captions}))
-    read = [row for row in captions if row["caption"] not in unread]
-    require_prompts(captions, read)
-    plan = balanced_plan(read, config.count, config.seed)
-    sink = pa.BufferOutputStream()
-    pq.write_table(plan, sink)
-    storage.write_bytes(storage.join(target, "plan.parquet"), sink.getvalue().to_pybytes())
-    return cell_counts(plan), coverage(readers, plan["prompt"].to_pylist()), len(captions) - len(read)
+    """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read.
 
-
-def require_prompts(captions: list[dict[str, Any]], read: list[dict[str, Any]]) -> None:
-    """Every cell that has captions must have one that is `read`: what is drawn from the others would all be alike.
-
-    Raises:
-        ValueError: one has not.
+    Whatever the number of captions and requests, this process holds a few lines for each block of them.
     """
-    cells = {cell_name(row): row["caption"] for row in captions if row["malignant"] is not None}
-    if missing := sorted(cells.keys() - {cell_name(row) for row in read}):
-        example = cells[missing[0]]
-        raise ValueError(
-            f"no training caption of the cells {missing} can be a prompt: they are mostly words that the generator's "
-            f"text encoder does not know, for example {example!r}, and would all draw the same; translate the captions"
-        )
+    import ray.data
+
+    storage.delete_tree(target)  # a plan that was cut short may have been cut into other blocks
+    files = row_files(captioned).files()
+    scan, merge = ray.remote(_scanned), ray.remote(num_returns=2)(_merged)
+    index, told = merge.remote(
+        *(scan.remote(files[i : i + FILES_PER_SCAN], i, generator) for i in range(0, len(files), FILES_PER_SCAN))
+    )
+    cells, left_out = ray.get(told)
+    blocks = math.ceil(config.count / REQUESTS_PER_BLOCK)
+    numbers = ray.data.range(config.count, override_num_blocks=blocks)
+    write = partial(_write_requests, index, files, target, generator, config.seed)
+    said = numbers.map_batches(write, batch_format="numpy", batch_size=None).take_all()
+    return cell_counts(cells, config.count), together(map(_coverage_of, said)), left_out
+
+
+def _scanned(files: list[str], first: int, generator: Result) -> Captions:
+    return captions_of(files, first, load_readers(generator))
+
+
+def _merged(*parts: Captions) -> tuple[dict[Cell, np.ndarray], tuple[list[Cell], int]]:
+    """The index, which stays in the object store, and what the driver is told of it."""
+    whole = indexed(parts)
+    return whole.cells, (list(whole.cells), whole.left_out)
+
+
+def _write_requests(
+    index: Any, files: list[str], target: str, generator: Result, seed: int, block: dict[str, np.ndarray]
+) -> dict[str, list[str]]:
+    """Requests with the numbers of a block into a file; what the generator reads of their prompts, as JSON."""
+    import ray
+
+    first, last = int(block["id"][0]), int(block["id"][-1])
+    made, sink = requests(ray.get(index), files, range(first, last + 1), seed), pa.BufferOutputStream()
+    pq.write_table(made, sink)
+    storage.write_bytes(storage.join(target, f"{first:010d}.parquet"), sink.getvalue().to_pybytes())
+    covered = coverage(load_readers(generator), made["prompt"].to_pylist())
+    return {"text": [json.dumps({name: part.model_dump() for name, part in covered.items()})]}
+
+
+def _coverage_of(said: dict[str, Any]) -> Coverage:
+    return {name: TextCoverage.model_validate(part) for name, part in json.loads(said["text"]).items()}
 
 
 def _calibrate(captioned: str | RowFiles, generator: Result, quantile: float) -> float:

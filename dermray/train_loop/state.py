@@ -1,6 +1,7 @@
 """Everything that a training step changes, and the step."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,40 +96,44 @@ class State:
             self.workers_from.append((self.step, workers))
         torch.manual_seed(step_seed(config.seed, self.step, rank, self.seeds))
         images = [images_of(config, rank, workers, part) for part in range(config.accumulate)]
-        pieces, seen = list[Tensor](), list[tuple[Tensor, Tensor]]()
+        pieces, seen = list[Tensor](), list[tuple[Tensor, Tensor] | None]()
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             with contextlib.nullcontext() if last or workers == 1 else wrapped.no_sync():
                 arguments = task.arguments(self.module, self.step, rank, workers, part)
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
                     piece = wrapped(*arguments)
+                pieces.append(piece.detach())
+                seen.append(getattr(self.module, "seen", None))  # noise and loss of each image, where the module says
                 self.scaler.scale(piece * (workers * images[part] / config.batch_size)).backward()
-            pieces.append(piece.detach().float())
-            if (noted := getattr(self.module, "seen", None)) is not None:
-                seen.append(noted)
         self.scaler.unscale_(self.optimizer)
         norms = [whole(nn.utils.clip_grad_norm_(group, config.clip_norm)) for group in self.clipped]
         norm = torch.linalg.vector_norm(torch.stack(norms))
-        own = torch.stack(pieces) @ torch.tensor(images, dtype=torch.float32, device=device) / config.batch_size
+        own = torch.stack(pieces).float() @ torch.tensor(images, dtype=torch.float32, device=device) / config.batch_size
         mean = over_all_workers(own) if workers > 1 else own
-        # The one place in a step that waits for the device: what is looked at comes over in one piece.
-        looked_at = [torch.stack([norm.float(), mean, *pieces]), *(values.float() for pair in seen for values in pair)]
-        self.gradient_norm, loss, *values = torch.cat(looked_at).tolist()
-        self._note_noise(values[len(pieces) :], [len(levels) for levels, _ in seen])
-        for part, value in enumerate(values[: len(pieces)]):
-            if not math.isfinite(value):
-                samples = _without_loss(task.describe(self.step, rank, workers, part), seen[part : part + 1])
-                raise Hopeless(f"loss is {value} at step {self.step} on samples {', '.join(samples)}")
+        batch_loss, losses, noted = self._read(norm, mean, pieces, seen)
+        for part, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                samples = _without_loss(task.describe(self.step, rank, workers, part), noted[part])
+                raise Hopeless(f"loss is {loss} at step {self.step} on samples {', '.join(samples)}")
         self._update()
-        return float(loss)
+        return batch_loss
 
-    def _note_noise(self, values: list[float], sizes: list[int]) -> None:
-        """Generators say how much noise their last images had and what that cost: levels, then losses, part by part."""
-        start = 0
-        for size in sizes:
-            levels, losses = values[start : start + size], values[start + size : start + 2 * size]
-            self.by_noise = [*self.by_noise, *zip(levels, losses, strict=True)][-MOST_NOTED:]
-            start += 2 * size
+    def _read(
+        self, norm: Tensor, mean: Tensor, pieces: list[Tensor], seen: list[tuple[Tensor, Tensor] | None]
+    ) -> tuple[float, list[float], list[list[tuple[float, float]]]]:
+        """The batch's mean loss, the losses of all parts, and (noise level, loss) of their images.
+
+        All of a step's numbers come from the device at once: each reading waits until it has done all that it was told
+        before.
+        """
+        tensors = [norm, mean, *pieces, *(values for pair in seen if pair for values in pair)]
+        numbers = iter(torch.cat([tensor.detach().float().flatten() for tensor in tensors]).tolist())
+        take = lambda count: list(itertools.islice(numbers, count))  # noqa: E731
+        [self.gradient_norm, batch_loss], losses = take(2), take(len(pieces))
+        noted = [list(zip(*(take(len(values)) for values in pair), strict=True)) if pair else [] for pair in seen]
+        self.by_noise = [*self.by_noise, *itertools.chain(*noted)][-MOST_NOTED:]
+        return batch_loss, losses, noted
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
@@ -179,6 +184,12 @@ class State:
                 weight.copy_(before)
 
 
+def _without_loss(samples: list[str], noted: list[tuple[float, float]]) -> list[str]:
+    """Those of a part whose own loss is no number, where the module says; else all."""
+    wrong = [sample for sample, (_, loss) in zip(samples, noted, strict=False) if not math.isfinite(loss)]
+    return wrong or samples
+
+
 def step_seed(seed: int, step: int, rank: int, seeds: int = SEEDS) -> int:
     """The seed of a worker's noise in a step, 64 bits. The first way of making it gave worker 1009 the noise that
     worker 0 has a step later; numpy's SeedSequence mixes the three so that none of them stands in for another."""
@@ -192,13 +203,6 @@ def over_all_workers(share: Tensor) -> Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(share)
     return share
-
-
-def _without_loss(samples: list[str], seen: list[tuple[Tensor, Tensor]]) -> list[str]:
-    """Those of a part whose own loss is no number, where the module says; else all."""
-    losses = seen[0][1].tolist() if seen else []
-    wrong = [sample for sample, loss in zip(samples, losses, strict=False) if not math.isfinite(loss)]
-    return wrong or samples
 
 
 def local(tensor: Tensor) -> Tensor:

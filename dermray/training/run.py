@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from dermray import manifest, node_cache, storage, weights
 from dermray.config import Config, ConfigError, HowFast, section, validate
-from dermray.generators.base import Generator, family
+from dermray.generators.base import SOURCES, Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
 from dermray.records import count_rows
@@ -158,9 +158,8 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
     Raises:
         FileNotFoundError: there are none.
     """
-    by, fingerprints = family(name).encoded_by(settings), {}
-    if by:
-        fingerprints["base"] = str(by["base"])
+    by = family(name).encoded_by(settings) or {}
+    fingerprints = {source: str(by[source]) for source in SOURCES if source in by}
     if file := getattr(settings, "start_from", None):
         if not storage.exists(storage.normalise(file)):
             raise FileNotFoundError(f"model.start_from={file}: no such file; give an adapter, local or in S3")
@@ -170,11 +169,13 @@ def weights_of(name: str, settings: BaseModel) -> dict[str, str]:
 
 def resolved(settings: BaseModel, found: dict[str, str]) -> BaseModel:
     """A family's config with what `weights_of` found, so that all workers, and whoever loads the model later, take the
-    same weights: the base by a name that every node understands, and its revision."""
-    base: str | None = getattr(settings, "base", None)
-    if not isinstance(base, str) or found.get("base", base) == base:  # none, built from config, or a hub out of reach
-        return settings
-    return settings.model_copy(update={"base": weights.everywhere(base, "model.base"), "revision": found["base"]})
+    same weights: by names that every node understands, and their revisions."""
+    changes: dict[str, str] = {}
+    for name, revision in SOURCES.items():
+        place: str | None = getattr(settings, name, None)
+        if place and found.get(name, place) != place:  # else built from config, or a hub out of reach
+            changes |= {name: weights.everywhere(place, f"model.{name}"), revision: found[name]}
+    return settings.model_copy(update=changes) if changes else settings
 
 
 def load_generator(result: Result) -> Generator:

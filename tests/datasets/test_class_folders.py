@@ -6,9 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dermray import storage
 from dermray.config import validate
 from dermray.datasets import folder, ingest
-from dermray.datasets.class_folders import rows_of
+from dermray.datasets.class_folders import Told, read, rows_of
+from dermray.datasets.listing import files
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.datasets.splits import official_name
 from dermray.records import IMAGES
@@ -18,7 +20,7 @@ def rows(root: Path, *names: str) -> dict[str, dict[str, Any]]:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
-    return {row["source_id"]: row for row in rows_of(str(root))}
+    return {row["source_id"]: row for row in rows_of(str(root), files(str(root)), Told())}
 
 
 def told(root: Path, *names: str) -> dict[str, tuple[str | None, str | None]]:
@@ -54,7 +56,6 @@ def test_split_folders_are_no_classes(tmp_path: Path, folder: str, split: str) -
         (["train/mel/test/a.jpg"], "does not tell its class: expected one split folder"),
         (["archive/train/mel/a.jpg"], "give the folder that holds train and test as path"),
         (["a/b/test/a.jpg"], "does not tell its class"),
-        ([], "no file found; expected <class>/<name>.jpg"),
     ],
 )
 def test_layouts_that_tell_no_class_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -73,11 +74,38 @@ def test_what_is_no_image_decides_no_layout(tmp_path: Path) -> None:
     assert found["train/mel/a.jpg"]["uri"] == f"{tmp_path}/train/mel/a.jpg"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_many_tasks_list_what_one_does(tmp_path: Path) -> None:
+    place = str(tmp_path)
+    with pytest.raises(ValueError, match="no file found; expected <class>/<name>.jpg"):
+        read(place, dict)
+    names = [f"{split}/{label}/{patient}/{i}.jpg" for split in ("train", "test") for label in ("mel", "nv")
+             for patient in range(5) for i in range(2)]  # fmt: skip
+    names += ["top.jpg", "train/no class.jpg", "notes.txt", ".hidden/a.jpg", "train/mel/_x/y/z/a.jpg"]
+    for name in names:
+        storage.write_bytes(storage.join(place, name), b"x")
+    dataset, classes, count = read(place, dict)
+    told = Told()
+    expected = {row["source_id"]: row for row in rows_of(place, files(place), told)}
+    found = dataset.take_all()
+    assert count == len(found) == len(names) == told.count
+    assert classes == told.classes == {"mel": 20, "nv": 20}
+    kept = ("uri", "diagnosis", "split", "status", "reason")
+    assert {row["source_id"]: [row[name] for name in kept] for row in found} == {
+        name: [row.get(column) for column in kept] for name, row in expected.items()
+    }
+    storage.write_bytes(storage.join(place, "other/mel/a.jpg"), b"x")
+    with pytest.raises(ValueError, match="folders are mixed"):
+        read(place, dict)
+
+
 def assigned(root: Path, **settings: Any) -> dict[str, dict[str, Any]]:
     """What ingest makes of class folders, without Ray: rows by source id."""
     config = folder.SourceConfig(path=str(root), malignant_classes=["mel"])
-    raw = [folder.of_class_folder(row, config) for row in rows_of(str(root))]
-    table = ingest._look_at(pa.Table.from_pylist(raw, schema=pa.schema([*IMAGES, ("uri", pa.string())])))
+    raw = [folder.of_class_folder(row, config) for row in rows_of(str(root), files(str(root)), Told())]
+    given = pa.Table.from_pylist(raw, schema=pa.schema([*IMAGES, ("uri", pa.string())]))
+    table = pa.concat_tables(ingest._look_at(given))
     (root.parent / "raw").mkdir(exist_ok=True)
     pq.write_table(table, root.parent / "raw" / "rows.parquet")
     whole = {"output": "out", "sources": [{"source": "folder", "path": "p"}]} | settings

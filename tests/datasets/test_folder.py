@@ -7,6 +7,7 @@ import pytest
 from dermray.config import ConfigError, validate
 from dermray.datasets import class_folders, folder
 from dermray.datasets.folder import SourceConfig
+from dermray.datasets.listing import files
 from dermray.datasets.sources import open_table, rows
 
 
@@ -145,9 +146,10 @@ def test_entries_that_match_nothing_stop_before_anything_starts(
 
 
 def check_classes(settings: folder.SourceConfig) -> None:
-    """As `folder.read` does with what the task that lists the files hands back; without Ray."""
-    classes = Counter(row["diagnosis"] for row in class_folders.rows_of(settings.path) if row.get("diagnosis"))
-    folder._check_classes(classes, settings)
+    """As `folder.read` does with what the tasks that list the files hand back; without Ray."""
+    told = class_folders.Told()
+    list(class_folders.rows_of(settings.path, files(settings.path), told))
+    folder._check_classes(told.classes, settings)
 
 
 def test_class_folders_must_match_too(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Every file has a row or a reason: on local disk and in S3."""
 
 import os
+import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from dermray import storage
-from dermray.datasets.listing import files
+from dermray import s3, storage
+from dermray.datasets.listing import File, files, level
 
 REASONS = {
     "mel/a.jpg": None,
@@ -55,6 +59,59 @@ def test_names_that_no_s3_path_may_have(bucket: str) -> None:
         client.put_object(Bucket=name, Key=key, Body=b"x")
     wrong = "unreadable name: empty, . or .. between slashes"
     assert listed(f"{bucket}/in") == {"mel/a.jpg": None, "/b.jpg": wrong, "mel/../c.jpg": wrong}
+
+
+def sharded(uri: str, levels: int) -> list[File]:
+    """The files of a place where the folders so many levels down are listed each by itself."""
+    found, folders = list[File](), [""]
+    for _ in range(levels):
+        entries = [entry for folder in folders for entry in level(uri, folder)]
+        found += [entry for entry in entries if isinstance(entry, File)]
+        folders = [entry for entry in entries if isinstance(entry, str)]
+    return found + [file for folder in folders for file in files(uri, folder)]
+
+
+NAMES = ["a", "b", "c.jpg", "d.png", ".e", "_f", "train", "\xe9 ?#"]
+TREES = st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=5).map("/".join), max_size=8)
+
+
+def assert_shards_are_the_whole(uri: str) -> None:
+    whole = Counter(files(uri))
+    for levels in (1, 2):
+        assert Counter(sharded(uri, levels)) == whole
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=TREES, links=st.lists(st.tuples(st.sampled_from(NAMES), TREES), max_size=3), empty=TREES)
+def test_shards_of_a_disk_are_the_whole(
+    tmp_path: Path, names: list[str], links: list[tuple[str, list[str]]], empty: list[str]
+) -> None:
+    root = tmp_path / uuid.uuid4().hex
+    root.mkdir()
+    for name in [*names, *(f"{name}/" for name in empty)]:
+        if not any((root / part).is_file() for part in [name, *map(str, Path(name).parents)]):
+            (root / name if name.endswith("/") else (root / name).parent).mkdir(parents=True, exist_ok=True)
+            if not (root / name).exists():
+                (root / name).write_bytes(b"x")
+    for name, targets in links:  # to folders, files and nothing, to where they lie in and to each other
+        for folder in [root, *(path for path in root.iterdir() if path.is_dir())]:
+            link = folder / f"link {name}"
+            if not link.is_symlink():
+                link.symlink_to(root / (targets[0] if targets else ""))
+    assert_shards_are_the_whole(str(root))
+
+
+KEYS = st.lists(st.lists(st.sampled_from([*NAMES, "", "..", "."]), min_size=1, max_size=5).map("/".join), max_size=8)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=KEYS)
+def test_shards_of_a_bucket_are_the_whole(bucket: str, keys: list[str]) -> None:
+    client, inside = s3.clients(bucket)[0], uuid.uuid4().hex
+    for key in keys:
+        client.put_object(Bucket=bucket.removeprefix("s3://"), Key=f"{inside}/{key}", Body=b"x")
+    assert sum(not key.endswith("/") and key != "" for key in set(keys)) == len(list(files(f"{bucket}/{inside}")))
+    assert_shards_are_the_whole(f"{bucket}/{inside}")
 
 
 def test_links_pipes_and_names_of_another_encoding(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ MODEL = {"image_size": 32, "width": 32, "blocks": 1, "stem_width": 8}
 
 def main(run: str, rows: int, block: int, latency: float, stages: list[str]) -> None:
     """The stages one after the other; a line when each is done."""
-    from benchmarks.stand_in_engine import StandIn, model_directory
+    from benchmarks.stand_in_engine import StandIn
+    from dermray import storage
     from dermray.captioning import choose
     from dermray.captioning import run as captioning
     from dermray.config import validate
@@ -38,10 +38,9 @@ def main(run: str, rows: int, block: int, latency: float, stages: list[str]) -> 
             config: Any = {"output": f"{run}/ingest", "sources": [source]}
             ingest.run(validate(ingest.IngestConfig, config))
         elif stage == "caption":
-            with tempfile.TemporaryDirectory() as parent:
-                config = {"output": f"{run}/caption", "rows": f"{run}/ingest", "rows_per_block": block}
-                config["captioner"] = model_directory(parent)
-                captioning.run(validate(captioning.CaptionConfig, config))
+            storage.write_bytes(f"{run}/model/config.json", b"{}")
+            config = {"output": f"{run}/caption", "rows": f"{run}/ingest", "rows_per_block": block}
+            captioning.run(validate(captioning.CaptionConfig, config | {"captioner": f"{run}/model"}))
         elif stage == "train":
             loop = {"steps": 5, "batch_size": 8, "checkpoint_every": 2}
             config = {"output": f"{run}/train", "rows": f"{run}/caption", "model": MODEL, "loop": loop}

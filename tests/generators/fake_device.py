@@ -1,0 +1,171 @@
+"""A second device where there is none: what a GPU would refuse is refused, at full published size, in no memory.
+
+Tensors on `DEVICE` are torch's fake ones: shape, dtype and device, no data. The host's own tensors stay real, so that
+schedules, tokenizers and loops run as they do. `cpu:1`, and not `meta`: autocast, fused optimisers and attention know
+it. To try another family: make it under accelerate's `init_empty_weights` inside `FakeDevice`, `take` it, and give it
+to `live`.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dermray.generators.base import Batch, Generator, Request
+from dermray.train_loop import LoopConfig, State
+from tests.generators.conftest import CAPTIONS
+
+DEVICE = torch.device("cpu", 1)
+# A GPU takes one dtype for all tensors of these; torch's shape functions do not look at all of them.
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu"}
+
+
+class FakeDevice(TorchDispatchMode):
+    """While it is entered, `DEVICE` exists. `waits` are the operations that the host waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fake, self.waits = FakeTensorMode(allow_non_fake_inputs=True), list[str]()
+
+    def __enter__(self) -> Self:
+        self._entered = contextlib.ExitStack()
+        self._entered.enter_context(self._fake)
+        self._entered.enter_context(mock.patch.object(FakeTensor, "tolist", lambda tensor: tensor.to("cpu").tolist()))
+        for name in ("tensor", "as_tensor"):  # which make a real tensor whatever index a CPU has
+            self._entered.enter_context(mock.patch.object(torch, name, _made_on_host(getattr(torch, name))))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._entered.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        there = [leaf for leaf in leaves if isinstance(leaf, FakeTensor)]
+        if not there and not any(isinstance(leaf, torch.device) and leaf == DEVICE for leaf in leaves):
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        if there and (name == "_local_scalar_dense" or _to_host(name, args, kwargs)):
+            self.waits.append(name)
+            return _on_host(name, args, kwargs)
+        if name in PRODUCTS:
+            dtypes = {tensor.dtype for tensor in there if tensor.dtype.is_floating_point}
+            if len(dtypes) > 1:
+                raise RuntimeError(f"{name}: expected one dtype, got {sorted(map(str, dtypes))}")
+        return func(*args, **kwargs)
+
+    def take(self, module: nn.Module) -> None:
+        """Parameters and buffers go to the device, wherever they are; shared ones stay shared."""
+        taken: dict[int, tuple[Tensor, Tensor]] = {}  # with the old ones, so that no id is given again
+        for part in module.modules():
+            for table in (part._parameters, part._buffers):
+                for name, tensor in table.items():
+                    if tensor is not None:
+                        table[name] = taken.setdefault(id(tensor), (tensor, _empty_like(tensor)))[1]  # type: ignore[assignment]  # of its kind
+
+
+def _made_on_host(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A way of making tensors from the host's data that copies them to the device where that is asked for."""
+
+    def made(data: Any, device: Any = None, **options: Any) -> Tensor:
+        there = device is not None and torch.device(device) == DEVICE
+        return make(data, **options).to(DEVICE) if there else make(data, device=device, **options)
+
+    return made
+
+
+def _empty_like(tensor: Tensor) -> Tensor:
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=DEVICE)
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _to_host(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether an operation with a tensor of the device brings it to the host."""
+    to = kwargs.get("device")
+    if name == "copy_":
+        return not isinstance(args[0], FakeTensor)
+    return name == "_to_copy" and to is not None and to != DEVICE
+
+
+def _on_host(name: str, args: Any, kwargs: Any) -> Any:
+    """Something of the right type, as there are no data: ones for numbers, zeros for tensors."""
+    tensor = args[0]
+    if name == "_local_scalar_dense":
+        return _one(tensor.dtype)
+    if name == "copy_":
+        return tensor
+    with unset_fake_temporarily():
+        return torch.zeros(tensor.shape, dtype=kwargs.get("dtype") or tensor.dtype)
+
+
+def _one(dtype: torch.dtype) -> float | int | bool:
+    if dtype == torch.bool:
+        return True
+    return 1.0 if dtype.is_floating_point else 1
+
+
+@dataclass
+class OneBatch:
+    """A task whose images are noise, encoded once."""
+
+    batch: Batch
+    unused_parameters: bool = False
+
+    def build(self) -> nn.Module:
+        raise AssertionError("it is built already")
+
+    def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
+        return (self.batch,)
+
+    def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
+        return []
+
+    def validation_loss(self, module: nn.Module) -> float | None:
+        with torch.no_grad():
+            return float(module.eval()(self.batch))
+
+    def save(self, module: nn.Module, directory: Path) -> None:
+        raise AssertionError("there are no data to save")
+
+    def pictures(self, module: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(module, Generator)
+        return {"benign": module.sample([Request(CAPTIONS[1], 0)], 2.0, 2)[0]}
+
+
+@dataclass
+class Life:
+    """What a generator went through."""
+
+    waits_of_a_step: list[str]
+    checkpoint: dict[str, int]  # elements of what is kept, by name
+    trained: int
+    drawn: Tensor
+    state: State
+
+
+def live(device: FakeDevice, model: Generator, loop: LoopConfig, guidance_scale: float, steps: int) -> Life:
+    """Images are encoded; two training steps as the loop makes them, a validation, a preview, images of two prompts."""
+    images = torch.zeros(loop.batch_size, 3, *[model.image_size] * 2, dtype=torch.uint8)
+    batch = model.collate(model.encode(images.to(DEVICE), [CAPTIONS[i % 2] for i in range(len(images))]))
+    task, state = OneBatch(batch), State(model.train(), loop)
+    state.advance(task, model, 0, 1)
+    before = len(device.waits)
+    state.advance(task, model, 0, 1)
+    waits = device.waits[before:]
+    with state.averaged() as averaged:
+        assert isinstance(task.validation_loss(averaged), float)
+        assert task.pictures(averaged)["benign"].shape[0] == 3
+    drawn = model.sample([Request(caption, 3) for caption in CAPTIONS], guidance_scale, steps)
+    kept = {name: value.numel() for name, value in model.state_dict().items() if name in state.kept}
+    return Life(waits, kept, sum(p.numel() for p in state.trained), drawn, state)

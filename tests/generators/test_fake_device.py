@@ -1,0 +1,123 @@
+"""Families at full published size on a device that this machine does not have; first, that it behaves as one."""
+
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import transformers
+from accelerate import init_empty_weights
+from torch import nn
+
+from dermray.config import load, preset
+from dermray.generators import latent_diffusion, nano
+from dermray.generators.dermdit import DermDiT, DermDiTConfig
+from dermray.generators.glide import Glide, GlideConfig
+from dermray.generators.glide_models import PUBLISHED, STAGES, Stage
+from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from dermray.train_loop import LoopConfig
+from dermray.training.run import TrainConfig
+from tests.generators import published
+from tests.generators.conftest import CAPTIONS
+from tests.generators.fake_device import DEVICE, FakeDevice, live
+
+
+def test_it_is_another_device() -> None:
+    """Mixing is refused, products want one dtype, backward works, waits are counted, the host's numbers are real."""
+    with FakeDevice() as device:
+        layer = nn.Linear(4, 4)
+        device.take(layer)
+        x = torch.ones(2, 4)
+        with pytest.raises(RuntimeError, match="same device"):
+            layer(x)
+        there = x.to(DEVICE)
+        with pytest.raises(RuntimeError, match="one dtype"):
+            layer(there.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(there).dtype == torch.bfloat16
+        layer(there).sum().backward()
+        assert layer.weight.grad is not None and layer.weight.grad.device == DEVICE
+        assert (x.sum().item(), device.waits) == (8.0, []), "the host's own"
+        there.sum().item(), there.tolist(), there.cpu(), bool((there > 0).any())
+        assert len(device.waits) == 4
+        with pytest.raises(Exception, match="nonzero"):
+            there.nonzero()
+
+
+def parts(device: FakeDevice, clip: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Frozen components by their published configs, on the device."""
+    with init_empty_weights():
+        vae = diffusers.AutoencoderKL.from_config(published.SD_VAE)
+        text = transformers.CLIPTextModel(transformers.CLIPTextConfig(**clip))
+    for part in (vae, text):
+        device.take(part.to(dtype).eval().requires_grad_(False))
+    return {"vae": vae, "text_encoder": text, "tokenizer": nano.tokenizer(CAPTIONS, 77)}
+
+
+def settings(name: str, *changes: str) -> tuple[dict[str, Any], LoopConfig]:
+    config = load(TrainConfig, preset(name), list(changes))
+    return config.model, config.loop
+
+
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        (["model.compat=paper"], 407_964_800 - 64 * 1024),  # the table of positions is no parameter here
+        ([], None),
+        (["model.conditional=false", "loop.gradient_checkpointing=true"], 458_053_760 - 64 * 1024 - 1000 * 1024),
+    ],
+    ids=["paper", "fixed", "unconditional"],
+)
+def test_dermdit(changes: list[str], trained: int | None) -> None:
+    given, loop = settings("train/dermdit_paper", *changes)
+    config = DermDiTConfig(**given)
+    with FakeDevice() as device:
+        frozen = parts(device, published.CLIP_VIT_B_32, torch.bfloat16)
+        with init_empty_weights():
+            model = DermDiT(config, frozen)
+        device.take(model)
+        life = live(device, model, loop, 4.0, 2)
+    assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
+    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
+    assert trained is None or life.trained == trained
+    assert {name.split(".")[0] for name in life.checkpoint} == {"transformer"}, "nothing frozen"
+    assert sum(life.checkpoint.values()) == life.trained + 64 * 1024
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_latent_diffusion(precision: str) -> None:
+    given, loop = settings("train/latent_diffusion_paper", f"model.dtype={precision}", f"loop.precision={precision}")
+    config = LatentDiffusionConfig(**given)
+    with FakeDevice() as device:
+        frozen = parts(device, published.CLIP_VIT_B_32, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+        with init_empty_weights():
+            unet = diffusers.UNet2DConditionModel(**latent_diffusion.geometry(config, 512))
+        device.take(unet)
+        model = LatentDiffusion(config, latent_diffusion.assembled(config, frozen, unet))
+        life = live(device, model, loop, 4.0, 2)
+    assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
+    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
+    assert {p.dtype for p in life.state.trained} == {torch.float32}
+    assert {name.split(".")[0] for name in life.checkpoint} == {"unet"}, "nothing frozen"
+
+
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        (["model.variance_loss=true", "loop.precision=bf16", "loop.gradient_checkpointing=true"], 783_392_012),
+        (["model.stages=upsampler", "loop.precision=fp16"], 398_361_286),
+    ],
+    ids=["both", "upsampler"],
+)
+def test_glide(changes: list[str], trained: int) -> None:
+    given, loop = settings("train/glide_paper", *changes)
+    words = nano.tokenizer(CAPTIONS, PUBLISHED["base"].context)
+    with FakeDevice() as device:
+        with init_empty_weights():
+            base, upsampler = (Stage.build(PUBLISHED[name], words.pad_token_id) for name in STAGES)
+        model = Glide(GlideConfig(**given), base, upsampler, words)
+        device.take(model)
+        life = live(device, model, loop, 3.0, 2)
+    assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
+    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
+    assert life.trained == sum(life.checkpoint.values()) == trained, "nothing frozen"

@@ -12,8 +12,6 @@ from torch import nn
 from dermray.config import load, preset
 from dermray.generators import latent_diffusion, nano
 from dermray.generators.dermdit import DermDiT, DermDiTConfig
-from dermray.generators.glide import Glide, GlideConfig
-from dermray.generators.glide_models import PUBLISHED, STAGES, Stage
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from dermray.train_loop import LoopConfig
 from dermray.training.run import TrainConfig
@@ -99,25 +97,3 @@ def test_latent_diffusion(precision: str) -> None:
     assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
     assert {p.dtype for p in life.state.trained} == {torch.float32}
     assert {name.split(".")[0] for name in life.checkpoint} == {"unet"}, "nothing frozen"
-
-
-@pytest.mark.parametrize(
-    ("changes", "trained"),
-    [
-        (["model.variance_loss=true", "loop.precision=bf16", "loop.gradient_checkpointing=true"], 783_392_012),
-        (["model.stages=upsampler", "loop.precision=fp16"], 398_361_286),
-    ],
-    ids=["both", "upsampler"],
-)
-def test_glide(changes: list[str], trained: int) -> None:
-    given, loop = settings("train/glide_paper", *changes)
-    words = nano.tokenizer(CAPTIONS, PUBLISHED["base"].context)
-    with FakeDevice() as device:
-        with init_empty_weights():
-            base, upsampler = (Stage.build(PUBLISHED[name], words.pad_token_id) for name in STAGES)
-        model = Glide(GlideConfig(**given), base, upsampler, words)
-        device.take(model)
-        life = live(device, model, loop, 3.0, 2)
-    assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
-    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
-    assert life.trained == sum(life.checkpoint.values()) == trained, "nothing frozen"

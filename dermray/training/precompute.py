@@ -108,7 +108,7 @@ def precompute(
     ]
     if missing or not storage.exists(texts):
         storage.make_directory(cache)
-        probed = ray.get(ray.remote(_first).options(**resources).remote(encoder, texts))
+        probed: tuple[list[Cost], Cost] = ray.get(ray.remote(_first).options(**resources).remote(encoder, texts))
     if missing:
         print(estimate(*probed, epochs, None if storage.is_s3(cache) else shutil.disk_usage(cache).free), flush=True)
         least, most = (min(count, len(missing)) for count in workers)

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from dermray import manifest
 from dermray.config import ConfigError, validate
 from dermray.datasets.phantom import encode_png
-from dermray.generators.base import Request
+from dermray.generators.base import Request, Sample
 from dermray.generators.flux_lora import FluxLora
 from dermray.records import read_columns
 from dermray.training.batches import EncodedImages, EncodedSamples, Source, buckets
@@ -97,12 +97,18 @@ def test_equal_captions_are_encoded_and_kept_once(tmp_path: Path, monkeypatch: p
     """Within a shard, between shards, and in a second training; and each image gets its own words back."""
     captions = [["red", "blue", "red"], ["blue", "red"], ["green", "blue"]]
     encoded, cache = captioned_shards(tmp_path / "shards", captions), str(tmp_path / "cache")
-    model, asked = {"image_size": 32, "rank": 4, "max_sequence_length": 16}, list[str]()
-    encode_texts = FluxLora.encode_texts
-    monkeypatch.setattr(FluxLora, "encode_texts", lambda self, texts: asked.extend(texts) or encode_texts(self, texts))
+    model: dict[str, Any] = {"image_size": 32, "rank": 4, "max_sequence_length": 16}
+    asked, encode_texts = list[str](), FluxLora.encode_texts
+
+    def noted(self: FluxLora, texts: list[str]) -> list[Sample]:
+        asked.extend(texts)
+        return encode_texts(self, texts)
+
+    monkeypatch.setattr(FluxLora, "encode_texts", noted)
     encoder = Encoder("flux_lora", model, [encoded])
     [directory], [[files], _] = encoder.directories(), encoder.files()
     for actor in (_Encode(encoder, cache), _Encode(encoder, cache)):
+        assert isinstance(actor.generator, FluxLora)
         assert actor.generator.transformer is None, "12 billion parameters are not loaded to run VAE and T5"
         for shard, file in zip(read_index(directory)["shards"], files, strict=True):
             actor({"directory": directory, "shard": shard, "file": file})

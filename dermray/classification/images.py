@@ -48,16 +48,16 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
 
 
 def image_size(synthetic: Result) -> int:
-    """Side in px of what a generator drew, and so of all images of the sweep.
+    """Side in px of the smallest that a generator drew, and so of all images of the sweep.
 
     Raises:
         ValueError: it drew nothing usable.
     """
     usable = synthetic.row_files().scanners(["width"], pc.field("status") == "ok")
-    first = next(usable).head(1)
-    if not len(first):
+    sides = [side for part in usable if (side := pc.min(part.to_table()["width"]).as_py()) is not None]
+    if not sides:
         raise ValueError(f"synthetic={synthetic.uri}: no usable image; look at the reasons in its manifest")
-    return int(first["width"][0].as_py())
+    return int(min(sides))
 
 
 def _labels(table: pa.Table) -> np.ndarray:

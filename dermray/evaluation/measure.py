@@ -42,7 +42,7 @@ def measure(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[
     """
     torch.set_num_threads(max(1, int(config.cpus)))
     drawn = _pick(synthetic.row_files(), pc.field("status") == "ok", SAID_COLUMNS, config)
-    size = drawn["width"][0].as_py()
+    size = min(drawn["width"].to_pylist())  # where there are several, all are compared at one
     fake = _images(drawn, size)
     usable = (pc.field("status") == "ok") & (pc.field("origin") == "real")
     source = rows.row_files()

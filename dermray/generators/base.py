@@ -35,6 +35,7 @@ class Request:
 
     prompt: str
     seed: int
+    size: int | None = None  # px, where a family draws any; its `image_size` if none
 
 
 class Generator(nn.Module):
@@ -132,8 +133,15 @@ class Generator(nn.Module):
         return [[parameter for parameter in self.parameters() if parameter.requires_grad]]
 
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """(B, 3, H, W) uint8. A request's pixels depend on its prompt and seed, not on its neighbours' noise."""
+        """(B, 3, S, S) uint8. A request's pixels depend on its prompt and seed, not on its neighbours' noise. All have
+        one size."""
         raise TypeError(f"{type(self).__name__} does not sample")
+
+    def side(self, requests: list[Request]) -> int:
+        """Of the images of requests that are drawn together, in px."""
+        sides = {request.size or self.image_size for request in requests}
+        assert len(sides) == 1, f"requests drawn together have one size, got {sorted(sides)}"
+        return sides.pop()
 
     def save(self, directory: Path) -> None:
         """Weights and config."""

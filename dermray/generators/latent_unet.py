@@ -113,7 +113,7 @@ class LatentUNet(Generator):
             latents = self._denoiser()(
                 prompt_embeds=self._embedded([request.prompt for request in requests]),
                 negative_prompt_embeds=self._embedded([""] * len(requests)),
-                generator=frozen.generators(requests), height=self.image_size, width=self.image_size,
+                generator=frozen.generators(requests), height=self.side(requests), width=self.side(requests),
                 guidance_scale=guidance_scale, num_inference_steps=steps, output_type="latent",
             ).images  # fmt: skip
             return frozen.decode(self.vae, latents)

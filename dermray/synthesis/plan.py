@@ -6,7 +6,7 @@ of (seed, i), so that any part of the plan can be made by itself. Of the caption
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +143,11 @@ def requests(cells: dict[Cell, np.ndarray], files: list[str], numbers: range, se
         "seed": seeds,
     }
     return pa.table(columns, PLAN)
+
+
+def sizes_of(numbers: range, cells: int, sizes: Sequence[int]) -> list[int]:
+    """Sides in px of the images of these requests: every cell has each size equally often."""
+    return [sizes[number // cells % len(sizes)] for number in numbers]
 
 
 def _rows_at(files: list[str], entries: np.ndarray) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from dermray.counters import count_rows
 from dermray.datasets.phantom import encode_png
 from dermray.datasets.pixels import pixels
 from dermray.exactly_once import Ids
-from dermray.generators.base import Request
+from dermray.generators.base import Request, family
 from dermray.generators.coverage import Coverage, TextCoverage, coverage, losses, together
 from dermray.manifest import Result, Rows
 from dermray.page_index import write_options
@@ -32,7 +33,7 @@ from dermray.progress import busy, rows_written, watched
 from dermray.records import SYNTHETIC, conform, sample_id
 from dermray.row_files import RowFiles, row_files
 from dermray.synthesis.memorization import gate, nearest
-from dermray.synthesis.plan import Captions, Cell, captions_of, cell_counts, indexed, requests
+from dermray.synthesis.plan import Captions, Cell, captions_of, cell_counts, indexed, requests, sizes_of
 from dermray.training.batches import buckets
 from dermray.training.run import image_size, load_generator, load_readers
 
@@ -48,6 +49,9 @@ class SynthesisConfig(Config):
     generator: str = Field(description="result of the train stage")
     rows: str = Field(description="result of the caption stage that the generator was trained on")
     count: int = Field(600, ge=1)
+    sizes: tuple[int, ...] = Field(
+        (), description="px, where the family draws any: equally many of each in every cell. Default: the model's size"
+    )
     guidance_scale: float = Field(2.0, ge=0)
     sampling_steps: int = Field(20, ge=1, le=1000)
     gate_quantile: float = Field(0.01, ge=0, lt=1, description="of real held-out images' distances to the train split")
@@ -72,6 +76,7 @@ def run(config: SynthesisConfig) -> Result:
             f"rows={config.rows}: the generator was trained on other rows (key {generator.manifest.inputs['rows']}, "
             f"these are {rows.manifest.key}); its prompts and its test split would not be its own"
         )
+    sizes = _sizes(config, generator)
     with manifest.work("generate", config.output, config, {"generator": generator, "rows": rows}) as work:
         if work.finished:
             return work.finished
@@ -83,7 +88,7 @@ def run(config: SynthesisConfig) -> Result:
         captioned = rows.row_files()
         plan = storage.join(work.data, "plan")
         with watched(busy("planning")):
-            cells, text, left_out = _write_plan(captioned, plan, generator, config)
+            cells, text, left_out = _write_plan(captioned, plan, generator, config, sizes)
         for loss in losses(text):
             print(f"      warning: {loss}", flush=True)
         if left_out:
@@ -123,7 +128,7 @@ def _counted(rows: str, count: int) -> tuple[Tally, float]:
 
 
 def _write_plan(
-    captioned: str | RowFiles, target: str, generator: Result, config: SynthesisConfig
+    captioned: str | RowFiles, target: str, generator: Result, config: SynthesisConfig, sizes: Sequence[int]
 ) -> tuple[dict[str, int], Coverage, int]:
     """Requests per cell, what the generator reads of their prompts, and how many captions it cannot read.
 
@@ -140,7 +145,7 @@ def _write_plan(
     cells, left_out = ray.get(told)
     blocks = math.ceil(config.count / REQUESTS_PER_BLOCK)
     numbers = ray.data.range(config.count, override_num_blocks=blocks)
-    write = partial(_write_requests, index, files, target, generator, config.seed)
+    write = partial(_write_requests, index, files, target, generator, config.seed, sizes)
     said = numbers.map_batches(write, batch_format="numpy", batch_size=None).take_all()
     return cell_counts(cells, config.count), together(map(_coverage_of, said)), left_out
 
@@ -156,14 +161,21 @@ def _merged(*parts: Captions) -> tuple[dict[Cell, np.ndarray], tuple[list[Cell],
 
 
 def _write_requests(
-    index: Any, files: list[str], target: str, generator: Result, seed: int, block: dict[str, np.ndarray]
+    index: Any,
+    files: list[str],
+    target: str,
+    generator: Result,
+    seed: int,
+    sizes: Sequence[int],
+    block: dict[str, np.ndarray],
 ) -> dict[str, list[str]]:
     """Requests with the numbers of a block into a file; what the generator reads of their prompts, as JSON."""
     import ray
 
     first, last = int(block["id"][0]), int(block["id"][-1])
-    made, sink = requests(ray.get(index), files, range(first, last + 1), seed), pa.BufferOutputStream()
-    pq.write_table(made, sink)
+    numbers, cells, sink = range(first, last + 1), ray.get(index), pa.BufferOutputStream()
+    made = requests(cells, files, numbers, seed)
+    pq.write_table(made.append_column("image_size", pa.array(sizes_of(numbers, len(cells), sizes))), sink)
     storage.write_bytes(storage.join(target, f"{first:010d}.parquet"), sink.getvalue().to_pybytes())
     covered = coverage(load_readers(generator), made["prompt"].to_pylist())
     return {"text": [json.dumps({name: part.model_dump() for name, part in covered.items()})]}
@@ -190,12 +202,31 @@ def _training_images(generator: Result) -> tuple[Tensor, list[str]]:
     for images in buckets(storage.join(generator.data, "encoded")):
         for index in images.in_turn():
             found = images.pixels(index)
-            if images.image_size != size:
-                resized = F.interpolate(found.float(), (size, size), mode="bicubic", antialias=True)
-                found = resized.round().clamp(0, 255).to(torch.uint8)
-            pixels.append(found)
+            pixels.append(_resized(found, size))
             ids += images.sample_ids(index)
     return torch.cat(pixels), ids
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """(B, 3, S, S) uint8 of any S to S = size px."""
+    if images.shape[-1] == size:
+        return images
+    resized = F.interpolate(images.float(), (size, size), mode="bicubic", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def _sizes(config: SynthesisConfig, generator: Result) -> tuple[int, ...]:
+    """Of the images to draw, in px.
+
+    Raises:
+        ValueError: the generator draws no such size.
+    """
+    name, own = generator.manifest.config["family"], image_size(generator)
+    if config.sizes and not family(name).any_size:
+        raise ValueError(f"sizes={list(config.sizes)}: a generator of family {name} draws {own} px alone; leave it out")
+    if wrong := [size for size in config.sizes if size < 32 or size % 32]:
+        raise ValueError(f"sizes={list(config.sizes)}: expected multiples of 32 px, got {wrong}")
+    return config.sizes or (own,)
 
 
 def _draw(
@@ -231,18 +262,24 @@ class _Draw:
         self.training, self.training_ids = _training_images(generator)
 
     def __call__(self, plan: pa.Table) -> pa.Table:
-        requests = plan.to_pylist()
-        images = self.generator.sample(
-            [Request(r["prompt"], r["seed"]) for r in requests], self.config.guidance_scale, self.config.sampling_steps
-        )
-        distances, numbers = nearest(images, self.training)
-        ids = [self.training_ids[number] for number in numbers]
-        rows = [
-            self.row(*drawn) for drawn in zip(requests, images.permute(0, 2, 3, 1).numpy(), distances, ids, strict=True)
-        ]
-        made = conform(rows, SYNTHETIC)
+        by_size: dict[int, list[dict[str, Any]]] = {}
+        for request in plan.to_pylist():
+            by_size.setdefault(request.pop("image_size"), []).append(request)
+        made = conform([row for size, requests in by_size.items() for row in self._drawn(requests, size)], SYNTHETIC)
         count_rows("generate", made)
         return made
+
+    def _drawn(self, requests: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+        """Rows of one size; the gate sees them at the training images'."""
+        images = self.generator.sample(
+            [Request(r["prompt"], r["seed"], size) for r in requests],
+            self.config.guidance_scale,
+            self.config.sampling_steps,
+        )
+        distances, numbers = nearest(_resized(images, self.training.shape[-1]), self.training)
+        ids = [self.training_ids[number] for number in numbers]
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        return [self.row(*drawn) for drawn in zip(requests, pixels, distances, ids, strict=True)]
 
     def row(self, request: dict[str, Any], image: np.ndarray, distance: float, nearest_id: str) -> dict[str, Any]:
         """One synthetic row; rejected where it lies nearer to a training image than the gate allows."""

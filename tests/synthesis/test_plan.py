@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermray.records import CAPTIONED, conform
-from dermray.synthesis.plan import Captions, captions_of, cell_counts, cell_name, indexed, requests
+from dermray.synthesis.plan import Captions, captions_of, cell_counts, cell_name, indexed, requests, sizes_of
 
 Row = dict[str, Any]
 TONES = ["A", "B", None]
@@ -47,6 +47,15 @@ def naive(captions: list[Row], count: int, seed: int) -> list[Row]:
              "seed": int(rng.integers(1 << 62))}
         )  # fmt: skip
     return plan
+
+
+def test_every_cell_has_each_size_equally_often() -> None:
+    numbers, cells, sizes = range(60), 5, (128, 256, 512)
+    counts = Counter(
+        (number % cells, size) for number, size in zip(numbers, sizes_of(numbers, cells, sizes), strict=True)
+    )
+    assert len(counts) == 15 and set(counts.values()) == {4}
+    assert sizes_of(range(20, 60), cells, sizes) == sizes_of(numbers, cells, sizes)[20:], "whatever the blocks"
 
 
 def index(files: list[str], per_scan: int) -> Captions:

@@ -60,7 +60,7 @@ def test_captions_of_unknown_words_are_left_out_and_counted(
     for size in (2, 5, 100):
         monkeypatch.setattr(synthesis, "REQUESTS_PER_BLOCK", size)
         config = SynthesisConfig(output="o", generator="g", rows="r", count=6)
-        cells, text, left_out = _write_plan(str(rows), str(target), generator, config)
+        cells, text, left_out = _write_plan(str(rows), str(target), generator, config, (64,))
         assert left_out == 3 and cells == {"benign, skin tone unknown": 3, "malignant, skin tone unknown": 3}
         assert text["words"].texts == 6 and text["words"].unknown_words == 0
         assert len(list(target.iterdir())) == -(-6 // size), "what an earlier start wrote is gone"

@@ -1,6 +1,7 @@
 """Encoded ahead: the same as encoded in training, never mispaired, never twice."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
 from dermray import manifest
+from dermray.classification.images import image_size
 from dermray.config import ConfigError, validate
+from dermray.datasets.decode import decode
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request, Sample
 from dermray.generators.flux_lora import FluxLora
 from dermray.records import read_columns
+from dermray.synthesis import run as synthesis
 from dermray.training.batches import EncodedImages, EncodedSamples, Source, buckets
 from dermray.training.encode import INDEX, read_index, write_index
 from dermray.training.precompute import Cost, Encoder, _cost_of_captions, _Encode, estimate, precompute
@@ -192,6 +196,7 @@ def test_flux_from_captioned_rows_to_a_picture(
     assert card.data.license_name == "cc0-1.0" and card.data.library_name == "diffusers"
     assert "load_lora_weights" in card.text and '"rank": 4' in card.text and "Not for diagnosis" in card.text
     _holds_what_is_cut(result, small_run, card.text)
+    _draws_several_sizes(result, f"{small_run}/caption", f"{tmp_path}/generate")
     code, said, _ = call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")
     assert code == 0 and "MB" in said
     assert call_cli(capsys, "export", result.uri, f"{tmp_path}/kohya.safetensors")[0] == 1, "nothing is overwritten"
@@ -210,6 +215,21 @@ def test_flux_from_captioned_rows_to_a_picture(
     assert set(ids(training)).isdisjoint(ids(held_out))
     pictures = seen.Tags()["images"]
     assert {"samples/benign, tone A", "samples/malignant, tone B"} <= set(pictures) and len(pictures) == 6
+
+
+def _draws_several_sizes(result: manifest.Result, rows: str, output: str) -> None:
+    """Each cell at each size; the gate and whoever reads the rows have one."""
+    settings = {"output": output, "rows": rows, "generator": result.uri, "sampling_steps": 1, "gate_quantile": 0.0}
+    with pytest.raises(ValueError, match=r"sizes=\[32, 40\]: expected multiples of 32 px, got \[40\]"):
+        synthesis.run(validate(synthesis.SynthesisConfig, settings | {"sizes": [32, 40]}))
+    drawn = synthesis.run(validate(synthesis.SynthesisConfig, settings | {"count": 24, "sizes": [64, 32]}))
+    names = ["malignant", "skin_tone", "width", "height", "image", "nearest_distance"]
+    found = read_columns(f"{drawn.data}/rows", names, pc.field("status").is_valid()).to_pylist()
+    counts = Counter((row["malignant"], row["skin_tone"], row["width"]) for row in found)
+    assert sum(counts.values()) == 24 and set(counts.values()) == {2} and {size for *_, size in counts} == {32, 64}
+    for row in found:
+        assert decode(row["image"]).size == (row["width"], row["height"]) and row["nearest_distance"] > 0
+    assert image_size(drawn) == 32
 
 
 def ids(images: EncodedImages) -> list[str]:

@@ -38,6 +38,8 @@ def test_a_family_of_any_size_learns_from_both(two_sizes: str, name: str) -> Non
         shown.append(tuple(batch["moments"].shape[2:]))
         assert state.advance(task, state.module, 0, 1) > 0
     assert sorted(shown) == [(4, 4), (4, 4), (8, 8), (8, 8)], "each batch has one size, an epoch has both"
+    for size, side in ((None, 32), (64, 64)):
+        assert state.module.sample([Request("caption 3", 0, size)], 2.0, 1).shape == (1, 3, side, side)
 
 
 @pytest.mark.slow

@@ -124,9 +124,15 @@ def test_dreambooth_keeps_what_the_base_drew() -> None:
     config = LORA.model_copy(update={"prior_prompt": "a photo of skin", "prior_images": 4, "prior_steps": 2,
                                      "prior_weight": 0.5, "caption_dropout": 0.0})  # fmt: skip
     model = build(config).eval()
-    assert isinstance(model, StableDiffusionLora) and model.prior.shape == (4, 8, 4, 4)
-    assert not any(name.startswith("prior") for name in model.state_dict()), "drawn again from the base, not saved"
+    assert isinstance(model, StableDiffusionLora)
     batch = model.collate(model.encode(IMAGES, CAPTIONS))
+    with pytest.raises(ValueError, match="its images are missing"):
+        model(batch)
+    model.keep_prior(StableDiffusionLora.encoder(config, CAPTIONS).draw_prior())
+    assert model.prior is not None and model.prior.shape == (4, 8, 4, 4) and model.prior_text is not None
+    assert not any(name.startswith("prior") for name in model.state_dict()), (
+        "kept in a file of its own, not in checkpoints"
+    )
     prior = {"text": model.prior_text[:2]}
     with torch.no_grad():
         torch.manual_seed(0)

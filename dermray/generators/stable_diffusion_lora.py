@@ -102,7 +102,7 @@ class StableDiffusionLora(LatentUNet):
         return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
 
     @classmethod
-    def prior_by(cls, config: StableDiffusionLoraConfig) -> dict[str, Any] | None:  # type: ignore[override]  # its own config
+    def prior_by(cls, config: StableDiffusionLoraConfig) -> dict[str, Any] | None:
         """The base, what is drawn and how, and in which form its text is kept."""
         if config.prior_prompt is None:
             return None

@@ -26,7 +26,8 @@ def published(directory: Path, version: str = "1.4", variant: str | None = None)
     }  # fmt: skip
     if version == "1.4":
         scheduler: Any = diffusers.PNDMScheduler(skip_prk_steps=True, **noise)
-        unet, act = {"attention_head_dim": 4}, "quick_gelu"
+        unet: dict[str, Any] = {"attention_head_dim": 4}
+        act = "quick_gelu"
     else:
         scheduler = diffusers.DDIMScheduler(clip_sample=False, prediction_type="v_prediction", **noise)
         unet = {"attention_head_dim": [2, 4, 4, 4], "use_linear_projection": True, "upcast_attention": True}

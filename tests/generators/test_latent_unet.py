@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.training_utils import compute_snr
 
-from dermray.generators import ddpm
+from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Request
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from dermray.generators.latent_unet import LatentUNet
@@ -148,3 +149,15 @@ def test_every_timestep_is_drawn() -> None:
     torch.manual_seed(0)
     found = ddpm.draw_timesteps(100_000, DDPMScheduler(), torch.zeros(1))
     assert found.min() == 0 and found.max() == 999 and len(found.unique()) == 1000
+
+
+def test_latents_are_diffusers_own_and_are_drawn_compiled_at_any_size() -> None:
+    """Buckets have several: the first size is compiled for itself, the second for all. diffusers' `sample` is not."""
+    vae = nano.vae()
+    draw = torch.compile(frozen.draw_latents, backend="eager", fullgraph=True)
+    for side in (4, 8, 6):
+        moments = torch.randn(2, 8, side, side + 1)
+        torch.manual_seed(side)
+        expected = DiagonalGaussianDistribution(moments).sample() * vae.config.scaling_factor
+        torch.manual_seed(side)
+        assert torch.equal(draw(vae, moments), expected)

@@ -152,7 +152,7 @@ def test_a_preset_on_its_published_layout(name: str, version: str, tmp_path: Pat
     changes = [f"model.base={base}", "model.image_size=64", "loop.steps=2"]
     config = load(TrainConfig, preset(f"train/{name}"), changes)
     cls = family(config.family)
-    given = cls.Config(**config.model)
+    given: Any = cls.Config(**config.model)
     if config.family == "stable_diffusion_lora" and given.prior_prompt:
         given = given.model_copy(update={"prior_images": 2, "prior_steps": 2})
     cls.check_start(given)

@@ -5,7 +5,8 @@
     python -m benchmarks.dermdit_equality /tmp/dermdit /tmp/dit
 
 At published size the names and shapes of all weights; at published width, in 4 of the 24 blocks, positions, output,
-losses and gradients of a batch, and latents after the 250 steps of the paper. Needs timm, which their models import.
+losses and gradients of a batch; and from a smaller model latents after the 250 steps of the paper. Needs timm, which
+their models import.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from dermray.generators import ddpm
 from dermray.generators.dit import Geometry, Transformer
 
 LARGE = Geometry(1024, 24, 16, 4, 32, 4, True, 512, "pooled")
-SMALL = replace(LARGE, blocks=4)
+FEW = 4  # of the 24 blocks
+SMALL = replace(LARGE, width=384, heads=6, blocks=FEW)
 THEIRS = ("models", "diffusion")
 
 
@@ -83,7 +85,7 @@ def compare(checkout: Path, size: Geometry, text: Tensor, labels: Tensor) -> Non
     code = public_code(checkout)
     names(code, size)
     torch.manual_seed(0)
-    size = replace(size, blocks=SMALL.blocks)
+    size = replace(size, blocks=FEW)
     reference = theirs(code, size)
     model, scheduler = ours(reference, size), noise_schedule()
     diffusion = code["diffusion"].create_diffusion(timestep_respacing="")
@@ -168,7 +170,7 @@ def main(dermdit: Path, dit: Path) -> None:
     compare(dermdit, LARGE, text, none)
     print("DiT-L/4, conditional false:")
     compare(dit, replace(LARGE, conditioning="none"), text, none)
-    print("DermDiT, 250 steps:")
+    print("DermDiT of 4 blocks of 384, 250 steps:")
     sampling(dermdit, text[:2])
 
 

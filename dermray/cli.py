@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="a trained LoRA as kohya's scripts, ComfyUI and A1111 read it")
     export.add_argument("result", help="result of the train stage")
     export.add_argument("file", type=Path, help="the .safetensors file to write")
+    _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
     serve.add_argument("--run", default="runs/quickstart", help="directory of a finished run")
     serve.add_argument("--host", default="127.0.0.1")
@@ -63,6 +64,20 @@ def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
         metavar="key=value",
         help="for example loop.steps=100 or sources.0.path=/data; text as it stands, YAML in brackets or quotes",
     )
+
+
+def _with_import(command: argparse.ArgumentParser) -> None:
+    glide = command.add_subparsers(dest="model", required=True, metavar="model").add_parser(
+        "glide", help="OpenAI's GLIDE, as the preset train/glide_paper starts from it"
+    )
+    weights = "https://openaipublic.blob.core.windows.net/diffusion/dec-2021"
+    glide.add_argument("--base", type=Path, required=True, help=f"{weights}/base.pt")
+    glide.add_argument("--upsampler", type=Path, required=True, help=f"{weights}/upsample.pt")
+    glide.add_argument(
+        "--tokenizer", type=Path, required=True,
+        help="directory of encoder.json and vocab.bpe (or .gz), as github.com/openai/glide-text2im has it",
+    )  # fmt: skip
+    glide.add_argument("--output", type=Path, default=Path("runs/glide"), help="directory to make")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -98,6 +113,8 @@ def _run(arguments: argparse.Namespace) -> None:
         serve_run(arguments.run, arguments.host, arguments.port)
     elif arguments.command == "export":
         _export(arguments.result, arguments.file)
+    elif arguments.command == "import":
+        _import(arguments)
     elif arguments.command in ("run", "quickstart"):
         _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
     else:
@@ -141,6 +158,13 @@ def _export(result: str, file: Path) -> None:
     generator: Any = load_generator(trained)
     generator.save_kohya(file)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from dermray.generators.glide_import import import_glide
+
+    files = {"base": arguments.base, "upsampler": arguments.upsampler}
+    print(f"{import_glide(files, arguments.tokenizer, arguments.output)}: give it as model.base")
 
 
 def _run_pipeline(config: str, overrides: list[str]) -> None:

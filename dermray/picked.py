@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.page_index import PagedColumn
 from dermray.row_files import RowFiles, row_files
 
@@ -66,8 +66,8 @@ def images(picked: pa.Table) -> Iterator[tuple[int, bytes]]:
     for place, (file, sample) in enumerate(zip(picked[FILE].to_pylist(), picked["sample_id"].to_pylist(), strict=True)):
         places.setdefault(file, {}).setdefault(sample, []).append(place)
     with ThreadPoolExecutor(AHEAD) as pool:
-        opened = _ahead(pool, lambda item: list(_reads(*item)), places.items())
-        for some in _ahead(pool, lambda read: list(read()), chain.from_iterable(opened)):
+        opened = _ahead(pool, lambda item: s3.again(lambda: list(_reads(*item))), places.items())
+        for some in _ahead(pool, lambda read: s3.again(lambda: list(read())), chain.from_iterable(opened)):
             yield from some
 
 

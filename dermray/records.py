@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dermray import s3
 from dermray.row_files import RowFiles, row_files
 
 COLOURS = ("white", "red", "light brown", "dark brown", "blue-gray", "black")  # the ABCD rule's six
@@ -134,13 +135,15 @@ def conform(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
 def read_columns(rows: str | RowFiles, columns: list[str], where: Any = None) -> pa.Table:
     """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter. Of `image` all is read, whatever
     the filter: see `picked`."""
-    tables = [scanner.to_table() for scanner in row_files(rows).scanners(columns, where)]
+    tables = [s3.again(scanner.to_table) for scanner in row_files(rows).scanners(columns, where)]
+    if not tables:
+        raise FileNotFoundError(f"{rows}: no Parquet file there; make the result again")
     return pa.concat_tables(tables, promote_options="default")
 
 
 def count_rows(rows: str | RowFiles, where: Any) -> int:
     """How many rows of a stage's Parquet files a pyarrow dataset filter lets pass."""
-    return sum(scanner.count_rows() for scanner in row_files(rows).scanners([], where))
+    return sum(s3.again(scanner.count_rows) for scanner in row_files(rows).scanners([], where))
 
 
 def about(most: int, total: int) -> Any:

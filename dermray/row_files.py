@@ -10,6 +10,8 @@ from pyarrow import dataset
 
 from dermray import storage
 
+FILES_TOGETHER = 64
+
 
 @dataclass(frozen=True)
 class RowFiles:
@@ -23,11 +25,13 @@ class RowFiles:
         return [file for uri in (self.uri, *self.kept) for file in storage.list_files(uri, ".parquet")]
 
     def scanners(self, columns: list[str] | dict[str, Any], where: Any = None, **how: Any) -> Iterator[dataset.Scanner]:
-        """pyarrow's readers of some columns of the rows that a pyarrow dataset filter lets pass, one a directory."""
+        """pyarrow's readers of some columns of the rows that a dataset filter lets pass, each of some files."""
         ok = pc.field("status") == "ok"
-        yield _files(self.uri).scanner(columns=columns, filter=where, **how)
+        for files in _datasets(self.uri):
+            yield files.scanner(columns=columns, filter=where, **how)
         for uri in self.kept:
-            yield _files(uri).scanner(columns=columns, filter=ok if where is None else ok & where, **how)
+            for files in _datasets(uri):
+                yield files.scanner(columns=columns, filter=ok if where is None else ok & where, **how)
 
     def usable_in_ray(self, columns: list[str], order: Callable[[str], Any] = str) -> Any:
         """Rows with status ok as a Ray dataset, file after file as `order` sorts their URIs.
@@ -60,6 +64,9 @@ def row_files(rows: str | RowFiles) -> RowFiles:
     return rows if isinstance(rows, RowFiles) else RowFiles(rows)
 
 
-def _files(uri: str) -> dataset.Dataset:
-    system, path = storage.filesystem(uri)
-    return dataset.dataset(path, filesystem=system, format="parquet")
+def _datasets(uri: str) -> Iterator[dataset.Dataset]:
+    """Files in groups: a dataset keeps what it has parsed of every footer, 140 KB a file of captioned rows."""
+    system, _ = storage.filesystem(uri)
+    paths = [storage.filesystem(file)[1] for file in storage.list_files(uri, ".parquet")]
+    for start in range(0, len(paths), FILES_TOGETHER):
+        yield dataset.dataset(paths[start : start + FILES_TOGETHER], filesystem=system, format="parquet")

@@ -16,7 +16,7 @@ from typing import Any
 
 from dermray.config import SECRET
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).resolve().parent
 # By name, so that no key is sent because somebody chose its name well. Paths of a node's own are not among them.
 SENT = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_RETRY_MODE"),

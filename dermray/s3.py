@@ -11,14 +11,16 @@ import io
 import os
 import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+Result = TypeVar("Result")
 # Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
@@ -388,6 +390,19 @@ class _Known:
     def on_queued(self, future: Any, **_: Any) -> None:
         future.meta.provide_transfer_size(self.file.size)
         future.meta.provide_object_etag(self.file.etag)
+
+
+def again(read: Callable[[], Result]) -> Result:
+    """`read`, at most TRIES times, where pyarrow's client does not try again by itself: it keeps an answer in as many
+    bytes as were asked for, and fails for good where the text of a 503 is longer."""
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except OSError as error:
+            if "Failed to flush response stream" not in str(error):
+                raise
+            time.sleep(random.uniform(0, 1))
+    return read()
 
 
 def move(source: str, target: str) -> None:

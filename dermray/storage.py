@@ -79,9 +79,13 @@ def read_bytes(uri: str) -> bytes:
             tries.
     """
     system, path = filesystem(uri)
-    try:
+
+    def read() -> bytes:
         with system.open_input_file(path) as file:  # a stream would read 256 KiB a request
             return bytes(file.read())
+
+    try:
+        return s3.again(read)
     except OSError as error:  # pyarrow has one class for whatever S3 says
         if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
             raise PermissionError(f"{uri}: {error}") from None

@@ -42,6 +42,7 @@ def two_nodes(
     processes = [_start(head, directory / "head", environment)]
     try:
         wait_for(lambda: _listens(port) or processes[0].poll() is not None, 90)
+        assert processes[0].poll() is None, (directory / "head" / "log").read_text()
         hiding = ["unshare", "-m", "sh", "-c", f'{binds}exec "$@"', "sh", *other]
         processes.append(_start(hiding, directory / "other", environment))
         log = directory / "other" / "log"
@@ -50,7 +51,8 @@ def two_nodes(
         yield f"127.0.0.1:{port}"
     finally:
         for process in reversed(processes):
-            end_family(process, patience=0)
+            if process.poll() is None:
+                end_family(process, patience=0)
 
 
 def own_environment(directory: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What reads a column of all rows holds at most 16 bytes a row: peak memory, by the kernel, at n and at 10 n rows.
 
 Not here, and why:
-    what Ray Data runs (`_look_at`, `Prepare`, `Finish`, `_Draw`, `_Shards`, `_count`): blocks, one at a time
+    what Ray Data runs (`_look_at`, `Prepare`, `Finish`, `_Draw`, `write_shards`, `_count`): blocks, one at a time
     `datasets.ingest._assign`: groups and near duplicates need all keys; see `datasets.assignment` for what it gives out
     `generators.coverage`, `captioning.audit` but for `attribute_accuracy`: samples of a size that the config sets
 """
@@ -17,13 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from dermray import progress
+from dermray import progress, records
 from dermray.captioning import cache, resume, summary
 from dermray.captioning.run import attribute_accuracy
 from dermray.datasets import counts, survey
 from dermray.exactly_once import Ids, difference
+from dermray.picked import pick
 from dermray.records import SYNTHETIC
 from dermray.synthesis.run import _counted
+from dermray.training.previews import PreviewConfig, preview_requests
 
 ROWS, ROWS_PER_FILE = 100_000, 2_500  # more files than are read at once, also of the fewer rows
 BYTES_A_ROW = 16
@@ -117,9 +119,21 @@ def progress_shown(uri: str) -> None:
     assert isinstance(progress.rows_written(uri, None)(), progress.Progress)
 
 
+def rows_counted(uri: str) -> None:
+    assert records.count_rows(uri, OK) % (9 * ROWS_PER_FILE // 10) == 0
+
+
+def least_picked(uri: str) -> None:
+    assert len(pick(uri, ["skin_tone"], OK, 64)) == 64
+
+
+def prompts_chosen(uri: str) -> None:
+    assert preview_requests(PreviewConfig(), uri, 10_000_000) == {}, "none is of the train split"
+
+
 pytestmark = pytest.mark.slow
 READERS = [each_once, a_tenth_lost, captions_counted, phantoms_counted, ingest_counted, surveyed, drawn_counted,
-           ids_required, answers_collected, progress_shown]  # fmt: skip
+           ids_required, answers_collected, progress_shown, rows_counted, least_picked, prompts_chosen]  # fmt: skip
 
 
 def peak(work: Callable[[str], None], uri: str, answer: Any) -> None:

@@ -5,9 +5,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dermray import s3, storage
+from dermray.records import read_columns
 from dermray.storage import OutputTaken
 from tests.conftest import free_port
 from tests.faulty_s3 import FaultyS3, faulty
@@ -56,6 +59,17 @@ def test_both_clients_bear_an_outage_of_many_requests(proxy: FaultyS3, bucket: s
     for thread in threads:
         thread.join()
     assert read == [b"data"] * 80
+
+
+def test_an_error_that_is_longer_than_what_was_asked_for_is_borne(proxy: FaultyS3, bucket: str) -> None:
+    storage.write_bytes(f"{bucket}/x", b"tiny")
+    table = pa.table({"n": [1, 2]})
+    system, path = storage.filesystem(f"{bucket}/rows/a.parquet")
+    pq.write_table(table, path, filesystem=system)
+    proxy.share_of_errors = 0.3
+    assert [storage.read_bytes(f"{bucket}/x") for _ in range(8)] == [b"tiny"] * 8
+    assert [read_columns(f"{bucket}/rows", ["n"]) for _ in range(4)] == [table] * 4
+    assert proxy.failed > 5
 
 
 def test_a_file_whose_answer_was_lost_is_created_once(proxy: FaultyS3, bucket: str) -> None:

@@ -172,7 +172,7 @@ def require_ids(uri: str, id_column: str) -> None:
     import pyarrow.dataset
 
     system, path = storage.filesystem(uri)
-    files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    files = s3.again(lambda: pyarrow.dataset.dataset(path, filesystem=system, format="parquet"))
     if id_column not in files.schema.names:
         raise ValueError(
             f"{uri}: no column {id_column!r} in its Parquet files ({', '.join(files.schema.names[:8]) or 'none'}); "

@@ -49,6 +49,7 @@ class Generator(nn.Module):
     image_size: int  # px
     any_size: ClassVar[bool] = False  # whether it trains on images of other sizes than `image_size` too
     seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
+    frozen_encoder: ClassVar[bool] = True  # whether encoding is work, which could be done once, ahead of training
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod
@@ -100,7 +101,7 @@ class Generator(nn.Module):
     def encoded_by(cls, config: Any) -> dict[str, Any] | None:
         """All of a config on which `encode` depends, its weights by fingerprint: what is encoded alike can be shared.
 
-        None where encoding is no work.
+        None where training starts from nothing that somebody else made, and encoding is no work.
         """
         return None
 
@@ -137,6 +138,10 @@ class Generator(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Scalar loss; inside forward, so that DDP and FSDP see it. Noise comes from torch's global generator."""
         raise TypeError(f"{type(self).__name__} has no loss")
+
+    def clipped_apart(self) -> list[list[nn.Parameter]]:
+        """Groups of what is trained whose gradients are clipped each by their own norm."""
+        return [[parameter for parameter in self.parameters() if parameter.requires_grad]]
 
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
         """(B, 3, H, W) uint8. A request's pixels depend on its prompt and seed, not on its neighbours' noise."""

@@ -258,7 +258,7 @@ def _initialise(model: Transformer) -> None:
     patches = model.x_embedder.proj
     nn.init.xavier_uniform_(patches.weight.flatten(1))  # as if it were linear: the view shares its memory
     nn.init.zeros_(patches.bias)  # type: ignore[arg-type]  # torch types a bias as optional
-    small = [model.t_embedder.mlp[0].weight, model.t_embedder.mlp[2].weight]
+    small: list[Tensor] = [weight for name, weight in model.t_embedder.named_parameters() if name.endswith("weight")]
     if isinstance(model.y_embedder, NoClass):
         small.append(model.y_embedder.embedding_table.weight)
     for weight in small:

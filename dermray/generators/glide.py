@@ -1,210 +1,274 @@
-"""GLIDE (paper 000): text-conditional diffusion of pixels at a quarter of the side, and a fourfold upsampler.
+"""GLIDE (paper 000): text-conditional diffusion of pixels at 64 or 128 px, and an upsampler to 256 px.
 
-What public fine-tuning code leaves out is here: learned variances get their variational loss, the last timestep is
-drawn, and captions are dropped for guidance. The upsampler learns from real images and their own reductions, and both
-are sampled in cascade. U-Nets and text encoder have the form of diffusers' IF pipelines, whose exported folders draw
-the same without dermray; their context is 77 tokens, GLIDE's was 128.
+Training goes on from OpenAI's weights, which `dermray import glide` brings into the folders that are read and written
+here. What public fine-tuning code leaves out is here: learned variances get their variational loss (`variance_loss`),
+the last timestep is drawn, and captions can be dropped for guidance. The upsampler learns from real images and their
+own reductions, and both are sampled in cascade, as OpenAI does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Literal, Self
 
-import diffusers
 import torch
-import transformers
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dermray.config import Config, ConfigError
-from dermray.generators import ddpm, frozen, nano
+from dermray.generators import ddpm, frozen, glide_sampling, nano
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 from dermray.generators.coverage import Reader, TokenReader
+from dermray.generators.glide_models import PUBLISHED, STAGES, Sizes, Stage
 
-CONTEXT = 77  # tokens; IFPipeline pads to it
-
-
-class UNetSizes(Config):
-    """A U-Net with text beside its pixels' own attention."""
-
-    channels: int = Field(16, ge=8, multiple_of=8)
-    multipliers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1, 2), min_length=2, description="of channels, from the finest level down"
+CONTEXT = PUBLISHED["base"].context
+NANO_SIZES = {  # OpenAI's networks in miniature
+    name: Sizes(
+        side, channels, (1, 2), (False, True), 1, PUBLISHED[name].schedule, channels=16, head_width=8, groups=8,
+        text_width=32, text_layers=1, text_heads=2,
     )
-    residual_blocks: int = Field(1, ge=1, description="per level")
-    attention: tuple[bool, ...] = Field((False, True), description="per level")
-    head_width: int = Field(8, ge=8)
+    for name, side, channels in (("base", 16, 3), ("upsampler", 64, 6))
+}  # fmt: skip
+FILES = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "text/config.json",
+         "text/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")  # fmt: skip
+REMEDY = (
+    "GLIDE starts from OpenAI's weights: `dermray import glide --base base.pt --upsampler upsample.pt --tokenizer DIR "
+    "--output DIR` makes a directory of them; model.base=nano has random weights, for trying things out"
+)
+
+
+class GlideConfig(Config):
+    """Where weights come from, and how they are trained and sampled."""
+
+    base: str = Field(
+        frozen.NANO, description="nano, or what `dermray import glide` or a training wrote: a directory or s3:// URI"
+    )
+    revision: str | None = Field(None, description="fingerprint of the base")
+    image_size: int = Field(64, ge=32, multiple_of=32, description="px, of the upsampler; OpenAI's was trained on 256")
+    base_size: int | None = Field(None, ge=8, multiple_of=8, description="px, of the base; default: a quarter")
+    stages: Literal["both", "base", "upsampler"] = Field("both", description="that are trained; all are kept")
+    dropout: float = Field(0.1, ge=0, lt=1, description="in residual blocks")
+    caption_dropout: float = Field(0.2, ge=0, lt=1, description="share of images without caption, for guidance")
+    variance_loss: bool = Field(True, description="false leaves the learned variances without a loss")
+    upsampler_steps: tuple[int, ...] = Field(
+        (10, 10, 3, 2, 2), min_length=1,
+        description="sampling steps in equal sections of the upsampler's schedule, from the least noise on",
+    )  # fmt: skip
+    upsampler_noise: float = Field(0.997, gt=0, description="deviation of the noise that the upsampler starts from")
+
+    @property
+    def low_size(self) -> int:
+        """px, of the base."""
+        return self.base_size or self.image_size // 4
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the stages that are trained."""
+        return STAGES if self.stages == "both" else (self.stages,)
 
     @model_validator(mode="after")
-    def _one_of_each_per_level(self) -> Self:
-        if len(self.attention) != len(self.multipliers):
+    def _goes_together(self) -> Self:
+        if self.image_size % self.low_size:
             raise ConfigError(
-                f"attention={list(self.attention)}: expected one for each of {len(self.multipliers)} multipliers"
+                f"base_size={self.base_size}: image_size={self.image_size} is no multiple of it; 64 or 128 px go to 256"
+            )
+        section = 1000 // len(self.upsampler_steps)
+        if wrong := [count for count in self.upsampler_steps if not 2 <= count <= section]:
+            raise ConfigError(
+                f"upsampler_steps={list(self.upsampler_steps)}: expected 2 to {section} in each section, got {wrong[0]}"
             )
         return self
 
 
-class GlideConfig(Config):
-    """Sizes; the defaults are the nano preset's, train/glide_paper.yaml has GLIDE's."""
-
-    image_size: int = Field(64, ge=32, multiple_of=32, description="px, of the upsampler; the base draws a quarter")
-    base: UNetSizes = UNetSizes()
-    upsampler: UNetSizes = UNetSizes()
-    text_width: int = Field(32, ge=16, multiple_of=16)
-    text_layers: int = Field(1, ge=1)
-    text_heads: int = Field(2, ge=1)
-    caption_dropout: float = Field(0.2, ge=0, lt=1)
-    upsampler_steps: int = Field(27, ge=1, description="sampling steps of the upsampler")
-    upsampler_guidance: float = Field(1.0, ge=0)
-
-    @model_validator(mode="after")
-    def _whole_heads(self) -> Self:
-        if self.text_width % self.text_heads:
-            raise ConfigError(f"text_width={self.text_width}: expected a multiple of text_heads={self.text_heads}")
-        return self
-
-
 class Glide(Generator):
-    """Base and upsampler, each with a text encoder of its own, trained side by side."""
+    """Base and upsampler, each with a text transformer of its own, trained apart or side by side."""
 
     Config = GlideConfig
+    frozen_encoder = False
+    nothing: Tensor  # the tokens of no text
 
-    def __init__(
-        self, config: GlideConfig, base: diffusers.IFPipeline, upsampler: diffusers.IFSuperResolutionPipeline
-    ) -> None:
+    def __init__(self, config: GlideConfig, base: Stage, upsampler: Stage, tokenizer: Any) -> None:
         super().__init__()
-        self.config, self.image_size = config, config.image_size
-        self.pipelines = (base, upsampler)
-        self.unet, self.text = base.unet, base.text_encoder
-        self.upsampler_unet, self.upsampler_text = upsampler.unet, upsampler.text_encoder
-        for pipeline in self.pipelines:
-            pipeline.set_progress_bar_config(disable=True)
-        self.register_buffer("nothing", self._ids([""])[0], persistent=False)
-        self.nothing: Tensor
+        self.config, self.image_size, self.tokenizer = config, config.image_size, tokenizer
+        self.stages = {"base": base, "upsampler": upsampler}
+        self.unet, self.text = base.unet, base.text  # each a child of its own, for FSDP
+        self.upsampler_unet, self.upsampler_text = upsampler.unet, upsampler.text
+        for name, stage in self.stages.items():
+            stage.set_dropout(config.dropout)
+            for parameter in stage.parameters():
+                parameter.requires_grad_(name in config.trained)
+        # no text is padding alone, so every state comes from what was learned for padding
+        self.register_buffer("nothing", torch.full((CONTEXT,), tokenizer.pad_token_id), persistent=False)
 
     @classmethod
     def from_captions(cls, config: GlideConfig, captions: list[str]) -> Self:
-        """New models; the words of their text encoders are those of `captions`."""
+        """The base's weights; those of nano are random, and its words are those of `captions`."""
+        if config.base != frozen.NANO:
+            return cls._read(config, _directory(config))
         words = nano.tokenizer(captions, CONTEXT)
-        off: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "watermarker": None}
-        base = diffusers.IFPipeline(
-            tokenizer=words, text_encoder=_text_encoder(config, len(words)),
-            unet=_unet(config.base, config, config.image_size // 4, 3),
-            scheduler=diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range"),
-            requires_safety_checker=False, **off,
-        )  # fmt: skip
-        upsampler = diffusers.IFSuperResolutionPipeline(
-            tokenizer=words, text_encoder=_text_encoder(config, len(words)),
-            unet=_unet(config.upsampler, config, config.image_size, 6),
-            scheduler=diffusers.DDPMScheduler(beta_schedule="linear", variance_type="learned_range"),
-            # the reduced image is shown as it is
-            image_noising_scheduler=diffusers.DDPMScheduler(1, trained_betas=[0.0]),
-            requires_safety_checker=False, **off,
-        )  # fmt: skip
-        return cls(config, base, upsampler)
+        base, upsampler = (
+            Stage.build(replace(NANO_SIZES[name], words=len(words)), words.pad_token_id) for name in STAGES
+        )
+        return cls(config, base, upsampler, words)
+
+    @classmethod
+    def makes_words(cls, config: GlideConfig) -> bool:
+        """Where there are no weights."""
+        return config.base == frozen.NANO
 
     @classmethod
     def readers(cls, config: GlideConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:
         """Base and upsampler share a tokenizer."""
-        base = str(saved / "base") if saved else frozen.NANO
-        return [TokenReader("words", frozen.tokenizer(base, None, "tokenizer", captions, CONTEXT), CONTEXT)]
+        base, revision = (str(saved), None) if saved else (config.base, config.revision)
+        return [TokenReader("words", frozen.tokenizer(base, revision, "tokenizer", captions, CONTEXT), CONTEXT)]
+
+    @classmethod
+    def encoded_by(cls, config: GlideConfig) -> dict[str, Any] | None:
+        """The fingerprint of the base."""
+        if config.base == frozen.NANO:
+            return None
+        from dermray import weights
+
+        return {"base": weights.revision_of(_place(config), config.revision) or config.base}
+
+    @classmethod
+    def check_start(cls, config: GlideConfig) -> None:
+        """Whether the base is a GLIDE, and whole."""
+        if config.base == frozen.NANO:
+            return
+        from dermray import storage, weights
+
+        place = _place(config)
+        if weights.on_hub(place):
+            return  # the loader asks for what it needs
+        frozen.read_about(Path(weights.locate_small(place, "model.base")), "glide")
+        files = [f"{name}/{file}" for name in STAGES for file in FILES] + ["tokenizer/tokenizer.json"]
+        if missing := [file for file in files if not storage.exists(storage.join(place, file))]:
+            raise ValueError(f"model.base={config.base}: lacks {', '.join(missing)}; copy it whole. {REMEDY}")
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
-        """Pixels in [-1, 1] at full size, and token ids (77,)."""
+        """Pixels in [-1, 1] at full size, and token ids (128,)."""
         pixels = images.float() / 127.5 - 1
-        return [{"image": image, "tokens": ids} for image, ids in zip(pixels, self._ids(captions), strict=True)]
+        return [{"image": image, "tokens": ids} for image, ids in zip(pixels, self._tokens(captions), strict=True)]
 
     def forward(self, batch: Batch) -> Tensor:
-        """The base's loss on reduced images plus the upsampler's on the images themselves."""
+        """The base's loss on reduced images, the upsampler's on the images themselves, or their sum."""
         images = batch["image"]
         tokens = without_caption(batch["tokens"], self.nothing, self.config.caption_dropout)
-        low = reduce(images)
-        base, upsampler = self.pipelines
-        upsampling = self._loss(upsampler, images, enlarge(low), tokens)
-        return self._loss(base, low, None, tokens) + upsampling  # the base's last: its losses are those that are seen
+        low = reduce(images, self.config.low_size)
+        losses = {}  # the base's last: its losses are those that are seen
+        if "upsampler" in self.config.trained:
+            losses["upsampler"] = self._loss(self.stages["upsampler"], images, low, tokens)
+        if "base" in self.config.trained:
+            losses["base"] = self._loss(self.stages["base"], low, None, tokens)
+        return torch.stack(list(losses.values())).sum()
 
-    def _loss(self, pipeline: Any, images: Tensor, beside: Tensor | None, tokens: Tensor) -> Tensor:
+    def clipped_apart(self) -> list[list[nn.Parameter]]:
+        """The stages share nothing: a jump in one must not shorten the other's step."""
+        return [self.stages[name].parameters() for name in self.config.trained]
+
+    def _loss(self, stage: Stage, images: Tensor, low: Tensor | None, tokens: Tensor) -> Tensor:
         """L_simple + L_vlb (Nichol and Dhariwal 2021, equation 16; one of 1000 steps is drawn, so 0.001 x 1000 = 1)."""
-        noise, t = torch.randn_like(images), ddpm.draw_timesteps(len(images), pipeline.scheduler, images)
-        noisy = pipeline.scheduler.add_noise(images, noise, t)
-        text = pipeline.text_encoder(tokens, attention_mask=(tokens != 0).long())[0]
-        shown = noisy if beside is None else torch.cat([noisy, beside], 1)
-        predicted, variance = pipeline.unet(shown, t, text, return_dict=False)[0].chunk(2, 1)
-        simple = ddpm.loss(predicted, images, noise, t, pipeline.scheduler, None)
-        bound = ddpm.variational_bound(predicted, variance, images, noisy, t, pipeline.scheduler)
-        losses = simple + bound
-        self.seen = t / pipeline.scheduler.config.num_train_timesteps, losses.detach()
+        noise, t = torch.randn_like(images), ddpm.draw_timesteps(len(images), stage.scheduler, images)
+        noisy = stage.scheduler.add_noise(images, noise, t)
+        predicted, variance = stage.denoise(noisy, t, stage.text(tokens), low)
+        losses = ddpm.loss(predicted, images, noise, t, stage.scheduler, None)
+        if self.config.variance_loss:
+            losses = losses + ddpm.variational_bound(predicted, variance, images, noisy, t, stage.scheduler)
+        self.seen = t / stage.scheduler.config.num_train_timesteps, losses.detach()
         return losses.mean()
 
-    @torch.no_grad()
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """diffusers' two pipelines in cascade, each request with its own generator."""
-        base, upsampler = self.pipelines
-        prompts, generators = [request.prompt for request in requests], frozen.generators(requests)
+        """As OpenAI's notebook: the base in `steps` ancestral steps with guidance, the upsampler by DDIM without."""
+        tokens = self._tokens([request.prompt for request in requests])
+        generators = frozen.generators(requests)
         with frozen.evaluating(self):
-            low = base(
-                prompts, guidance_scale=guidance_scale, num_inference_steps=steps, generator=generators,
-                clean_caption=False, output_type="pt",
-            ).images  # fmt: skip
-            images = upsampler(
-                prompts, image=low, noise_level=0, guidance_scale=self.config.upsampler_guidance,
-                num_inference_steps=self.config.upsampler_steps, generator=generators, clean_caption=False,
-                output_type="pt",
-            ).images  # fmt: skip
-        return frozen.to_pixels((images / 2 + 0.5).clamp(0, 1))
+            low = self._draw_base(tokens, generators, guidance_scale, steps)
+            low = ((low + 1) * 127.5).round() / 127.5 - 1  # what an image file of the base's would hold
+            images = self._upsample(tokens, low, generators)
+        return frozen.to_pixels((images + 1) / 2)
+
+    def _draw_base(self, tokens: Tensor, generators: list[torch.Generator], guidance: float, steps: int) -> Tensor:
+        """(B, 3, h, w) in [-1, 1]."""
+        stage, guided = self.stages["base"], guidance != 1
+        states = stage.text(torch.cat([tokens, self.nothing.expand_as(tokens)]) if guided else tokens)
+
+        def denoise(noisy: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            shown = torch.cat([noisy, noisy]) if guided else noisy
+            noise, variance = stage.denoise(shown, _everywhere(t, shown), states)
+            if guided:
+                given, without = noise.chunk(2)
+                noise, variance = without + guidance * (given - without), variance.chunk(2)[0]
+            return noise, variance
+
+        fresh = _noise(generators, self.config.low_size, tokens.device)
+        walk = glide_sampling.walk(glide_sampling.even_steps(steps), stage.scheduler.betas)
+        return glide_sampling.ancestral(denoise, fresh(), walk, fresh)
+
+    def _upsample(self, tokens: Tensor, low: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """(B, 3, H, W) in [-1, 1]."""
+        stage = self.stages["upsampler"]
+        states = stage.text(tokens)
+        noise = self.config.upsampler_noise * _noise(generators, self.image_size, tokens.device)()
+        walk = glide_sampling.walk(glide_sampling.section_steps(self.config.upsampler_steps), stage.scheduler.betas)
+        denoise = lambda noisy, t: stage.denoise(noisy, _everywhere(t, noisy), states, low)  # noqa: E731
+        return glide_sampling.ddim(denoise, noise, walk)
 
     def save(self, directory: Path) -> None:
-        """Two pipeline folders of diffusers', `base` and `upsampler`."""
+        """`base` and `upsampler`, each with U-Net and schedule as diffusers reads them, and the tokenizer."""
         frozen.write_about(directory, family="glide", config=self.config.model_dump())
-        for name, pipeline in zip(("base", "upsampler"), self.pipelines, strict=True):
-            pipeline.save_pretrained(directory / name)
+        for name in STAGES:
+            self.stages[name].save(directory / name)
+        self.tokenizer.save_pretrained(directory / "tokenizer")
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """What `save` wrote."""
         config = GlideConfig.model_validate(frozen.read_about(directory, "glide")["config"], strict=False)
-        base, upsampler = (frozen.load_pipeline(str(directory / name), None, "fp32") for name in ("base", "upsampler"))
-        return cls(config, base, upsampler)
+        return cls._read(config, directory)
 
-    def _ids(self, captions: list[str]) -> Tensor:
-        found = self.pipelines[0].tokenizer(
+    @classmethod
+    def _read(cls, config: GlideConfig, directory: Path) -> Self:
+        base, upsampler = (Stage.load(directory / name) for name in STAGES)
+        return cls(config, base, upsampler, frozen.tokenizer(str(directory), None, "tokenizer", [], CONTEXT))
+
+    def _tokens(self, captions: list[str]) -> Tensor:
+        """(B, 128); what is longer is cut."""
+        read = self.tokenizer(
             captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
-        )
-        ids: Tensor = found.input_ids.to(next(self.unet.parameters()).device)
+        )  # fmt: skip
+        ids: Tensor = read.input_ids.to(self.nothing.device)
         return ids
 
 
-def reduce(images: Tensor) -> Tensor:
-    """(B, 3, 4h, 4w) to (B, 3, h, w): means of 4 x 4 pixels."""
-    return F.avg_pool2d(images, 4)
+def reduce(images: Tensor, size: int) -> Tensor:
+    """(B, 3, S, S) to (B, 3, size, size): means of squares, as OpenAI's code for upsamplers makes its inputs."""
+    return F.interpolate(images, (size, size), mode="area")
 
 
-def enlarge(images: Tensor) -> Tensor:
-    """(B, 3, h, w) to (B, 3, 4h, 4w), as diffusers' pipeline shows them to the upsampler."""
-    return F.interpolate(images, scale_factor=4, mode="bilinear", align_corners=True)
+def _everywhere(t: int, images: Tensor) -> Tensor:
+    """The same timestep for every image, (B,)."""
+    return torch.full((len(images),), t, device=images.device)
 
 
-def _text_encoder(config: GlideConfig, words: int) -> transformers.T5EncoderModel:
-    width = config.text_width
-    sizes = transformers.T5Config(
-        vocab_size=words, d_model=width, d_kv=width // config.text_heads, d_ff=4 * width, num_heads=config.text_heads,
-        num_layers=config.text_layers, dropout_rate=0.0,
-    )  # fmt: skip
-    return transformers.T5EncoderModel(sizes)
+def _noise(generators: list[torch.Generator], size: int, device: torch.device) -> Callable[[], Tensor]:
+    """Fresh noise (B, 3, size, size) with each call, every image's from its own generator."""
+    return lambda: torch.stack([torch.randn(3, size, size, generator=own) for own in generators]).to(device)
 
 
-def _unet(sizes: UNetSizes, config: GlideConfig, side: int, channels: int) -> diffusers.UNet2DConditionModel:
-    """Residual blocks that resample, text as further keys of self-attention and added to the timestep."""
-    down = ["SimpleCrossAttnDownBlock2D" if seen else "ResnetDownsampleBlock2D" for seen in sizes.attention]
-    up = ["SimpleCrossAttnUpBlock2D" if seen else "ResnetUpsampleBlock2D" for seen in reversed(sizes.attention)]
-    width = sizes.channels * sizes.multipliers[-1]
-    return diffusers.UNet2DConditionModel(
-        sample_size=side, in_channels=channels, out_channels=6, layers_per_block=sizes.residual_blocks,
-        block_out_channels=tuple(sizes.channels * m for m in sizes.multipliers),
-        down_block_types=tuple(down), up_block_types=tuple(up), mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        attention_head_dim=sizes.head_width, norm_num_groups=8, resnet_time_scale_shift="scale_shift", act_fn="gelu",
-        cross_attention_dim=width, encoder_hid_dim=config.text_width, encoder_hid_dim_type="text_proj",
-        addition_embed_type="text", addition_embed_type_num_heads=config.text_heads,
-    )  # fmt: skip
+def _place(config: GlideConfig) -> str:
+    from dermray import weights
+
+    try:
+        return weights.everywhere(config.base, "model.base")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. {REMEDY}") from None
+
+
+def _directory(config: GlideConfig) -> Path:
+    from dermray import weights
+
+    return Path(weights.locate_adapter(_place(config), "model.base", config.revision))

@@ -40,6 +40,7 @@ class PixelDermDiT(Generator):
     """Velocity model v(z_t, t, caption)."""
 
     Config = PixelDermDiTConfig
+    frozen_encoder = False
     ragged = ("tokens",)
 
     def __init__(self, config: PixelDermDiTConfig, words: Words) -> None:

@@ -59,6 +59,8 @@ class State:
         self.seeds = SEEDS
         self.sharded = config.parallel == "fsdp"
         self.trained = [p for p in module.parameters() if p.requires_grad]
+        apart = getattr(module, "clipped_apart", None)  # generators say
+        self.clipped: list[list[nn.Parameter]] = apart() if apart else [self.trained]
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
         self.kept = trained | {name for name, _ in module.named_buffers()}  # of the state dict, in checkpoints
         if config.gradient_checkpointing:
@@ -105,7 +107,8 @@ class State:
                 seen.append(getattr(self.module, "seen", None))  # noise and loss of each image, where the module says
                 self.scaler.scale(piece * (workers * images[part] / config.batch_size)).backward()
         self.scaler.unscale_(self.optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(self.trained, config.clip_norm))
+        norms = [whole(nn.utils.clip_grad_norm_(group, config.clip_norm)) for group in self.clipped]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
         own = torch.stack(pieces).float() @ torch.tensor(images, dtype=torch.float32, device=device) / config.batch_size
         mean = over_all_workers(own) if workers > 1 else own
         batch_loss, losses, noted = self._read(norm, mean, pieces, seen)

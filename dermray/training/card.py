@@ -4,6 +4,7 @@ import json
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from dermray.generators.base import SOURCES
 from dermray.generators.coverage import Coverage, TextCoverage, losses
 from dermray.manifest import Work
 
@@ -29,9 +30,9 @@ training images, was not decided here: see the reports of `dermray evaluate`, `g
 READ_BY = {
     "flux_lora": "A LoRA adapter: `pipeline.load_lora_weights(directory)` in diffusers' FluxPipeline.",
     "stable_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
-    "stable_diffusion_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionPipeline.",
+    "stable_diffusion_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionPipeline, "
+    'with `timestep_spacing="trailing"` in its scheduler.',
     "latent_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
-    "glide": "Two pipeline folders, `base` and `upsampler`, for diffusers' IFPipeline and IFSuperResolutionPipeline.",
 }
 
 
@@ -39,12 +40,12 @@ def model_card(
     work: Work, family: str, report: dict[str, float], rows: int, read: Coverage, versions: dict[str, str]
 ) -> str:
     """README.md of a model directory, with the metadata that the hub reads."""
-    base = work.config["model"].get("base")
-    named = base if base and base != "nano" else None
+    given = [work.config["model"].get(source) for source in SOURCES]
+    bases = [place for place in given if place and place != "nano"]
     data = ModelCardData(
         license="other",
         license_name="-and-".join(sorted({licence.lower() for licence in work.licences})) or "unknown",
-        base_model=named,
+        base_model=bases or None,
         library_name="diffusers" if family in READ_BY else "dermray",
         tags=["dermatology", "synthetic-images", "text-to-image", family],
     )
@@ -59,7 +60,7 @@ def model_card(
         reads="; ".join(_reads(name, part) for name, part in read.items()) or "none, it draws without",
         lost="; ".join(losses(read)) or "nothing",
         licences=", ".join(sorted(set(work.licences))) or "unknown",
-        base_licence=f", and the licence of {named}" if named else "",
+        base_licence="".join(f", and the licence of {base}" for base in bases),
         version=versions.get("dermray", "?"),
         torch=versions.get("torch", "?"),
         diffusers=versions.get("diffusers", "?"),

@@ -148,7 +148,7 @@ def check(config: TrainConfig) -> BaseModel:
         raise ConfigError(
             "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
         )
-    if config.encode_ahead and "base" not in cls.Config.model_fields:
+    if config.encode_ahead and not cls.frozen_encoder:
         raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
     return settings
 

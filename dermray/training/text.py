@@ -49,7 +49,7 @@ def _judge(covered: Coverage, where: str) -> None:
 
 REMEDY = (
     "Translate the captions into the language of the encoder, or train a family that makes its word list from the "
-    "captions, in any language (pixel_dermdit, whose size is model.words, and glide)"
+    "captions, in any language (pixel_dermdit, whose size is model.words)"
 )
 
 

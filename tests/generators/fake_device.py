@@ -39,6 +39,9 @@ class FakeDevice(TorchDispatchMode):
         self._entered = contextlib.ExitStack()
         self._entered.enter_context(self._fake)
         self._entered.enter_context(mock.patch.object(FakeTensor, "tolist", lambda tensor: tensor.to("cpu").tolist()))
+        inference = torch.inference_mode  # in which operations would come here undivided
+        keep = lambda mode=True: torch.no_grad() if mode else inference(False)  # noqa: E731
+        self._entered.enter_context(mock.patch.object(torch, "inference_mode", keep))
         for name in ("tensor", "as_tensor"):  # which make a real tensor whatever index a CPU has
             self._entered.enter_context(mock.patch.object(torch, name, _made_on_host(getattr(torch, name))))
         super().__enter__()
@@ -56,6 +59,8 @@ class FakeDevice(TorchDispatchMode):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        if not there and name == "_to_copy":  # here, because torch would go on with a single number as a real tensor
+            return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=DEVICE)
         if there and (name == "_local_scalar_dense" or _to_host(name, args, kwargs)):
             self.waits.append(name)
             return _on_host(name, args, kwargs)

@@ -252,7 +252,7 @@ def test_training_goes_on_from_a_file_of_the_public_code(changes: dict[str, obje
     torch.testing.assert_close(again, dict(model.transformer.state_dict()), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"pos_embed is \(1, 16, 64\), and this config makes it .*; see model.width"):
         DermDiT.check_start(started.model_copy(update={"width": 128}))
-    with pytest.raises(ValueError, match="not the weights of this network: .* missing, such as"):
+    with pytest.raises(ValueError, match="not the weights of this network: .* such as"):
         DermDiT.check_start(started.model_copy(update={"compat": "fixed", "conditional": True}))
 
 

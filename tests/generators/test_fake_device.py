@@ -59,6 +59,7 @@ def settings(name: str, *changes: str) -> tuple[dict[str, Any], LoopConfig]:
     return config.model, config.loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "trained"),
     [
@@ -84,6 +85,7 @@ def test_dermdit(changes: list[str], trained: int | None) -> None:
     assert sum(life.checkpoint.values()) == life.trained + 64 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_latent_diffusion(precision: str) -> None:
     given, loop = settings("train/latent_diffusion_paper", f"model.dtype={precision}", f"loop.precision={precision}")

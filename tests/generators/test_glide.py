@@ -1,32 +1,38 @@
-"""GLIDE held to diffusers' IF pipelines, and to what public fine-tuning code leaves out."""
+"""GLIDE in miniature: what is trained and what is not, the cascade, and what public fine-tuning code leaves out."""
 
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from torch import Tensor
 
 from dermray.config import load, preset, validate
 from dermray.generators.base import Request
-from dermray.generators.glide import Glide, GlideConfig, enlarge, reduce
+from dermray.generators.glide import Glide, GlideConfig, reduce
+from dermray.synthesis.run import SynthesisConfig
+from dermray.training.run import TrainConfig, run
 from tests.generators.conftest import CAPTIONS, shaken
 
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 REQUESTS = [Request(CAPTIONS[0], 7), Request(CAPTIONS[1], 8)]
-CONFIG = GlideConfig(image_size=32, caption_dropout=0.0, upsampler_steps=3)
+CONFIG = GlideConfig(image_size=32, caption_dropout=0.0, dropout=0.0, upsampler_steps=(2, 2))
 
 
-@pytest.fixture
-def model() -> Glide:
+def built(**changes: object) -> Glide:
     torch.manual_seed(0)
-    return shaken(Glide.from_captions(CONFIG, CAPTIONS), 0.02)
+    return shaken(Glide.from_captions(CONFIG.model_copy(update=changes), CAPTIONS), 0.02)
 
 
-def test_every_weight_learns_variances_too(model: Glide) -> None:
-    model.train()
+def loss_of(model: Glide, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    return model(model.collate(model.encode(IMAGES, CAPTIONS)))
+
+
+def test_every_weight_learns_variances_too() -> None:
+    model = built().train()
     for seed in range(3):
-        torch.manual_seed(seed)
-        model(model.collate(model.encode(IMAGES, CAPTIONS))).backward()
+        loss_of(model, seed).backward()
     for unet in (model.unet, model.upsampler_unet):
         gradient = unet.conv_out.weight.grad.flatten(1).abs().amax(1)
         assert len(gradient) == 6 and (gradient > 0).all()
@@ -34,55 +40,109 @@ def test_every_weight_learns_variances_too(model: Glide) -> None:
     assert silent == []
 
 
-def test_the_upsampler_sees_the_reduced_image_as_diffusers_shows_it(model: Glide) -> None:
-    images = torch.rand(1, 3, 32, 32) * 2 - 1
-    low = reduce(images)
-    assert low.shape == (1, 3, 8, 8)
-    torch.testing.assert_close(low[0, 0, 0, 0], images[0, 0, :4, :4].mean())
-    pipeline, seen = model.pipelines[1], list[torch.Tensor]()
-    pipeline.unet.register_forward_pre_hook(lambda unet, arguments: seen.append(arguments[0]))
-    pipeline(CAPTIONS[0], image=low, noise_level=0, num_inference_steps=1, guidance_scale=1.0, output_type="pt",
-             clean_caption=False)  # fmt: skip
-    torch.testing.assert_close(seen[0][:, 3:], enlarge(low), rtol=0, atol=1e-6)
+def test_without_their_loss_variances_do_not_learn() -> None:
+    model = built(variance_loss=False).train()
+    loss_of(model).backward()
+    gradient = model.unet.conv_out.weight.grad.flatten(1).abs().amax(1)
+    assert (gradient[:3] > 0).all() and (gradient[3:] == 0).all()
 
 
-def test_plain_diffusers_draws_the_same_from_the_exported_folders(model: Glide, tmp_path: Path) -> None:
+def test_stages_learn_apart_or_together() -> None:
+    together, apart = built(), {}
+    for name in ("upsampler", "base"):
+        model = built(stages=name)
+        model.load_state_dict(together.state_dict())
+        apart[name] = loss_of(model)
+        apart[name].backward()
+        learns = {n for n, p in model.named_parameters() if p.grad is not None}
+        assert learns == {n for n, _ in model.named_parameters() if n.startswith("upsampler_") == (name == "upsampler")}
+        assert [len(group) for group in model.clipped_apart()] == [len(learns)]
+    assert [len(group) for group in together.clipped_apart()] == [len(s.parameters()) for s in together.stages.values()]
+    loss = loss_of(together)
+    assert together.seen is not None  # of the base; the upsampler draws its noise first, as it does alone
+    torch.testing.assert_close(loss - together.seen[1].mean(), apart["upsampler"])
+
+
+def test_dropout_is_in_residual_blocks_alone() -> None:
+    model = built(dropout=0.3)
+    shares = {name.rpartition(".")[2]: p.p for name, p in model.named_modules() if isinstance(p, torch.nn.Dropout)}
+    assert shares == {"dropout": 0.3, "1": 0.0}  # the other one is attention's
+    losses = [loss_of(model.train(mode)).item() for mode in (True, False)]
+    assert losses[0] != losses[1]
+
+
+def test_plain_diffusers_reads_networks_and_schedules(tmp_path: Path) -> None:
+    model = built()
     model.save(tmp_path)
     ours = model.sample(REQUESTS, 3.0, 4)
-    assert ours.shape == (2, 3, 32, 32)
-    base, upsampler = (DiffusionPipeline.from_pretrained(tmp_path / name) for name in ("base", "upsampler"))
-    generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
-    options = {"generator": generators, "clean_caption": False, "output_type": "pt"}
-    low = base(CAPTIONS, guidance_scale=3.0, num_inference_steps=4, **options).images
-    assert low.shape == (2, 3, 8, 8)
-    images = upsampler(
-        CAPTIONS, image=low, noise_level=0, guidance_scale=1.0, num_inference_steps=3, **options
-    ).images  # fmt: skip
-    theirs = ((images / 2 + 0.5).clamp(0, 1) * 255).round()
-    assert (theirs.int() - ours.int()).abs().max() <= 1, "one of 256 levels"
-    assert torch.equal(Glide.load(tmp_path).sample(REQUESTS, 3.0, 4), ours)
-    alone = model.sample(REQUESTS[1:], 3.0, 4)
-    assert (alone[0].int() - ours[1].int()).abs().max() <= 1, "whatever is drawn beside it"
+    assert ours.shape == (2, 3, 32, 32) and torch.equal(Glide.load(tmp_path).sample(REQUESTS, 3.0, 4), ours)
+    for name, schedule in (("base", "squaredcos_cap_v2"), ("upsampler", "linear")):
+        unet = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / name / "unet")
+        assert all(map(torch.equal, unet.parameters(), model.stages[name].unet.parameters()))
+        scheduler = diffusers.DDPMScheduler.from_pretrained(tmp_path / name / "scheduler")
+        assert scheduler.config.beta_schedule == schedule and scheduler.config.variance_type == "learned_range"
 
 
-def test_captions_matter_and_dropped_ones_do_not(model: Glide) -> None:
+def test_a_checkpoint_is_a_base_for_the_other_stage(tmp_path: Path) -> None:
+    first = built(stages="base")
+    first.save(tmp_path)
+    config = CONFIG.model_copy(update={"base": str(tmp_path), "stages": "upsampler"})
+    Glide.check_start(config)
+    second = Glide.from_captions(config, [])
+    assert torch.equal(second.sample(REQUESTS, 3.0, 2), first.sample(REQUESTS, 3.0, 2))
+    assert not any(p.requires_grad for p in second.unet.parameters())
+
+
+def test_the_cascade_guides_the_base_alone_and_rounds_its_pixels() -> None:
+    model, seen = built(), dict[str, list[tuple[Tensor, ...]]](base=[], upsampler=[])
+    for name, stage in model.stages.items():
+        stage.unet.register_forward_pre_hook(lambda unet, given, name=name: seen[name].append(given))
+    model.sample(REQUESTS, 3.0, 5)
+    assert [int(given[1][0]) for given in seen["base"]] == [999, 749, 500, 250, 0]
+    assert [int(given[1][0]) for given in seen["upsampler"]] == [997, 500, 499, 0]
+    noisy, _, states = seen["base"][0]
+    assert noisy.shape == (4, 3, 8, 8) and torch.equal(noisy[:2], noisy[2:]), "with caption and without"
+    assert torch.equal(states[2], states[3]) and not torch.equal(states[0], states[1])
+    shown = seen["upsampler"][0][0]
+    assert shown.shape == (2, 6, 32, 32), "no guidance"
+    corner = (shown[:, 3:, 0, 0] + 1) * 127.5  # bilinear without align_corners: a corner is its nearest pixel
+    torch.testing.assert_close(corner, corner.round(), rtol=0, atol=1e-3)
+    model.sample(REQUESTS, 1.0, 1)
+    assert len(seen["base"][-1][0]) == 2, "guidance of 1 needs nothing beside the caption"
+
+
+def test_a_request_draws_the_same_whatever_is_drawn_beside_it() -> None:
+    model = built()
+    together, alone = model.sample(REQUESTS, 3.0, 4), model.sample(REQUESTS[1:], 3.0, 4)
+    assert (alone[0].int() - together[1].int()).abs().max() <= 1
     drawn = [model.sample([Request(caption, 7)], 3.0, 3) for caption in CAPTIONS]
-    assert not torch.equal(*drawn)
-    always = shaken(Glide.from_captions(CONFIG.model_copy(update={"caption_dropout": 0.999999}), CAPTIONS)).eval()
+    assert not torch.equal(*drawn), "captions matter"
+
+
+def test_dropped_captions_do_not_matter() -> None:
+    model = built(caption_dropout=0.999999).eval()
     losses = []
     for captions in (CAPTIONS, CAPTIONS[::-1]):
         torch.manual_seed(0)
-        losses.append(always(always.collate(always.encode(IMAGES, captions))).item())
+        losses.append(model(model.collate(model.encode(IMAGES, captions))).item())
     assert losses[0] == losses[1]
 
 
-def test_the_paper_preset_has_glides_geometry() -> None:
-    from dermray.training.run import TrainConfig
+def test_reduced_images_are_means_of_squares() -> None:
+    images = torch.rand(1, 3, 32, 32)
+    for size in (8, 16):
+        low, square = reduce(images, size), 32 // size
+        torch.testing.assert_close(low[0, 0, 0, 1], images[0, 0, :square, square : 2 * square].mean())
+    assert built(base_size=16).sample(REQUESTS[:1], 1.0, 2).shape == (1, 3, 32, 32)
 
-    given = validate(GlideConfig, load(TrainConfig, preset("train/glide_paper")).model)
-    with torch.device("meta"):
-        model = Glide.from_captions(given, CAPTIONS)
-    unet = model.unet.config
-    assert unet.block_out_channels == (192, 384, 576, 768) and unet.layers_per_block == 3 and unet.sample_size == 64
-    assert model.upsampler_unet.config.sample_size == 256 and model.upsampler_unet.config.layers_per_block == 2
-    assert (given.text_width, given.text_layers, given.text_heads) == (512, 16, 8)
+
+def test_the_paper_preset_is_the_papers_and_refuses_without_weights(tmp_path: Path) -> None:
+    config = load(TrainConfig, preset("train/glide_paper"), [f"output={tmp_path}/out", f"model.base={tmp_path}/none"])
+    given, loop = validate(GlideConfig, config.model), config.loop
+    assert (given.image_size, given.low_size, given.caption_dropout, given.dropout) == (256, 128, 0.0, 0.1)
+    assert (loop.batch_size, loop.learning_rate, loop.weight_decay, loop.precision) == (4, 1e-5, 0.0, "fp32")
+    assert loop.epochs == 60
+    with pytest.raises(FileNotFoundError, match="GLIDE starts from OpenAI's weights: `dermray import glide"):
+        run(config)
+    drawn = load(SynthesisConfig, preset("generate/glide_paper"))
+    assert (drawn.sampling_steps, drawn.guidance_scale, sum(given.upsampler_steps)) == (100, 3.0, 27)

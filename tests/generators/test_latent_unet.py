@@ -10,7 +10,7 @@ from diffusers.training_utils import compute_snr
 
 from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Request
-from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig, geometry
 from dermray.generators.latent_unet import LatentUNet
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora, StableDiffusionLoraConfig
 from tests.generators.conftest import CAPTIONS, shaken
@@ -143,6 +143,41 @@ def test_dreambooth_keeps_what_the_base_drew() -> None:
         chosen = torch.randint(4, (2,))
         second = model.losses(prior | {"moments": model.prior[chosen]}).mean()
     torch.testing.assert_close(both, first + 0.5 * second)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_frozen_parts_in_half_precision_leave_the_unet_alone(dtype: str, tmp_path: Path) -> None:
+    """A U-Net in training is float32 whatever the parts beside it are, in previews and when it is loaded again."""
+    full, half = build(LDM), build(LDM.model_copy(update={"dtype": dtype}))
+    half.unet.load_state_dict(full.unet.state_dict())
+    drawn, exact = half.sample(REQUESTS, 3.0, 4), full.sample(REQUESTS, 3.0, 4)
+    assert (drawn.float() - exact.float()).abs().mean() < 4, "levels of 256"
+    half.save(tmp_path)
+    again = LatentDiffusion.load(tmp_path)
+    assert (again.unet.dtype, again.vae.dtype) == (torch.float32, half.vae.dtype)
+    assert torch.equal(again.sample(REQUESTS, 3.0, 4), drawn)
+
+
+@pytest.mark.parametrize("config", [LORA, LDM], ids=["lora", "ldm"])
+def test_sampling_starts_where_training_ended(config: StableDiffusionLoraConfig | LatentDiffusionConfig) -> None:
+    scheduler = build(config).pipeline.scheduler
+    scheduler.set_timesteps(50)
+    assert scheduler.timesteps.tolist() == list(range(999, 0, -20))
+
+
+def test_ldms_parts_come_from_several_places(tmp_path: Path) -> None:
+    """Between them stands a U-Net of Stable Diffusion 1's geometry, at the width of that text."""
+    model = build(LDM)
+    model.vae.save_pretrained(tmp_path / "vae")
+    for part in (model.clip, model.pipeline.tokenizer):
+        part.save_pretrained(tmp_path / "clip")
+    config = LDM.model_copy(update={"vae": str(tmp_path / "vae"), "text_encoder": str(tmp_path / "clip")})
+    assert geometry(config, 512) == {"cross_attention_dim": 512, "sample_size": 4}
+    assert not LatentDiffusion.makes_words(config)
+    small = config.model_copy(update={"unet": dict(geometry(LDM, 32))})
+    other = LatentDiffusion.from_captions(small, ["other words"])
+    for ours, theirs in zip(other.encode(IMAGES, CAPTIONS), model.encode(IMAGES, CAPTIONS), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 def test_every_timestep_is_drawn() -> None:

@@ -43,8 +43,8 @@ def test_a_line_of_the_plan_lost_or_drawn_twice_is_no_result(
     result = generate("lost", lambda data: None)
     assert result.manifest.rows.rows_in == 8
     drawn = rows(Path(result.data))
-    file = min(Path(result.data, "rows").rglob("*.parquet"))
-    assert PagedColumn.open(pa.OSFile(str(file)), pq.ParquetFile(file), "image"), "single images can be read"
+    files = list(Path(result.data, "rows").rglob("*.parquet"))
+    assert any(PagedColumn.open(pa.OSFile(str(f)), pq.ParquetFile(f), "image") for f in files), "not the tampered one"
     assert len(drawn) == 8 and kept.items() <= drawn.items(), "what was there is not drawn again"
 
 

@@ -115,6 +115,7 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
         ({"family": "dermdit", "buckets": [64, 128]}, "dermdit has one image size"),
         ({"family": "flux_lora", "buckets": [64, 100]}, "expected multiples of 32 px, got \\[100\\]"),
         ({"family": "pixel_dermdit", "encode_ahead": True, "flips": False}, "no frozen encoder"),
+        ({"family": "glide", "encode_ahead": True, "flips": False}, "no frozen encoder"),
         ({"family": "flux_lora", "model": {"base": "/nowhere/flux"}, "encode_ahead": True, "flips": False},
          "model.base=/nowhere/flux: no such directory"),
     ],

@@ -144,7 +144,7 @@ def test_a_family_that_cannot_recompute_activations_says_so() -> None:
     loop = LoopConfig(steps=1, gradient_checkpointing=True)
     with pytest.raises(ValueError, match="gradient_checkpointing: this family has no part"):
         State(FewImages("pixel_dermdit", loop).build(), loop)
-    for name in ("flux_lora", "latent_diffusion", "dermdit"):
+    for name in ("flux_lora", "latent_diffusion", "dermdit", "glide"):
         task = FewImages(name, loop.model_copy(update={"batch_size": 4}))
         state = State(task.build(), task.loop)
         assert state.advance(task, state.module, 0, 1) > 0

@@ -97,6 +97,20 @@ class Net(nn.Module):
         return out
 
 
+class Apart(nn.Module):
+    """Two models side by side, whose gradients are a million and a thousandth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loud, self.quiet = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+
+    def clipped_apart(self) -> list[list[nn.Parameter]]:
+        return [[self.loud], [self.quiet]]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (1e6 * self.loud + 1e-3 * self.quiet).sum()
+
+
 CONFIG = LoopConfig(steps=40, batch_size=16, workers=2, checkpoint_every=5, log_every=5, learning_rate=1e-2)
 
 
@@ -135,6 +149,14 @@ def test_the_schedule() -> None:
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validate(LoopConfig, {"steps": 1} | settings)
+
+
+def test_gradients_of_models_side_by_side_are_clipped_apart() -> None:
+    state = State(Apart(), CONFIG)
+    state.advance(LineTask(), state.module, 0, 1)
+    means = [state.optimizer.state[p]["exp_avg"].item() / (1 - CONFIG.betas[0]) for p in state.trained]
+    assert means == pytest.approx([1.0, 1e-3], rel=1e-4), "the loud one alone is clipped, to a norm of 1"
+    assert state.gradient_norm == pytest.approx(1e6)
 
 
 def test_epochs_are_steps_once_the_images_are_counted() -> None:

@@ -106,8 +106,8 @@ def test_latent_diffusion(precision: str) -> None:
 @pytest.mark.parametrize(
     ("name", "version", "changes", "trained"),
     [
-        ("dermdiff", 1, ["loop.gradient_checkpointing=false"], 859_520_964),
-        ("dermdiff", 2, ["model.image_size=768"], 865_910_724),
+        ("dermdiff", 1, ["loop.accumulate=1"], 859_520_964),
+        ("dermdiff", 2, ["loop.accumulate=1", "loop.gradient_checkpointing=false"], 865_910_724),
         ("lesiongen", 1, [], 12_754_944),  # diffusers' 797,184 of rank 4, sixteen times
         ("derm_t2im", 1, ["model.prior_images=2", "model.prior_steps=2"], None),
         ("lesiongen", 2, ["model.image_size=768"], None),

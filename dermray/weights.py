@@ -137,7 +137,7 @@ def fingerprint(place: str) -> str:
     else:
         files = [file.removeprefix("s3://").removeprefix(f"{root}/") for file in storage.list_files(place)]
     if not files:
-        raise FileNotFoundError(f"{place}: no such file or directory, or nothing in it")
+        raise FileNotFoundError(f"{place}: no such directory, or nothing in it")
     digest = hashlib.sha256()
     for name in sorted(files, key=PurePosixPath):
         with system.open_input_file(f"{root}/{name}") as file:

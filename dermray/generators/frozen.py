@@ -158,12 +158,11 @@ def latent_moments(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
 
 def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
     """Latents as the denoiser sees them: (sample - shift) * scale."""
-    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-
-    posterior = DiagonalGaussianDistribution(moments)
-    # its own `sample` draws the same numbers, but cannot be compiled for several sizes
-    drawn: Tensor = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
-    return (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    mean, log_variance = moments.chunk(2, 1)
+    # As diffusers' DiagonalGaussianDistribution, whose way of drawing noise torch.compile cannot follow to other sizes
+    drawn = mean + torch.exp(0.5 * log_variance.clamp(-30, 20)) * torch.randn_like(mean)
+    latents: Tensor = (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return latents
 
 
 @torch.no_grad()

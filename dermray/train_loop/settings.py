@@ -77,14 +77,16 @@ class LoopConfig(Config):
                 f"batch_size={self.batch_size}: expected at least one image for each of {most} workers in each of "
                 f"{self.accumulate} accumulated parts, {most * self.accumulate}"
             )
-        if self.gpus_per_worker % 1 and (most > 1 or self.gpus_per_worker > 1):
-            raise ConfigError(
-                f"gpus_per_worker={self.gpus_per_worker:g}: expected whole GPUs, as nccl joins no two workers on one; "
-                "a share of one goes with workers=1 alone"
-            )
         for name, values in UNSHARDED.items():
             if self.parallel == "fsdp" and (value := getattr(self, name)) in values:
                 raise ConfigError(f"{name}={value}: does not go with parallel=fsdp; leave one of them out")
+        gpus = self.gpus_per_worker
+        if gpus > 1 and gpus != int(gpus):
+            raise ConfigError(f"gpus_per_worker={gpus}: expected a share of one GPU, or a whole number of them")
+        if 0 < gpus < 1 and most > 1:
+            raise ConfigError(
+                f"gpus_per_worker={gpus}: NCCL refuses two workers on one GPU; give gpus_per_worker=1, or workers=1"
+            )
         if self.optimizer == "muon" and self.precision == "fp16":
             raise ConfigError("optimizer=muon: does not go with precision=fp16; take bf16 or fp32")
         if self.optimizer == "adamw8bit" and not self.gpus_per_worker:

@@ -3,6 +3,7 @@
 Paths without a scheme are local; s3.py says how S3 is reached.
 """
 
+import contextlib
 import os
 import posixpath
 import shutil
@@ -162,7 +163,8 @@ def delete_file(uri: str) -> None:
     """Remove a file, or nothing if it is not there."""
     if is_s3(uri):
         client, bucket, key = s3.client_of(uri)
-        client.delete_object(Bucket=bucket, Key=key)
+        with contextlib.suppress(client.exceptions.NoSuchBucket):
+            client.delete_object(Bucket=bucket, Key=key)
     else:
         Path(uri).unlink(missing_ok=True)
 

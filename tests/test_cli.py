@@ -17,7 +17,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "--config", "train/pixel_dermdit_nano", "loop.steps=0"], 2, "loop.steps=0: Input should be greater"),
+        (["train", "--config", "train/pixel_dermdit_nano", "loop.steps=0"], 2, "loop.steps=0: expected at least 1"),
         (["train", "--config", "nothing"], 2, "preset 'nothing' not found"),
         (["train", "--config", "missing.yaml"], 2, "missing.yaml: no such file"),
         (["run", "--config", "pipeline/smoke", "train.familly=x"], 2, "familly='x': unknown key"),

@@ -32,7 +32,7 @@ def test_every_preset_is_valid(path: Path) -> None:
     ("override", "message"),
     [
         ("stepz=3", "stepz=3: unknown key; there are: steps"),
-        ("steps=0", "steps=0: Input should be greater than or equal to 1"),
+        ("steps=0", "steps=0: expected at least 1, or epochs in its place"),
         ("steps=many", "steps='many': Input should be a valid integer"),
         ("steps='3'", "steps='3': Input should be a valid integer"),
         ("decay_from=1.5", "decay_from=1.5: Input should be less than or equal to 1"),

@@ -70,8 +70,10 @@ class LoopConfig(Config):
     def _goes_together(self) -> Self:
         """What no field alone can say: a batch with an image for everybody, what FSDP and Muon go with."""
         most = self.least_and_most[1]
-        if (self.steps > 0) == (self.epochs is not None):
-            raise ConfigError(f"steps={self.steps}, epochs={self.epochs}: expected one of them, at least 1 step")
+        if self.epochs is None and self.steps < 1:
+            raise ConfigError(f"steps={self.steps}: expected at least 1, or epochs in its place")
+        if self.epochs is not None and self.steps:
+            raise ConfigError(f"epochs={self.epochs:g}: steps={self.steps} says it too; leave one of them out")
         if self.batch_size < most * self.accumulate:
             raise ConfigError(
                 f"batch_size={self.batch_size}: expected at least one image for each of {most} workers in each of "

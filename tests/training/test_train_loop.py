@@ -132,8 +132,8 @@ def test_the_schedule() -> None:
     ("settings", "message"),
     [
         ({"workers": (2, 1)}, "expected at least 1, and \\[min, max\\]"),
-        ({"steps": 0}, "steps=0, epochs=None: expected one of them"),
-        ({"epochs": 2}, "steps=1, epochs=2.0: expected one of them"),
+        ({"steps": 0}, "steps=0: expected at least 1, or epochs"),
+        ({"epochs": 2}, "epochs=2: steps=1 says it too; leave one"),
         ({"workers": 0}, "expected at least 1"),
         ({"workers": (4, 16), "batch_size": 15}, "batch_size=15: expected at least one image for each of 16 workers"),
         ({"workers": 2, "batch_size": 8, "accumulate": 8}, "in each of 8 accumulated parts, 16"),

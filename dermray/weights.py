@@ -27,9 +27,8 @@ def everywhere(uri: str, field: str) -> str:
         return storage.normalise(uri)
     if is_hub_id(uri):
         return uri
-    raise FileNotFoundError(
-        f"{field}={uri}: no such file or directory; give a model directory, an s3:// URI or a hub id"
-    )
+    kind = "file" if is_single_file(uri) else "directory"
+    raise FileNotFoundError(f"{field}={uri}: no such {kind}; give a model directory, an s3:// URI or a hub id")
 
 
 def locate(uri: str, field: str, revision: str | None = None) -> str:

@@ -33,6 +33,7 @@ LONG = " ".join(CAPTIONS * 8)
 FOREIGN = [("меланома, неровный край", "невус, ровный край"), ("黑色素瘤，边界不规则", "色素痣，边界规则")]
 SMALL: dict[str, dict[str, Any]] = {
     "flux_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
+    "stable_diffusion": {"image_size": 32},
     "stable_diffusion_lora": {"image_size": 32, "rank": 4},
     "latent_diffusion": {"image_size": 32},
     "dermdit": {},

@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 # Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
+CUT_ANSWER = "Failed to flush response stream"  # pyarrow, where an error's text is longer than what was asked for
 END = 1 << 17  # bytes: footer and narrow columns of a block of 256 captions; S3 sends them in 2 ms
 CONNECTIONS = 64  # of botocore's client: requests at a time
 LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
@@ -399,7 +400,7 @@ def again(read: Callable[[], Result]) -> Result:
         try:
             return read()
         except OSError as error:
-            if "Failed to flush response stream" not in str(error):
+            if CUT_ANSWER not in str(error):
                 raise
             time.sleep(random.uniform(0, 1))
     return read()

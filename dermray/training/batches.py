@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.generators.base import Generator, Sample
 from dermray.training.caption_cache import CaptionCache
 from dermray.training.encode import INDEX, Index, read_index
@@ -208,5 +208,9 @@ def _captions(bucket: str) -> list[str]:
 
 def _columns(shard: str, columns: list[str]) -> pa.Table:
     system, path = storage.filesystem(shard)
-    with system.open_input_file(path) as file:
-        return feather.read_table(file, columns, memory_map=False)
+
+    def read() -> pa.Table:
+        with system.open_input_file(path) as file:
+            return feather.read_table(file, columns, memory_map=False)
+
+    return s3.again(read)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,12 @@ def _blocks_begun(directory: str) -> int:
 
 
 def _add(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=2, resources={"engines": 1}, object_store_memory=150_000_000)
+    # Nodes of one machine share a session's directory: without a place of its own, a new one unpacks the driver's code
+    # over what others stand in.
+    own = f"runtime_resources_{uuid.uuid4().hex}"
+    return cluster.add_node(
+        num_cpus=2, resources={"engines": 1}, object_store_memory=150_000_000, runtime_env_dir_name=own
+    )
 
 
 def _ingest(directory: str, rows: int) -> None:

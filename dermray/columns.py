@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray import storage
+from dermray.picked import FILE
 from dermray.records import kind
 from dermray.row_files import RowFiles, row_files
 
@@ -30,7 +31,8 @@ def batches(rows: str | RowFiles, columns: list[str], where: Any = None) -> Iter
     """These columns of the Parquet files of some rows, file by file in the order of their names.
 
     Args:
-        where: pyarrow expression over `columns` that leaves rows out.
+        columns: FILE among them gives the file that a row lies in. where: pyarrow expression over `columns` that
+            leaves rows out.
 
     Raises:
         KeyError: a file has no such column.
@@ -45,14 +47,21 @@ def batches(rows: str | RowFiles, columns: list[str], where: Any = None) -> Iter
 
 def batches_of(files: list[str], columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
     """The same of these files, all local or all in S3."""
+    read = [name for name in columns if name != FILE]
     with ThreadPoolExecutor(FILES_AHEAD) as pool:
-        opened = (pool.submit(_open, file, columns) for file in files)
+        opened = ((file, pool.submit(_open, file, read)) for file in files)
         ahead = deque(islice(opened, FILES_AHEAD))
         while ahead:
-            for batch in ahead.popleft().result():
-                chosen = batch.select(columns)
+            file, batches = ahead.popleft()
+            for batch in batches.result():
+                chosen = (_placed(batch, file) if FILE in columns else batch).select(columns)
                 yield chosen if where is None else chosen.filter(where)
             ahead.extend(islice(opened, 1))
+
+
+def _placed(batch: pa.RecordBatch, file: str) -> pa.RecordBatch:
+    """With where it lies, as pyarrow's datasets say it."""
+    return batch.append_column(FILE, pa.repeat(storage.filesystem(file)[1], batch.num_rows))
 
 
 def _open(file: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

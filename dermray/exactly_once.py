@@ -29,6 +29,7 @@ class Ids:
     uri: str | RowFiles
     columns: tuple[str, ...]  # together they name a row
     where: Any = None  # pyarrow filter of the rows that count, over their column `status`
+    rows: int | None = None  # how many these are, where a manifest says it: they need not be counted
 
     def names(self) -> Iterator[pa.Array]:
         """The ids, batch by batch."""
@@ -45,10 +46,13 @@ class Ids:
         """8 bytes an id."""
         import numpy as np
 
-        found, end = np.empty(self.count(), "uint64"), 0
+        found, end = np.empty(self.count() if self.rows is None else self.rows, "uint64"), 0
         for names in self.names():
+            if end + len(names) > len(found):  # a manifest may be wrong: that is what is being found out
+                found = np.resize(found, end + len(names))
             found[end : end + len(names)] = hashes(names)
             end += len(names)
+        found = found[:end]
         found.sort()
         return found
 

@@ -33,14 +33,29 @@ def pick(rows: str | RowFiles, columns: list[str], where: Any, most: int | None 
     return least(_tables(rows, names, where), most)
 
 
+class Least:
+    """The `most` rows with the least sample ids, or all, of tables that come one by one."""
+
+    def __init__(self, most: int | None) -> None:
+        self.most, self.chosen = most, list[pa.Table]()
+
+    def add(self, table: pa.Table) -> None:
+        """One more; holds little more than twice what is wanted."""
+        self.chosen.append(table)
+        if self.most is not None and sum(map(len, self.chosen)) > 2 * self.most + 4096:
+            self.chosen = [self.rows()]
+
+    def rows(self) -> pa.Table:
+        """In the order of their ids."""
+        return pa.concat_tables(self.chosen, promote_options="default").sort_by("sample_id").slice(0, self.most)
+
+
 def least(tables: Iterable[pa.Table], most: int | None) -> pa.Table:
     """The `most` rows with the least sample ids, or all, in order."""
-    chosen: list[pa.Table] = []
+    chosen = Least(most)
     for table in tables:
-        chosen.append(table)
-        if most is not None and sum(map(len, chosen)) > 2 * most + 4096:
-            chosen = [_sorted(chosen).slice(0, most)]
-    return _sorted(chosen).slice(0, most)
+        chosen.add(table)
+    return chosen.rows()
 
 
 def _tables(rows: str | RowFiles, names: list[str], where: Any) -> Iterator[pa.Table]:
@@ -48,10 +63,6 @@ def _tables(rows: str | RowFiles, names: list[str], where: Any) -> Iterator[pa.T
         yield scanner.projected_schema.empty_table()
         for batch in scanner.to_batches():
             yield pa.Table.from_batches([batch])
-
-
-def _sorted(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables, promote_options="default").sort_by("sample_id")
 
 
 def images(picked: pa.Table) -> Iterator[tuple[int, bytes]]:

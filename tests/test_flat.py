@@ -19,7 +19,7 @@ import pytest
 
 from dermray import progress, records
 from dermray.captioning import cache, resume, summary
-from dermray.captioning.run import attribute_accuracy
+from dermray.captioning.accuracy import attribute_accuracy
 from dermray.datasets import counts, survey
 from dermray.exactly_once import Ids, difference
 from dermray.picked import pick

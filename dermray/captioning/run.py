@@ -1,8 +1,6 @@
 """The captioning stage: ingested rows in, the same rows with captions out, one status each."""
 
 import json
-import operator
-from collections import Counter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -20,7 +18,6 @@ from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
 from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
-from dermray.columns import batches
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
@@ -28,7 +25,6 @@ from dermray.page_index import write_options
 from dermray.picked import FILE, with_images
 from dermray.progress import rows_written, watched
 from dermray.records import CAPTIONED, IMAGES
-from dermray.row_files import RowFiles
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
@@ -116,7 +112,7 @@ def run(config: CaptionConfig) -> Result:
         expected = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
         with watched(rows_written(rows, expected, ENGINES)):
             _caption(source, work.data, captioner, answer, ledger, config)
-        _require_each_once(source, work.data, config)
+        _require_each_once(source, work.data, expected, config)
         return _finish(work, expected + (kept.ok if kept else 0), ledger, config)
 
 
@@ -212,10 +208,10 @@ def _with_images(rows: pa.Table) -> pa.Table:
     return with_images(rows.rename_columns({"path": FILE}))
 
 
-def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
+def _require_each_once(source: str, data: str, expected: int, config: CaptionConfig) -> None:
     import ray
 
-    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config))
+    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config), expected)
     written = Ids(storage.join(data, "rows"), ("sample_id",))
     ray.get(ray.remote(require_each_once).remote(asked, written, [storage.join(data, "checkpoint", "asked")]))
 
@@ -223,7 +219,8 @@ def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
 def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionConfig) -> Result:
     """Count, summarise, commit."""
     rows = work.row_files()
-    counts = summary.count(rows)
+    end = summary.read(rows)
+    counts, accuracy = end.counts, end.accuracy
     if not any(status == "ok" for status, _ in counts.statuses):
         raise ValueError(
             f"no caption out of {counts.rows} rows is usable: {counts.statuses.most_common(3)}; try another captioner, "
@@ -231,10 +228,9 @@ def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionC
         )
     kept = summary.count(work.kept.row_files(), pc.field("status") == "ok") if work.kept else summary.Counts()
     told = summary.summarise(counts, ledger, config.host, kept)
-    accuracy = attribute_accuracy(rows)
     title = f"Captions by {config.remote.model if config.remote else config.captioner}, prompt set {config.prompt_set}"
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
-    storage.write_bytes(storage.join(work.data, "page.html"), summary.page(rows, told, title, accuracy).encode())
+    storage.write_bytes(storage.join(work.data, "page.html"), summary.page(end, told, title).encode())
     cpus, gpus = summary.held(config.host)
     result = work.commit(
         Rows.count(counts.statuses),
@@ -248,22 +244,3 @@ def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: CaptionC
     for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
         storage.delete_tree(storage.join(work.data, left))
     return result
-
-
-def attribute_accuracy(rows: str | RowFiles) -> dict[str, float]:
-    """Share of held-out phantoms (split test) whose attribute was said right, colours as an exact set.
-
-    Empty for photographs.
-    """
-    names = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
-    truths = ["true_asymmetry", "true_border_irregular", "true_colours", "skin_tone"]
-    known = (pc.field("split") == "test") & pc.field("true_asymmetry").is_valid()
-    keys, right, images = ("asymmetry", "border", "colours", "skin_tone"), Counter[str](), 0
-    for batch in batches(rows, [*names, *truths, "split"], known):
-        images += batch.num_rows
-        for key, name, truth in zip(keys, names, truths, strict=True):
-            right[key] += sum(map(operator.eq, batch[name].to_pylist(), batch[truth].to_pylist()))
-    if not images:
-        return {}
-    result = {key: right[key] / images for key in keys}
-    return result | {"mean": sum(result.values()) / len(result), "images": images}

@@ -4,20 +4,22 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray import pages
+from dermray.captioning.accuracy import COLUMNS, Accuracy
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.settings import RemoteConfig, VllmConfig
-from dermray.columns import Tally, add, batches
+from dermray.columns import Tally, add, batches, batches_of
 from dermray.datasets.decode import BadImage, portable
-from dermray.picked import pick, take
+from dermray.picked import FILE, Least, take
 from dermray.row_files import RowFiles
 
 SHOWN_OK, SHOWN_OTHER = 12, 6
+SHOWN = ["caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
 COUNTED = ["status", "reason", "tokens_in", "tokens_out", "attempts"]
 
 
@@ -36,17 +38,42 @@ class Counts:
         """How many."""
         return self.statuses.total()
 
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Rows with the columns COUNTED."""
+        add(self.statuses, batch.select(["status", "reason"]))
+        self.tokens_in += _sum(batch["tokens_in"])
+        self.tokens_out += _sum(batch["tokens_out"])
+        self.unsent += _sum(pc.equal(batch["attempts"], 0))
+        self.retried += _sum(pc.greater(batch["attempts"], 1))
+
 
 def count(rows: str | RowFiles, where: Any = None) -> Counts:
     """Of the rows that `where`, over the columns COUNTED, lets pass; holds a batch of them."""
     counts = Counts()
     for batch in batches(rows, COUNTED, where):
-        add(counts.statuses, batch.select(["status", "reason"]))
-        counts.tokens_in += _sum(batch["tokens_in"])
-        counts.tokens_out += _sum(batch["tokens_out"])
-        counts.unsent += _sum(pc.equal(batch["attempts"], 0))
-        counts.retried += _sum(pc.greater(batch["attempts"], 1))
+        counts.add(batch)
     return counts
+
+
+class Read(NamedTuple):
+    """What the end of a job needs of its rows."""
+
+    counts: Counts
+    accuracy: dict[str, float]  # see Accuracy.shares
+    good: pa.Table  # sample_id and FILE of a few rows
+    bad: pa.Table
+
+
+def read(rows: str | RowFiles) -> Read:
+    """In one pass: in S3 each pass costs a request a file."""
+    counts, accuracy, good, bad = Counts(), Accuracy(), Least(SHOWN_OK), Least(SHOWN_OTHER)
+    for batch in batches(rows, list(dict.fromkeys([*COUNTED, *COLUMNS, "sample_id", FILE]))):
+        counts.add(batch)
+        accuracy.add(batch)
+        places, ok = pa.Table.from_batches([batch.select(["sample_id", FILE])]), pc.equal(batch["status"], "ok")
+        good.add(places.filter(ok))
+        bad.add(places.filter(pc.invert(ok)))
+    return Read(counts, accuracy.shares(), good.rows(), bad.rows())
 
 
 def summarise(counts: Counts, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: Counts) -> dict[str, Any]:
@@ -109,23 +136,30 @@ def cost(engine: VllmConfig | RemoteConfig, tokens_in: int, tokens_out: int) -> 
     return round((tokens_in * engine.price_in + tokens_out * engine.price_out) / 1e6, 6)
 
 
-def page(rows: str | RowFiles, summary: dict[str, Any], title: str, accuracy: dict[str, float]) -> str:
+def page(end: Read, summary: dict[str, Any], title: str) -> str:
     """The HTML page: numbers, then captions beside their images, then what was not captioned and why."""
     return pages.render(
         Path(__file__).parent / "page.html",
         title=title,
         summary=summary,
-        accuracy=accuracy,
-        good=_examples(rows, pc.field("status") == "ok", SHOWN_OK),
-        bad=_examples(rows, pc.field("status") != "ok", SHOWN_OTHER),
+        accuracy=end.accuracy,
+        good=_examples(end.good),
+        bad=_examples(end.bad),
     )
 
 
-def _examples(rows: str | RowFiles, where: Any, count: int) -> list[dict[str, Any]]:
-    """The rows with the least ids."""
-    columns = ["caption", "answer", "status", "reason", "finish_reason", "tokens_out", "source_id"]
-    chosen = pick(rows, columns, where, count)
-    return [row | {"url": _url(image)} for row, image in zip(chosen.to_pylist(), take(chosen), strict=True)]
+def _examples(chosen: pa.Table) -> list[dict[str, Any]]:
+    """Rows and their images, out of the files that they lie in."""
+    tables = []
+    for path in chosen[FILE].unique().to_pylist():
+        uri = path if path.startswith("/") else f"s3://{path}"
+        ids = chosen.filter(pc.equal(chosen[FILE], path))["sample_id"].combine_chunks()
+        found = batches_of([uri], ["sample_id", *SHOWN, FILE], pc.field("sample_id").isin(ids))
+        tables += [pa.Table.from_batches([batch]) for batch in found]
+    if not tables:
+        return []
+    rows = pa.concat_tables(tables).sort_by("sample_id")
+    return [row | {"url": _url(image)} for row, image in zip(rows.to_pylist(), take(rows), strict=True)]
 
 
 def _url(image: bytes) -> str:

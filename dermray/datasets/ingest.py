@@ -85,7 +85,8 @@ def run(config: IngestConfig) -> Result:
             number = len(ray.get(assignment).names)
         with watched(rows_written(storage.join(work.data, "rows"), number)):
             _write(raw, storage.join(work.data, "rows"), assignment, config)
-        ids = (Ids(place, ("source", "source_id")) for place in (raw, storage.join(work.data, "rows")))
+        name = ("source", "source_id")
+        ids = Ids(raw, name, rows=expected), Ids(storage.join(work.data, "rows"), name)
         if lost := ray.get(ray.remote(difference).remote(*ids)):
             raise RuntimeError(f"{lost.text}. No manifest is written; start again")
         storage.delete_tree(raw)

@@ -99,7 +99,7 @@ def run(config: SynthesisConfig) -> Result:
         with watched(rows_written(target, config.count, ("_Draw",))):
             _draw(plan, target, generator, threshold, work.licences, config)
         checkpoint = storage.join(work.data, "checkpoint")
-        ids = Ids(plan, ("plan_id",)), Ids(target, ("plan_id",))
+        ids = Ids(plan, ("plan_id",), rows=config.count), Ids(target, ("plan_id",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         counts, median_distance = _counted(target, config.count)
         result = work.commit(

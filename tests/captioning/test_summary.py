@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dermray.captioning.run import attribute_accuracy
+from dermray.captioning.accuracy import attribute_accuracy
 from dermray.captioning.summary import Counts, count
 from dermray.records import CAPTIONED, conform
 

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from dermray import manifest, pages, storage
+from dermray.captioning.accuracy import attribute_accuracy
 from dermray.captioning.audit import experts
 from dermray.captioning.audit.diversity import describe
 from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
 from dermray.captioning.audit.mentions import rates
-from dermray.captioning.run import attribute_accuracy
 from dermray.config import Config
 from dermray.datasets.decode import portable
 from dermray.exactly_once import Ids, shared

@@ -1,4 +1,4 @@
-"""Where a model's weights are: a directory, an s3:// URI, or a hub id. Nothing is downloaded unless config says so.
+"""Where a model's weights are: a directory or file, here or in S3, or a hub id. Config decides what is downloaded.
 
 A URI and a revision say the same on every node; a path into a node's cache does not. So these two travel to workers,
 and each of them asks for the path where it loads: see `locate`.
@@ -13,6 +13,7 @@ from dermray import node_cache, storage
 WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, first and last MiB
 COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
+SINGLE_FILES = (".safetensors", ".ckpt")
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
 
@@ -26,7 +27,9 @@ def everywhere(uri: str, field: str) -> str:
         return storage.normalise(uri)
     if is_hub_id(uri):
         return uri
-    raise FileNotFoundError(f"{field}={uri}: no such directory; give a model directory, an s3:// URI or a hub id")
+    raise FileNotFoundError(
+        f"{field}={uri}: no such file or directory; give a model directory, an s3:// URI or a hub id"
+    )
 
 
 def locate(uri: str, field: str, revision: str | None = None) -> str:
@@ -42,7 +45,7 @@ def locate(uri: str, field: str, revision: str | None = None) -> str:
     place = everywhere(uri, field)
     if on_hub(place):
         return place
-    path = str(node_cache.local_copy(place))
+    path = str(node_cache.local_file(place) if is_single_file(place) else node_cache.local_copy(place))
     if revision and FINGERPRINT.fullmatch(revision) and (here := fingerprint(path)) != revision:
         raise ValueError(
             f"{field}={uri}: its files have changed (fingerprint {here} now, {revision} when this work began); put the "
@@ -67,9 +70,16 @@ def locate_small(uri: str, field: str) -> str:
     return place if on_hub(place) else str(node_cache.local_copy(place, lambda name: not name.endswith(TENSORS)))
 
 
+def is_single_file(uri: str) -> bool:
+    """Whether `uri` names a file with all weights of a model, not a directory or hub id."""
+    return uri.endswith(SINGLE_FILES)
+
+
 def is_hub_id(uri: str) -> bool:
     """Whether `uri` has the form of a hub id, such as llava-hf/llava-1.5-7b-hf."""
-    return uri.count("/") == 1 and not uri.startswith((".", "/", "runs/")) and ":" not in uri
+    return (
+        uri.count("/") == 1 and not is_single_file(uri) and not uri.startswith((".", "/", "runs/")) and ":" not in uri
+    )
 
 
 def may_change(uri: str) -> bool:
@@ -113,17 +123,21 @@ def hub_commit(name: str, revision: str | None) -> str | None:
             return revision
 
 
-def fingerprint(directory: str) -> str:
-    """Twelve hex digits of a model directory's files: names, sizes and content. The same for a copy in S3, of which
-    two MiB a file are read.
+def fingerprint(place: str) -> str:
+    """Twelve hex digits of a model directory's files, or of one file: names, sizes and content. The same for a copy in
+    S3, of which two MiB a file are read.
 
     Raises:
         FileNotFoundError: no file is there.
     """
-    system, root = storage.filesystem(directory)
-    files = [file.removeprefix("s3://").removeprefix(f"{root}/") for file in storage.list_files(directory)]
+    system, root = storage.filesystem(place)
+    if is_single_file(place) and storage.exists(place):
+        root, _, name = root.rpartition("/")
+        files = [name]
+    else:
+        files = [file.removeprefix("s3://").removeprefix(f"{root}/") for file in storage.list_files(place)]
     if not files:
-        raise FileNotFoundError(f"{directory}: no such directory, or nothing in it")
+        raise FileNotFoundError(f"{place}: no such file or directory, or nothing in it")
     digest = hashlib.sha256()
     for name in sorted(files, key=PurePosixPath):
         with system.open_input_file(f"{root}/{name}") as file:

@@ -14,6 +14,7 @@ from dermray.generators.coverage import Reader
 # Found by name, imported when asked for. Adding a family: a file, a line here, a test, two presets.
 FAMILIES = {
     "flux_lora": "dermray.generators.flux_lora:FluxLora",
+    "stable_diffusion": "dermray.generators.stable_diffusion:StableDiffusion",
     "stable_diffusion_lora": "dermray.generators.stable_diffusion_lora:StableDiffusionLora",
     "latent_diffusion": "dermray.generators.latent_diffusion:LatentDiffusion",
     "dermdit": "dermray.generators.dermdit:DermDiT",
@@ -22,7 +23,10 @@ FAMILIES = {
 }
 
 # Fields of configs that name frozen weights, and the fields of their revisions.
-SOURCES = {"base": "revision", "vae": "vae_revision", "text_encoder": "text_encoder_revision"}
+SOURCES = {
+    "base": "revision", "base_config": "base_config_revision", "vae": "vae_revision",
+    "text_encoder": "text_encoder_revision",
+}  # fmt: skip
 
 Sample = dict[str, Tensor]  # what the frozen parts make of one image and its caption, without padding
 Texts = dict[str, Sample]  # what text encoders make of texts
@@ -100,6 +104,19 @@ class Generator(nn.Module):
         None where training starts from nothing that somebody else made, and encoding is no work.
         """
         return None
+
+    @classmethod
+    def prior_by(cls, config: Any) -> dict[str, Any] | None:
+        """All of a config on which `draw_prior` depends; None where training needs no images of the untouched base."""
+        return None
+
+    def draw_prior(self) -> Sample:
+        """Images of the untouched base, encoded, row by row: drawn once, ahead, by what `encoder` builds."""
+        raise TypeError(f"{type(self).__name__} has no prior")
+
+    def keep_prior(self, prior: Sample) -> None:
+        """What `draw_prior` drew, to train with."""
+        raise TypeError(f"{type(self).__name__} has no prior")
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Frozen parts; may run once, ahead. images: (B, 3, S, S) uint8, S is `image_size` unless `any_size`."""

@@ -26,15 +26,15 @@ def load_pipeline(
     dtype: str,
     build_nano: Callable[[], Any] | None = None,
     quantization: dict[str, str] | None = None,
-    without: dict[str, None] | None = None,
+    without: dict[str, Any] | None = None,
     dtypes: dict[str, str] | None = None,
 ) -> Any:
     """The base model's pipeline, in evaluation mode and without gradients.
 
     Args:
         base: `nano`, or a directory, s3:// URI or hub id in diffusers' format. dtype: fp32, bf16 or fp16.
-        build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline. without: parts of the
-            pipeline that are not loaded. dtypes: of parts that have another than `dtype`.
+        build_nano: makes the nano base. quantization: nf4 or fp8, by the part of the pipeline. without: None for parts
+            that are not loaded, and the pipeline's own switches. dtypes: of parts that have another than `dtype`.
 
     Raises:
         FileNotFoundError: there is nothing of that name. ValueError: quantization without a GPU.
@@ -54,12 +54,26 @@ def load_pipeline(
 
         found = weights.locate(base, "model.base", revision)
         chosen = {part: DTYPES[name] for part, name in {"default": dtype, **(dtypes or {})}.items()}
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(found, revision=revision, dtype=chosen, **options)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            found, revision=revision, variant=_variant(Path(found)), dtype=chosen, **options
+        )
+    return at_rest(pipeline)
+
+
+def at_rest(pipeline: Any) -> Any:
+    """A pipeline in evaluation mode, without gradients and progress bars."""
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _variant(folder: Path) -> str | None:
+    """fp16 where a pipeline's folder has some part's weights in half precision alone; diffusers must be told."""
+    weights = [file for ending in ("safetensors", "bin") for file in folder.glob(f"*/*.{ending}")]
+    whole = {file.parent for file in weights if ".fp16" not in file.name}
+    return "fp16" if {file.parent for file in weights} - whole else None
 
 
 def saved_base(base: str, saved: Path | None) -> str:
@@ -144,11 +158,12 @@ def latent_moments(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
 
 def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
     """Latents as the denoiser sees them: (sample - shift) * scale."""
-    shift = vae.config.shift_factor or 0.0
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-    latents: Tensor = (DiagonalGaussianDistribution(moments).sample() - shift) * vae.config.scaling_factor
-    return latents
+    posterior = DiagonalGaussianDistribution(moments)
+    # its own `sample` draws the same numbers, but cannot be compiled for several sizes
+    drawn: Tensor = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+    return (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 @torch.no_grad()

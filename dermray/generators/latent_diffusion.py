@@ -65,7 +65,7 @@ class LatentDiffusion(LatentUNet):
 
     def save(self, directory: Path) -> None:
         """A pipeline folder of diffusers', autoencoder and text encoder included."""
-        self.pipeline.save_pretrained(directory)
+        self.save_pipeline(directory)
         frozen.write_about(directory, family="latent_diffusion", config=self.config.model_dump())
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -117,6 +118,17 @@ class LatentUNet(Generator):
                 guidance_scale=guidance_scale, num_inference_steps=steps, output_type="latent",
             ).images  # fmt: skip
             return frozen.decode(self.vae, latents)
+
+    def save_pipeline(self, directory: Path) -> None:
+        """A pipeline folder of diffusers', autoencoder and text encoder included.
+
+        All in the U-Net's precision: a plain reader gives each part the one that it was saved in, and then a U-Net in
+        full precision cannot take half a text.
+        """
+        frozen_parts = {"vae": self.vae, "text_encoder": self.clip}
+        parts = {name: copy.deepcopy(part).to("cpu", self.unet.dtype) for name, part in frozen_parts.items()}
+        whole = type(self.pipeline)(**self.pipeline.components | parts, requires_safety_checker=False)
+        whole.save_pretrained(directory)
 
     def _denoiser(self) -> diffusers.StableDiffusionPipeline:
         """The pipeline without its text encoder."""

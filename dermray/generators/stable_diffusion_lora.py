@@ -12,20 +12,23 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dermray.generators import adapters, frozen, kohya, nano
+from dermray.generators import adapters, frozen, kohya, stable_diffusion_base
 from dermray.generators.adapter_file import Layer
 from dermray.generators.base import Batch, Request, Sample
 from dermray.generators.coverage import Reader
-from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
+from dermray.generators.latent_unet import LatentUNet
+from dermray.generators.stable_diffusion_base import StableDiffusionBaseConfig
 
 KOHYA_PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
 LAYERS = {  # that have adapters: attention, as in diffusers' training scripts
     "unet": ["to_q", "to_k", "to_v", "to_out.0"],
     "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"],
 }
+PRIOR_GUIDANCE = 7.5  # diffusers' default, at which its DreamBooth script draws
+PRIOR_BATCH = 8
 
 
-class StableDiffusionLoraConfig(LatentUNetConfig):
+class StableDiffusionLoraConfig(StableDiffusionBaseConfig):
     """Where adapters sit; DreamBooth's prior."""
 
     rank: int = Field(64, ge=1)
@@ -45,11 +48,13 @@ class StableDiffusionLora(LatentUNet):
 
     Config = StableDiffusionLoraConfig
     config: StableDiffusionLoraConfig
-    prior: Tensor  # latent moments of prior images
-    prior_text: Tensor
+    prior: Tensor | None  # latent moments of prior images
+    prior_text: Tensor | None
 
     def __init__(self, config: StableDiffusionLoraConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
         super().__init__(config, pipeline)
+        for name in ("prior", "prior_text"):
+            self.register_buffer(name, None, persistent=False)
         for name, part in self.adapted().items():
             adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
 
@@ -57,8 +62,6 @@ class StableDiffusionLora(LatentUNet):
     def from_captions(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
         made = cls.encoder(config, captions)
-        if config.prior_prompt is not None:  # fresh adapters add nothing: it is the base that draws
-            made._draw_prior(config.prior_prompt)
         if config.start_from is not None:
             parts = made.adapted()
             adapters.put_layers(parts, _read_start(config, config.start_from, parts))
@@ -66,28 +69,28 @@ class StableDiffusionLora(LatentUNet):
 
     @classmethod
     def check_start(cls, config: StableDiffusionLoraConfig) -> None:
-        """Against the base without its weights."""
+        """Whether the base is one, and an adapter fits it, without the base's weights."""
+        stable_diffusion_base.check(config)
         if config.start_from is None:
             return
         models: dict[str, Any] = {"unet": diffusers.UNet2DConditionModel}
         if config.train_text_encoder:
             models["text_encoder"] = transformers.CLIPTextModel
-        build = lambda: nano.stable_diffusion(["no caption"], config.prediction_type or "epsilon")  # noqa: E731
-        parts = frozen.without_weights(config.base, config.revision, build, models)
+        parts = stable_diffusion_base.without_weights(config, models)
         for name, part in parts.items():
             adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
         _read_start(config, config.start_from, parts)
 
     @classmethod
     def encoder(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
-        """Without the prior's images."""
-        build = lambda: nano.stable_diffusion(_texts(config, captions), config.prediction_type or "epsilon")  # noqa: E731
-        return cls(config, frozen.load_pipeline(config.base, config.revision, config.dtype, build))
+        """Fresh adapters, which add nothing: what it draws, the base draws."""
+        return cls(config, stable_diffusion_base.load(config, _texts(config, captions)))
 
     @classmethod
     def readers(cls, config: StableDiffusionLoraConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # its own config
         """CLIP's; a nano base knows the prior's prompt too."""
-        return super().readers(config, _texts(config, captions), saved)
+        base = str(saved / "base") if saved and config.base == frozen.NANO else None
+        return stable_diffusion_base.readers(config, _texts(config, captions), base)
 
     @classmethod
     def trains_text(cls, config: StableDiffusionLoraConfig) -> bool:  # type: ignore[override]  # its own config
@@ -98,11 +101,37 @@ class StableDiffusionLora(LatentUNet):
         """The models that have adapters, by their prefix in diffusers' files."""
         return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
 
+    @classmethod
+    def prior_by(cls, config: StableDiffusionLoraConfig) -> dict[str, Any] | None:
+        """The base, what is drawn and how, and in which form its text is kept."""
+        if config.prior_prompt is None:
+            return None
+        names = ("image_size", "prediction_type", "prior_prompt", "prior_images", "prior_steps", "train_text_encoder")
+        settings = {name: getattr(config, name) for name in names}
+        return frozen.encoded_by(config) | settings | {"guidance_scale": PRIOR_GUIDANCE, "first_seed": 0}
+
+    def draw_prior(self) -> Sample:
+        """Latent moments and text of images that the base draws for the prior prompt."""
+        assert self.config.prior_prompt is not None
+        requests = [Request(self.config.prior_prompt, seed) for seed in range(self.config.prior_images)]
+        samples: list[Sample] = []
+        for start in range(0, len(requests), PRIOR_BATCH):
+            chosen = requests[start : start + PRIOR_BATCH]
+            images = self.sample(chosen, PRIOR_GUIDANCE, self.config.prior_steps)
+            samples += self.encode(images.to(self.nothing.device), [request.prompt for request in chosen])
+        return self.collate(samples)
+
+    def keep_prior(self, prior: Sample) -> None:
+        """Beside the weights, on their device."""
+        self.prior, self.prior_text = (prior[name].to(self.nothing.device) for name in ("moments", "text"))
+
     def forward(self, batch: Batch) -> Tensor:
         """The loss on the batch; with a prior, plus its loss on as many images of the base (DreamBooth, equation 2)."""
         loss = self.losses(batch).mean()
         if self.config.prior_prompt is None:
             return loss
+        if self.prior is None or self.prior_text is None:
+            raise ValueError("model.prior_prompt: its images are missing; give `keep_prior` what `draw_prior` drew")
         chosen = torch.randint(len(self.prior), (len(batch["moments"]),))
         prior, seen = {"moments": self.prior[chosen], "text": self.prior_text[chosen]}, self.seen
         loss = loss + self.config.prior_weight * self.losses(prior).mean()
@@ -135,23 +164,12 @@ class StableDiffusionLora(LatentUNet):
     def load(cls, directory: Path) -> Self:
         """What `save` wrote, on the base that it names."""
         config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
-        base = str(directory / "base") if config.base == frozen.NANO else config.base
-        made = cls(config, frozen.load_pipeline(base, config.revision, config.dtype))
+        base = frozen.saved_base(config.base, directory)
+        made = cls(config, stable_diffusion_base.load(config, [], base))
         saved = adapters.read_saved(directory)
         for name, part in made.adapted().items():
             adapters.put_lora_weights(part, saved[name])
         return made
-
-    def _draw_prior(self, prompt: str) -> None:
-        """The base's own images of the prior prompt, as latent moments."""
-        requests = [Request(prompt, seed) for seed in range(self.config.prior_images)]
-        samples: list[Sample] = []
-        for start in range(0, len(requests), 8):
-            some = requests[start : start + 8]
-            images = self.sample(some, 7.5, self.config.prior_steps).to(next(self.unet.parameters()).device)
-            samples += self.encode(images, [prompt] * len(some))
-        self.register_buffer("prior", torch.stack([s["moments"] for s in samples]), persistent=False)
-        self.register_buffer("prior_text", torch.stack([s["text"] for s in samples]), persistent=False)
 
 
 def _texts(config: StableDiffusionLoraConfig, captions: list[str]) -> list[str]:

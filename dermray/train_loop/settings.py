@@ -79,6 +79,11 @@ class LoopConfig(Config):
                 f"batch_size={self.batch_size}: expected at least one image for each of {most} workers in each of "
                 f"{self.accumulate} accumulated parts, {most * self.accumulate}"
             )
+        if self.gpus_per_worker % 1 and (most > 1 or self.gpus_per_worker > 1):
+            raise ConfigError(
+                f"gpus_per_worker={self.gpus_per_worker:g}: expected whole GPUs, as nccl joins no two workers on one; "
+                "a share of one goes with workers=1 alone"
+            )
         for name, values in UNSHARDED.items():
             if self.parallel == "fsdp" and (value := getattr(self, name)) in values:
                 raise ConfigError(f"{name}={value}: does not go with parallel=fsdp; leave one of them out")

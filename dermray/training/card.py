@@ -29,6 +29,7 @@ training images, was not decided here: see the reports of `dermray evaluate`, `g
 """
 READ_BY = {
     "flux_lora": "A LoRA adapter: `pipeline.load_lora_weights(directory)` in diffusers' FluxPipeline.",
+    "stable_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
     "stable_diffusion_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionPipeline, "
     'with `timestep_spacing="trailing"` in its scheduler.',
     "latent_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",

@@ -4,6 +4,7 @@ One Arrow file per shard of training.encode: (sample_id, encoded), where `encode
 latents and text of an image are one value that no shuffle can part. A file's name is a hash of the shard's name (which
 is one of its content), the family and what it encodes with: a file that is there is right, whoever wrote it, and is not
 made again. The few texts that training needs beside its samples are encoded too, so that it can do without encoders.
+What an untouched base draws for training (DreamBooth's prior) is kept in the same way.
 """
 
 import hashlib
@@ -58,6 +59,14 @@ class Encoder:
         shards = [read_index(directory)["shards"] for directory in self.directories()]
         return [[name(shard) for shard in bucket] for bucket in shards], name(json.dumps(self.texts))
 
+    def prior(self) -> str | None:
+        """Name of the file that holds the family's prior; None where it has none."""
+        cls = family(self.family)
+        if (by := cls.prior_by(cls.Config(**self.model))) is None:
+            return None
+        content = json.dumps([self.family, by, self._words()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:20] + ".safetensors"
+
     def _words(self) -> list[str]:
         cls = family(self.family)
         return captions_for_words(cls, cls.Config(**self.model), self.encoded[0])
@@ -98,6 +107,36 @@ def precompute(
         with watched(partial(_how_far, cache, {row["file"] for row in missing})):
             encoded.materialize()
     return files, texts
+
+
+def draw_prior(encoder: Encoder, cache: str, resources: dict[str, float]) -> str:
+    """Have one process draw what training keeps of its untouched base, unless `cache` has it.
+
+    Args:
+        resources: num_cpus and num_gpus of it.
+
+    Returns:
+        The file's path; none where the family has no prior.
+    """
+    import ray
+
+    if (name := encoder.prior()) is None:
+        return ""
+    file = storage.join(cache, name)
+    if not storage.exists(file):
+        print("      drawing the prior's images", flush=True)
+        storage.make_directory(cache)
+        ray.get(ray.remote(_draw).options(**resources).remote(encoder, file))
+    return file
+
+
+def read_prior(file: str) -> Sample:
+    """What `draw_prior` wrote."""
+    return load(node_cache.local_file(file).read_bytes())
+
+
+def _draw(encoder: Encoder, file: str) -> None:
+    storage.write_bytes(file, _bytes(encoder.build().draw_prior()))
 
 
 def _how_far(cache: str, wanted: set[str]) -> Progress:

@@ -17,7 +17,7 @@ from dermray.train_loop import LoopConfig, fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import encode
-from dermray.training.precompute import Encoder, precompute
+from dermray.training.precompute import Encoder, draw_prior, precompute
 from dermray.training.previews import PreviewConfig, preview_requests
 from dermray.training.task import GeneratorTask
 from dermray.training.text import training_text
@@ -112,13 +112,14 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
         encode(captioned, task.validation.encoded, sizes, split="val", most=config.validation_images)
+    cache = config.cache or storage.join(work.data, "samples")
+    resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
+    task.prior = draw_prior(Encoder(config.family, task.model, [source.encoded]), cache, resources)
     if config.encode_ahead:
-        cache = config.cache or storage.join(work.data, "samples")
         epochs = loop.steps * loop.batch_size / images
         texts = ["", *dict.fromkeys(request.prompt for request in previews.values())]
         sources = [source, task.validation] if task.validation else [source]
         encoder = Encoder(config.family, task.model, [s.encoded for s in sources], texts)
-        resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
         files, task.texts = precompute(encoder, cache, epochs, config.loop.least_and_most, resources)
         for where in sources:
             where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]

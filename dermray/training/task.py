@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dermray.generators.base import Generator, Request, family
 from dermray.training.batches import Bucket, Source, captions_for_words
 from dermray.training.order import Order
-from dermray.training.precompute import read_texts
+from dermray.training.precompute import read_prior, read_texts
 
 VALIDATION_BATCH = 16
 PREVIEWS_AT_A_TIME = 8  # beside a training, memory is short
@@ -33,6 +33,7 @@ class GeneratorTask:
     sampling_steps: int = 20
     validation: Source | None = None  # what is not trained on
     texts: str = ""  # file of encoded texts, if images were encoded ahead
+    prior: str = ""  # file of what the untouched base drew, if the family keeps some of that
     unused_parameters: bool = False
 
     @cached_property
@@ -54,8 +55,12 @@ class GeneratorTask:
         config = cls.Config(**self.model)
         captions = captions_for_words(cls, config, self.training.encoded)
         if self.texts:
-            return cls.without_encoders(config, captions, read_texts(self.texts))
-        return cls.from_captions(config, captions)
+            made = cls.without_encoders(config, captions, read_texts(self.texts))
+        else:
+            made = cls.from_captions(config, captions)
+        if self.prior:
+            made.keep_prior(read_prior(self.prior))
+        return made
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         """A part of this worker's encoded share of the batch."""

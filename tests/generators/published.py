@@ -31,3 +31,20 @@ SD_1_UNET: dict[str, Any] = {
     "norm_eps": 1e-5, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
 }  # fmt: skip
+
+# unet folder of stabilityai/stable-diffusion-2-1, and its text_encoder folder: 23 of OpenCLIP ViT-H/14's layers
+SD_2_UNET: dict[str, Any] = SD_1_UNET | {
+    "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "sample_size": 96,
+    "use_linear_projection": True, "upcast_attention": True,
+}  # fmt: skip
+OPEN_CLIP_VIT_H_14: dict[str, Any] = CLIP_VIT_B_32 | {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+    "hidden_act": "gelu",
+}  # fmt: skip
+
+# scheduler folders of both
+SD_1_NOISE: dict[str, Any] = {
+    "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "skip_prk_steps": True,
+    "steps_offset": 1, "set_alpha_to_one": False,
+}  # fmt: skip
+SD_2_NOISE: dict[str, Any] = SD_1_NOISE | {"prediction_type": "v_prediction"}

@@ -10,9 +10,11 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from dermray.config import load, preset
-from dermray.generators import latent_diffusion, nano
+from dermray.generators import frozen, latent_diffusion, nano
 from dermray.generators.dermdit import DermDiT, DermDiTConfig
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from dermray.generators.stable_diffusion import StableDiffusion
+from dermray.generators.stable_diffusion_lora import StableDiffusionLora
 from dermray.train_loop import LoopConfig
 from dermray.training.run import TrainConfig
 from tests.generators import published
@@ -71,9 +73,9 @@ def test_dermdit(changes: list[str], trained: int | None) -> None:
     given, loop = settings("train/dermdit_paper", *changes)
     config = DermDiTConfig(**given)
     with FakeDevice() as device:
-        frozen = parts(device, published.CLIP_VIT_B_32, torch.bfloat16)
+        components = parts(device, published.CLIP_VIT_B_32, torch.bfloat16)
         with init_empty_weights():
-            model = DermDiT(config, frozen)
+            model = DermDiT(config, components)
         device.take(model)
         life = live(device, model, loop, 4.0, 2)
     assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
@@ -89,13 +91,56 @@ def test_latent_diffusion(precision: str) -> None:
     given, loop = settings("train/latent_diffusion_paper", f"model.dtype={precision}", f"loop.precision={precision}")
     config = LatentDiffusionConfig(**given)
     with FakeDevice() as device:
-        frozen = parts(device, published.CLIP_VIT_B_32, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+        components = parts(device, published.CLIP_VIT_B_32, frozen.DTYPES[precision])
         with init_empty_weights():
             unet = diffusers.UNet2DConditionModel(**latent_diffusion.geometry(config, 512))
         device.take(unet)
-        model = LatentDiffusion(config, latent_diffusion.assembled(config, frozen, unet))
+        model = LatentDiffusion(config, latent_diffusion.assembled(config, components, unet))
         life = live(device, model, loop, 4.0, 2)
     assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
     assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
     assert {p.dtype for p in life.state.trained} == {torch.float32}
     assert {name.split(".")[0] for name in life.checkpoint} == {"unet"}, "nothing frozen"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "changes", "trained"),
+    [
+        ("dermdiff", 1, ["loop.accumulate=1"], 859_520_964),
+        ("dermdiff", 2, ["loop.accumulate=1", "loop.gradient_checkpointing=false"], 865_910_724),
+        ("lesiongen", 1, [], 12_754_944),  # diffusers' 797,184 of rank 4, sixteen times
+        ("derm_t2im", 1, ["model.prior_images=2", "model.prior_steps=2"], None),
+        ("lesiongen", 2, ["model.image_size=768"], None),
+    ],
+)
+def test_stable_diffusion(name: str, version: int, changes: list[str], trained: int | None) -> None:
+    given, loop = settings(f"train/{name}", *changes)
+    full = name == "dermdiff"
+    cls: Any = StableDiffusion if full else StableDiffusionLora
+    config = cls.Config(**given)
+    unet, clip, noise = (
+        (published.SD_1_UNET, published.CLIP_VIT_L_14, published.SD_1_NOISE)
+        if version == 1
+        else (published.SD_2_UNET, published.OPEN_CLIP_VIT_H_14, published.SD_2_NOISE)
+    )
+    with FakeDevice() as device:
+        components = parts(device, clip, torch.float16)
+        with init_empty_weights():
+            components["unet"] = diffusers.UNet2DConditionModel.from_config(unet)
+        device.take(components["unet"].to(torch.float32 if full else torch.float16))
+        pipeline = diffusers.StableDiffusionPipeline(
+            **components, scheduler=diffusers.PNDMScheduler.from_config(noise), safety_checker=None,
+            feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+        with init_empty_weights():
+            model = cls(config, frozen.at_rest(pipeline))
+        device.take(model)
+        if getattr(config, "prior_prompt", None):
+            model.keep_prior(model.draw_prior())
+        life = live(device, model, loop, 7.5, 2)
+    assert life.drawn.shape == (2, 3, *[config.image_size] * 2) and life.drawn.dtype == torch.uint8
+    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
+    assert trained is None or life.trained == trained
+    assert {p.dtype for p in life.state.trained} == {torch.float32}
+    assert len(life.state.ema) == (len(life.state.trained) if full else 0)
+    assert sum(life.checkpoint.values()) == life.trained, "nothing frozen, nothing of the prior"

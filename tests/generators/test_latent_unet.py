@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.training_utils import compute_snr
 
-from dermray.generators import ddpm
+from dermray.generators import ddpm, frozen, nano
 from dermray.generators.base import Request
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig, geometry
 from dermray.generators.latent_unet import LatentUNet
@@ -124,9 +125,15 @@ def test_dreambooth_keeps_what_the_base_drew() -> None:
     config = LORA.model_copy(update={"prior_prompt": "a photo of skin", "prior_images": 4, "prior_steps": 2,
                                      "prior_weight": 0.5, "caption_dropout": 0.0})  # fmt: skip
     model = build(config).eval()
-    assert isinstance(model, StableDiffusionLora) and model.prior.shape == (4, 8, 4, 4)
-    assert not any(name.startswith("prior") for name in model.state_dict()), "drawn again from the base, not saved"
+    assert isinstance(model, StableDiffusionLora)
     batch = model.collate(model.encode(IMAGES, CAPTIONS))
+    with pytest.raises(ValueError, match="its images are missing"):
+        model(batch)
+    model.keep_prior(StableDiffusionLora.encoder(config, CAPTIONS).draw_prior())
+    assert model.prior is not None and model.prior.shape == (4, 8, 4, 4) and model.prior_text is not None
+    assert not any(name.startswith("prior") for name in model.state_dict()), (
+        "kept in a file of its own, not in checkpoints"
+    )
     prior = {"text": model.prior_text[:2]}
     with torch.no_grad():
         torch.manual_seed(0)
@@ -177,3 +184,15 @@ def test_every_timestep_is_drawn() -> None:
     torch.manual_seed(0)
     found = ddpm.draw_timesteps(100_000, DDPMScheduler(), torch.zeros(1))
     assert found.min() == 0 and found.max() == 999 and len(found.unique()) == 1000
+
+
+def test_latents_are_diffusers_own_and_are_drawn_compiled_at_any_size() -> None:
+    """Buckets have several: the first size is compiled for itself, the second for all. diffusers' `sample` is not."""
+    vae = nano.vae()
+    draw = torch.compile(frozen.draw_latents, backend="eager", fullgraph=True)
+    for side in (4, 8, 6):
+        moments = torch.randn(2, 8, side, side + 1)
+        torch.manual_seed(side)
+        expected = DiagonalGaussianDistribution(moments).sample() * vae.config.scaling_factor
+        torch.manual_seed(side)
+        assert torch.equal(draw(vae, moments), expected)

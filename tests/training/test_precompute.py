@@ -19,6 +19,7 @@ from dermray.training.encode import read_index
 from dermray.training.precompute import Encoder, _Encode, estimate, precompute
 from dermray.training.run import TrainConfig, load_generator, run
 from tests.conftest import call_cli
+from tests.generators.stable_diffusion_folders import published
 from tests.training.test_batches import write_shards
 
 MODEL = {"image_size": 32}
@@ -73,6 +74,24 @@ def test_names_follow_content(tmp_path: Path) -> None:
     assert names_of(Encoder("dermdit", MODEL | {"compat": "paper"}, a)).isdisjoint(names)
     assert names_of(Encoder("dermdit", MODEL | {"blocks": 7}, a)) == names, "what is trained does not matter"
     assert len(names_of(Encoder("dermdit", MODEL, a, ["benign"])) & names) == 2, "other texts, the same shards"
+
+
+def test_a_prior_is_named_by_the_base_and_what_it_draws(tmp_path: Path) -> None:
+    bases = [published(tmp_path / name, name) for name in ("1.4", "2.1")]
+    shards(tmp_path / "a", [[0, 1]])
+
+    def name(**changes: Any) -> str | None:
+        model = {"base": bases[0], "image_size": 64, "prior_prompt": "skin", "prior_images": 2} | changes
+        return Encoder("stable_diffusion_lora", model, [str(tmp_path / "a")]).prior()
+
+    first = name()
+    assert first and name(rank=7, prior_weight=0.5) == first, "what is trained, and how, does not matter"
+    others = [name(base=bases[1]), name(prior_prompt="a photo of skin"), name(prior_images=3), name(prior_steps=5),
+              name(image_size=128), name(dtype="fp16"), name(train_text_encoder=False)]  # fmt: skip
+    assert len({first, *others}) == 8 and None not in others
+    assert name(prior_prompt=None) is None
+    (Path(bases[0]) / "scheduler" / "note.json").write_text("{}")
+    assert name() != first, "other files in the base"
 
 
 def names_of(encoder: Encoder) -> set[str]:

@@ -20,6 +20,7 @@ CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.
 SMALL: dict[str, dict[str, Any]] = {
     "flux_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
     "stable_diffusion_lora": {"image_size": 32, "rank": 4, "prior_prompt": "skin", "prior_images": 2, "prior_steps": 1},
+    "stable_diffusion": {"image_size": 32},
     "latent_diffusion": {"image_size": 32, "min_snr_gamma": 5.0},
     "dermdit": {"image_size": 64, "learned_sigma": True},
     "pixel_dermdit": {"image_size": 16, "stem_width": 8, "width": 32, "blocks": 1},
@@ -38,7 +39,11 @@ class FewImages:
     def build(self) -> nn.Module:
         cls = family(self.name)
         torch.manual_seed(self.loop.seed)
-        return cls.from_captions(cls.Config(**SMALL[self.name]), CAPTIONS)
+        config = cls.Config(**SMALL[self.name])
+        made = cls.from_captions(config, CAPTIONS)
+        if cls.prior_by(config) is not None:
+            made.keep_prior(cls.encoder(config, CAPTIONS).draw_prior())
+        return made
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
         assert isinstance(module, Generator)

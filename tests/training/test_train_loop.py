@@ -141,6 +141,8 @@ def test_the_schedule() -> None:
         ({"parallel": "fsdp", "optimizer": "muon"}, "optimizer=muon: does not go with parallel=fsdp"),
         ({"optimizer": "muon", "precision": "fp16"}, "optimizer=muon: does not go with precision=fp16"),
         ({"optimizer": "adamw8bit"}, "adamw8bit: needs a GPU; give gpus_per_worker=1"),
+        ({"gpus_per_worker": 0.5, "workers": (1, 2)}, "gpus_per_worker=0.5: expected whole GPUs, as nccl"),
+        ({"gpus_per_worker": 1.5}, "gpus_per_worker=1.5: expected whole GPUs"),
         ({"betas": (0.9, 1.0)}, "betas.1=1.0: Input should be less than 1"),
     ],
 )

@@ -1,0 +1,180 @@
+"""Stable Diffusion 1.x or 2.x as a base: a pipeline's folder, or one file with all weights as its authors wrote it.
+
+It is always loaded without its safety checker. That draws black over what it flags, skin among it, and the models that
+are trained here draw nothing but skin.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+import diffusers
+from pydantic import Field
+from torch import nn
+
+from dermray.generators import frozen, nano
+from dermray.generators.coverage import Reader
+from dermray.generators.latent_unet import LatentUNetConfig
+
+PIPELINE = "StableDiffusionPipeline"
+MODELS = ("unet", "vae", "text_encoder")  # have weights
+PARTS = (*MODELS, "tokenizer", "scheduler")
+WITHOUT = {"safety_checker": None, "feature_extractor": None, "image_encoder": None, "requires_safety_checker": False}
+WEIGHTS = (".safetensors", ".bin")
+# How names of tensors begin in a single file, by the part of the pipeline.
+SINGLE_FILE = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
+FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"  # (channels, 4, 3, 3) where the U-Net reads latents alone
+
+
+class StableDiffusionBaseConfig(LatentUNetConfig):
+    """The base."""
+
+    base: str = Field(
+        "nano",
+        description="nano; a Stable Diffusion pipeline: directory, s3:// URI or hub id; or a single .safetensors or "
+        ".ckpt file, local or in S3",
+    )
+    base_config: str | None = Field(
+        None, description="of a single file: the pipeline whose configs and tokenizer it goes with, as for `base`"
+    )
+    base_config_revision: str | None = None
+
+
+def load(
+    config: StableDiffusionBaseConfig, captions: list[str], base: str | None = None, unet: str | None = None
+) -> diffusers.StableDiffusionPipeline:
+    """The pipeline in evaluation mode and without gradients; it has no safety checker.
+
+    Args:
+        captions: whose words a nano base knows. base: instead of the config's, a saved one. unet: dtype of the U-Net
+            where it is not that of the config.
+
+    Raises:
+        FileNotFoundError, ValueError: see `check`.
+    """
+    from dermray import weights
+
+    place = base or config.base
+    if weights.is_single_file(place):
+        return _single_file(config, unet or config.dtype)
+    build = lambda: nano.stable_diffusion(captions, config.prediction_type or "epsilon")  # noqa: E731
+    pipeline = frozen.load_pipeline(
+        place, config.revision, config.dtype, build, without=WITHOUT, dtypes={"unet": unet} if unet else None
+    )
+    if unet:  # a nano base has one dtype
+        pipeline.unet.to(frozen.DTYPES[unet])
+    return pipeline
+
+
+def without_weights(config: StableDiffusionBaseConfig, models: dict[str, Any]) -> dict[str, nn.Module]:
+    """Parts by their configs alone; see `frozen.without_weights`."""
+    build = lambda: nano.stable_diffusion(["no caption"], config.prediction_type or "epsilon")  # noqa: E731
+    return frozen.without_weights(*_configs(config), build, models)
+
+
+def readers(config: StableDiffusionBaseConfig, captions: list[str], saved: str | None = None) -> list[Reader]:
+    """CLIP's, or none where every caption is dropped.
+
+    Args:
+        saved: a pipeline's folder, which is then the answer.
+    """
+    if config.caption_dropout == 1:
+        return []
+    place, revision = (saved, None) if saved else _configs(config)
+    return [frozen.clip_reader(place, revision, captions)]
+
+
+def check(config: StableDiffusionBaseConfig) -> None:
+    """Whether there is a base of this kind, seen without loading its weights.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is another family's, or lacks a part.
+    """
+    from dermray import weights
+
+    if config.base == frozen.NANO:
+        return
+    if not weights.is_single_file(config.base):
+        if config.base_config:
+            raise ValueError(f"model.base_config={config.base_config}: model.base is a whole pipeline; leave it out")
+        _check_pipeline(config.base, config.revision, "model.base", weights_too=True)
+        return
+    if not config.base_config:
+        raise ValueError(
+            f"model.base={config.base}: a single file has no configs and no tokenizer; give model.base_config, a "
+            "pipeline that it goes with, such as CompVis/stable-diffusion-v1-4 (2.x: stabilityai/stable-diffusion-2-1)"
+        )
+    _check_pipeline(config.base_config, config.base_config_revision, "model.base_config", weights_too=False)
+    if config.base.endswith(".safetensors"):
+        _check_single_file(config.base)
+
+
+def _configs(config: StableDiffusionBaseConfig) -> tuple[str, str | None]:
+    """Where configs and tokenizer are, and at which revision."""
+    if config.base_config:
+        return config.base_config, config.base_config_revision
+    return config.base, config.revision
+
+
+def _single_file(config: StableDiffusionBaseConfig, unet: str) -> diffusers.StableDiffusionPipeline:
+    from dermray import weights
+
+    if not config.base_config:
+        raise ValueError(f"model.base={config.base}: a single file needs model.base_config")
+    file = weights.locate(config.base, "model.base", config.revision)
+    configs = weights.locate_small(config.base_config, "model.base_config")
+    pipeline = diffusers.StableDiffusionPipeline.from_single_file(
+        file, config=configs, revision=config.base_config_revision if weights.on_hub(configs) else None, **WITHOUT
+    )  # in single precision, which no weights lose anything in
+    pipeline.to(frozen.DTYPES[config.dtype])
+    return frozen.at_rest(pipeline)
+
+
+def _check_pipeline(base: str, revision: str | None, field: str, weights_too: bool) -> None:
+    from dermray import storage, weights
+
+    place = weights.everywhere(base, field)
+    files = None if weights.on_hub(place) else [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
+    if files is not None and "model_index.json" not in files:
+        raise ValueError(
+            f"{field}={base}: expected a pipeline of diffusers', with model_index.json inside; it has none"
+        )
+    index = dict(diffusers.DiffusionPipeline.load_config(weights.locate_small(base, field), revision=revision))
+    if (kind := index.get("_class_name")) != PIPELINE:
+        raise ValueError(f"{field}={base}: expected a {PIPELINE} (Stable Diffusion 1.x or 2.x), this is a {kind}")
+    missing = [part for part in PARTS if (index.get(part) or [None])[0] is None]
+    if files is not None:
+        missing += [part for part in PARTS if part not in missing and not _inside(files, part, ".json")]
+        models = MODELS if weights_too else ()
+        missing += [
+            f"weights of {part}" for part in models if part not in missing and not _inside(files, part, *WEIGHTS)
+        ]
+    if missing:
+        raise ValueError(f"{field}={base}: it lacks {', '.join(missing)}; copy the whole pipeline again")
+
+
+def _inside(files: list[str], folder: str, *endings: str) -> bool:
+    return any(PurePosixPath(file).parent.name == folder and file.endswith(endings) for file in files)
+
+
+def _check_single_file(file: str) -> None:
+    """By the names of its tensors, which stand at its beginning."""
+    from dermray import storage, weights
+
+    system, path = storage.filesystem(weights.everywhere(file, "model.base"))
+    with system.open_input_file(path) as opened:
+        size, length = opened.size(), int.from_bytes(opened.read(8), "little")
+        if not 0 < length < size:
+            raise ValueError(f"model.base={file}: no whole safetensors file; copy it again")
+        header: dict[str, Any] = json.loads(opened.read(length))
+    missing = [part for part, prefix in SINGLE_FILE.items() if not any(name.startswith(prefix) for name in header)]
+    if missing:
+        raise ValueError(
+            f"model.base={file}: expected all of Stable Diffusion 1.x or 2.x by its authors' names, but there is no "
+            f"{', no '.join(missing)} inside: another family's, or one model alone"
+        )
+    channels = header.get(FIRST_LAYER, {}).get("shape", [0, 0])[1]
+    if channels != 4:
+        raise ValueError(f"model.base={file}: its U-Net takes {channels} channels, expected 4: is it for inpainting?")

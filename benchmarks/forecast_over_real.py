@@ -25,7 +25,10 @@ from dermray.train_loop.settings import images_of
 from dermray.training.forecast import ATTENTION, of_captions
 from dermray.training.run import TrainConfig, check
 
-CAPTIONS = ["benign, skin tone A: round lesion, red.", "malignant, skin tone C: an asymmetric lesion, irregular, black."]
+CAPTIONS = [
+    "benign, skin tone A: round lesion, red.",
+    "malignant, skin tone C: an asymmetric lesion, irregular, black.",
+]
 PRESETS = ("flux_lora", "stable_diffusion_lora", "stable_diffusion", "latent_diffusion", "dermdit", "glide",
            "pixel_dermdit")  # fmt: skip
 WAYS: dict[str, list[str]] = {
@@ -51,9 +54,6 @@ class Empty:
         count = images_of(self.loop, rank, workers, part)
         samples = [{n: v.clone() for n, v in sample.items()} for sample in self.samples[:count]]
         return (module.collate(samples or encoded(module, count)),)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
 
 def encoded(module: Generator, count: int) -> list[Sample]:

@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
         _with_config(command, required=True)
         if name == "train":
             command.add_argument(
-                "--dry-run", action="store_true", help="print what it would take (memory, operations, files), start nothing"
+                "--dry-run",
+                action="store_true",
+                help="print what it would take (memory, operations, files), start nothing",
             )
         if name == "caption":
             command.add_argument(

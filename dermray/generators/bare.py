@@ -115,7 +115,8 @@ def _stable_diffusion(name: str, config: Any, captions: list[str], place: Place)
     for part in parts.values():
         place(part)
     pipeline = diffusers.StableDiffusionPipeline(
-        **parts, tokenizer=nano.tokenizer(captions, 77), scheduler=diffusers.DDIMScheduler.from_config(noise),
+        **parts, tokenizer=nano.tokenizer(captions, 77),
+        scheduler=diffusers.DDIMScheduler.from_config(noise, clip_sample=False),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     cls: Any = family(name)
@@ -175,6 +176,6 @@ def _read(field: str, place: str, files: list[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileNotFoundError(
-            f"{field}={place}: its configs are neither here nor to be had from the hub; a dry run needs no weights, but "
+            f"{field}={place}: its configs are neither here nor to be had from the hub; a dry run needs no weights but "
             f"{', '.join(files)}: give {field} a directory that has them"
         ) from error

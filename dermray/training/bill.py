@@ -42,7 +42,8 @@ def _how(config: TrainConfig) -> str:
     parts = f" in {loop.accumulate} parts" if loop.accumulate > 1 else ""
     again = ", activations computed again" if loop.gradient_checkpointing else ""
     side = f", {max(config.buckets)} px images" if config.buckets else ""
-    return f"{config.family}, batches of {loop.batch_size}{parts}, {workers} ({loop.parallel}), {loop.precision}{again}{side}"
+    batches = f"batches of {loop.batch_size}{parts}"
+    return f"{config.family}, {batches}, {workers} ({loop.parallel}), {loop.precision}{again}{side}"
 
 
 def _operations(config: TrainConfig, bill: Forecast) -> str:

@@ -28,7 +28,8 @@ from dermray.train_loop.live_bytes import LiveBytes
 from dermray.train_loop.settings import images_of
 from dermray.training.run import TrainConfig, check
 
-CAPTION = " ".join(["lesion"] * 600)  # fills every text encoder's tokens, where there are no captions to read
+CAPTION = " ".join(["lesion"] * 75)  # as many tokens as CLIP reads; T5 and GLIDE have padding counted too
+PROBED = 16  # captions, of which the longest is taken where samples are encoded ahead
 # The attention of torch's CPU device, on which the fake one rests; torch counts that of GPUs.
 ATTENTION: dict[Any, Callable[..., int]] = {  # of shapes: queries, keys, values; before them the gradient
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
@@ -94,10 +95,10 @@ def of_captions(config: TrainConfig, captions: list[str], images: int | None = N
     with FakeDevice() as device, LiveBytes(DEVICE) as live:
         step = _Step(config, settings, captions, device, live)
         state = State(step.module.train(), _share(config.loop, workers))
-        state.advance(step, step, 0, 1)  # which makes the optimiser's state
-        step.kept, live.peak = 0, live.now
         with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-            state.advance(step, step, 0, 1)
+            state.advance(step, step, 0, 1)  # which makes the optimiser's state too
+        step.kept, live.peak = 0, live.now
+        state.advance(step, step, 0, 1)  # another, because torch's counter holds on to activations
         memory = Memory(
             _size(_all(step.module)), _size(state.trained), _size(_moments(state)), _size(state.ema), step.kept,
             live.peak,
@@ -126,7 +127,9 @@ class _Step:
         self._loop = _share(config.loop, config.loop.least_and_most[0])
         self.kept = 0  # bytes, by the forward pass for the backward pass
         self.module = bare.build(config.family, settings, captions, device.take)
-        self.sample = _on_host(self._encoded(1)[0])  # zeros
+        self.sample = _on_host(
+            max(self._encoded(min(len(captions), PROBED)), key=lambda sample: _size(sample.values()))
+        )
         if config.encode_ahead:
             texts: Texts = {"": {name: value for name, value in self.sample.items() if name != "moments"}}
             self.module = bare.build(config.family, settings, captions, device.take, texts)
@@ -183,8 +186,8 @@ def _in_few_bits(memory: Memory, config: TrainConfig, module: nn.Module) -> Memo
 
 
 def _in_parts(memory: Memory, loop: LoopConfig, module: nn.Module, workers: int) -> Memory:
-    """By FSDP each worker has a part of all that belongs to trained modules, and two of their blocks whole: the one that
-    is computed and the one that comes next."""
+    """By FSDP each worker has a part of all that belongs to trained modules, and two of their blocks whole: the one
+    that is computed and the one that comes next."""
     if loop.parallel == "ddp" or workers == 1:
         return memory
     from dermray.train_loop.sharding import blocks

@@ -147,8 +147,10 @@ def _glide(config: glide.GlideConfig, captions: list[str]) -> Generator:
     """OpenAI's networks, which every base has that `dermray import` made."""
     words = nano.tokenizer(captions, glide.CONTEXT)
     with init_empty_weights():
-        stages = [glide_models.Stage.build(sizes, words.pad_token_id) for sizes in glide_models.PUBLISHED.values()]
-        return glide.Glide(config, *stages, words)
+        base, upsampler = (
+            glide_models.Stage.build(glide_models.PUBLISHED[name], words.pad_token_id) for name in glide_models.STAGES
+        )
+        return glide.Glide(config, base, upsampler, words)
 
 
 def _at_rest(parts: dict[str, Any], dtype: str) -> dict[str, Any]:

@@ -95,10 +95,11 @@ def of_captions(config: TrainConfig, captions: list[str], images: int | None = N
     with FakeDevice() as device, LiveBytes(DEVICE) as live:
         step = _Step(config, settings, captions, device, live)
         state = State(step.module.train(), _share(config.loop, workers))
+        task: Any = step  # of a task, a step asks for no more than it has
         with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-            state.advance(step, step, 0, 1)  # which makes the optimiser's state too
+            state.advance(task, step, 0, 1)  # which makes the optimiser's state too
         step.kept, live.peak = 0, live.now
-        state.advance(step, step, 0, 1)  # another, because torch's counter holds on to activations
+        state.advance(task, step, 0, 1)  # another, because torch's counter holds on to activations
         memory = Memory(
             _size(_all(step.module)), _size(state.trained), _size(_moments(state)), _size(state.ema), step.kept,
             live.peak,

@@ -32,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     for name, text in DESCRIPTIONS.items():
         command = commands.add_parser(name, help=text)
         _with_config(command, required=True)
+        if name == "train":
+            command.add_argument(
+                "--dry-run",
+                action="store_true",
+                help="print what it would take (memory, operations, files), start nothing",
+            )
         if name == "caption":
             command.add_argument(
                 "--preview", type=int, metavar="N", help="print the first N filled prompts, start nothing"
@@ -134,6 +140,13 @@ def _run_stage(arguments: argparse.Namespace) -> None:
 
         assert isinstance(settings, CaptionConfig)
         print("\n\n---\n\n".join(preview(settings, arguments.preview)))
+        return
+    if getattr(arguments, "dry_run", False):
+        from dermray.training.bill import dry_run
+        from dermray.training.run import TrainConfig
+
+        assert isinstance(settings, TrainConfig)
+        print(dry_run(settings))
         return
     result = run(settings)
     print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")

@@ -71,7 +71,7 @@ def load(
 def without_weights(config: StableDiffusionBaseConfig, models: dict[str, Any]) -> dict[str, nn.Module]:
     """Parts by their configs alone; see `frozen.without_weights`."""
     build = lambda: nano.stable_diffusion(["no caption"], config.prediction_type or "epsilon")  # noqa: E731
-    return frozen.without_weights(*_configs(config), build, models)
+    return frozen.without_weights(*configs(config), build, models)
 
 
 def readers(config: StableDiffusionBaseConfig, captions: list[str], saved: str | None = None) -> list[Reader]:
@@ -82,7 +82,7 @@ def readers(config: StableDiffusionBaseConfig, captions: list[str], saved: str |
     """
     if config.caption_dropout == 1:
         return []
-    place, revision = (saved, None) if saved else _configs(config)
+    place, revision = (saved, None) if saved else configs(config)
     return [frozen.clip_reader(place, revision, captions)]
 
 
@@ -111,7 +111,7 @@ def check(config: StableDiffusionBaseConfig) -> None:
         _check_single_file(config.base)
 
 
-def _configs(config: StableDiffusionBaseConfig) -> tuple[str, str | None]:
+def configs(config: StableDiffusionBaseConfig) -> tuple[str, str | None]:
     """Where configs and tokenizer are, and at which revision."""
     if config.base_config:
         return config.base_config, config.base_config_revision

@@ -70,7 +70,7 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     if outside:
         raise Hopeless(f"loop.parallel=fsdp: {outside[0]} is in no part that can be sharded; use loop.parallel=ddp")
     for part in parts:
-        for block in _blocks(part):
+        for block in blocks(part):
             fully_shard(block, mesh=mesh)
         fully_shard(part, mesh=mesh)
     return module
@@ -80,13 +80,13 @@ def _is_trained(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters())
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks(module: nn.Module) -> Iterator[nn.Module]:
     """The members of the outermost lists of modules."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from (block for block in child if any(True for _ in block.parameters()))
         else:
-            yield from _blocks(child)
+            yield from blocks(child)
 
 
 def save(state: State, directory: Path) -> None:

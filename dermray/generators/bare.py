@@ -1,0 +1,183 @@
+"""Generators by their configs alone: all layers of a family at full size, and no weights.
+
+What a base consists of is read from the small files of its pipeline. Tokenizers are stand-ins that know `captions`:
+what a text encoder computes depends on how many tokens there are, not on which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import transformers
+from accelerate import init_empty_weights
+from torch import nn
+
+from dermray.generators import (
+    components,
+    dermdit,
+    flux_lora,
+    frozen,
+    glide,
+    glide_models,
+    latent_diffusion,
+    nano,
+    stable_diffusion_base,
+)
+from dermray.generators.base import Generator, Texts, family
+
+STABLE_DIFFUSION = {
+    "unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel,
+}  # fmt: skip
+FLUX = {
+    "transformer": diffusers.FluxTransformer2DModel, "vae": diffusers.AutoencoderKL,
+    "text_encoder": transformers.CLIPTextModel, "text_encoder_2": transformers.T5EncoderModel,
+}  # fmt: skip
+ENCODERS = ("text_encoder", "text_encoder_2")  # of FLUX
+SCHEDULER = "scheduler/scheduler_config.json"
+Place = Callable[[nn.Module], None]  # puts a module's weights where they shall be, whatever they were
+
+
+def build(name: str, config: Any, captions: list[str], place: Place, texts: Texts | None = None) -> Generator:
+    """A generator of family `name` as `from_captions` makes it, its weights where `place` puts them.
+
+    Args:
+        texts: as for `without_encoders`, which it is then made as.
+
+    Raises:
+        FileNotFoundError: a base's configs can be read neither here nor from the hub; says which files they are.
+    """
+    if hasattr(config, "start_from"):
+        config = config.model_copy(update={"start_from": None})  # other weights, the same layers
+    if hasattr(config, "quantization"):
+        config = config.model_copy(update={"quantization": None})
+    if name in ("dermdit", "latent_diffusion"):
+        made = _between_parts(name, config, captions, place)
+    elif getattr(config, "base", frozen.NANO) == frozen.NANO:
+        made = family(name).from_captions(config, captions)
+    elif name == "glide":
+        made = _glide(config, captions)
+    elif name == "flux_lora":
+        made = _flux(config, captions, place, texts)
+    else:
+        made = _stable_diffusion(name, config, captions, place)
+    place(made)
+    return made
+
+
+def _between_parts(name: str, config: Any, captions: list[str], place: Place) -> Generator:
+    """What is trained from scratch between a frozen autoencoder and a frozen text encoder."""
+    parts = _components(config, captions)
+    for part in ("vae", "text_encoder"):
+        place(parts[part])
+    if name == "dermdit":
+        wanted = components.FOLDERS if config.conditional else ["vae"]
+        with init_empty_weights():
+            return dermdit.DermDiT(config, {part: parts[part] for part in wanted})
+    with _read("model.base", config.base, ["unet/config.json"]):
+        geometry = latent_diffusion.geometry(config, parts["text_encoder"].config.hidden_size)
+    with init_empty_weights():
+        unet = diffusers.UNet2DConditionModel(**geometry)
+    place(unet)
+    return latent_diffusion.LatentDiffusion(config, latent_diffusion.assembled(config, parts, unet.train()))
+
+
+def _components(config: components.PartsConfig, captions: list[str]) -> dict[str, Any]:
+    parts: dict[str, Any] = {"tokenizer": nano.tokenizer(captions, 77)}
+    own = {"vae": config.vae, "text_encoder": config.text_encoder}
+    if config.base == frozen.NANO:
+        parts |= components.load(config.model_copy(update=dict.fromkeys(own)), captions)
+    if config.base != frozen.NANO or config.vae:
+        with _read(f"model.{'vae' if config.vae else 'base'}", config.vae or config.base, ["config.json of the VAE"]):
+            vae = components.read_config(config, "vae", diffusers.AutoencoderKL.load_config)
+        with init_empty_weights():
+            parts["vae"] = diffusers.AutoencoderKL.from_config(vae)
+    if config.base != frozen.NANO or config.text_encoder:
+        field, where = f"model.{'text_encoder' if config.text_encoder else 'base'}", config.text_encoder or config.base
+        with _read(field, where, ["config.json of the text encoder"]):
+            text: Any = components.read_config(config, "text_encoder", transformers.CLIPTextConfig.from_pretrained)
+        with init_empty_weights():
+            parts["text_encoder"] = transformers.CLIPTextModel(text)
+    return _at_rest(parts, config.dtype)
+
+
+def _stable_diffusion(name: str, config: Any, captions: list[str], place: Place) -> Generator:
+    base, revision = stable_diffusion_base.configs(config)
+    with _read("model.base_config" if config.base_config else "model.base", base, _files(STABLE_DIFFUSION)):
+        parts = stable_diffusion_base.without_weights(config, STABLE_DIFFUSION)
+        noise = _scheduler(base, revision)
+    _at_rest(parts, config.dtype)
+    if name == "stable_diffusion":
+        parts["unet"].float()  # as its `from_captions` loads it
+    for part in parts.values():
+        place(part)
+    pipeline = diffusers.StableDiffusionPipeline(
+        **parts, tokenizer=nano.tokenizer(captions, 77),
+        scheduler=diffusers.DDIMScheduler.from_config(noise, clip_sample=False),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    cls: Any = family(name)
+    with init_empty_weights():
+        made: Generator = cls(config, pipeline)
+    return made
+
+
+def _flux(config: flux_lora.FluxLoraConfig, captions: list[str], place: Place, texts: Texts | None) -> Generator:
+    models = {name: model for name, model in FLUX.items() if texts is None or name not in ENCODERS}
+    with _read("model.base", config.base, _files(FLUX)):
+        parts: dict[str, Any] = dict(frozen.without_weights(config.base, config.revision, dict, models))
+        noise = _scheduler(config.base, config.revision)
+    if "text_encoder_2" in parts:
+        parts["text_encoder_2"].encoder.embed_tokens = parts["text_encoder_2"].shared  # no tie lasts without weights
+    for part in _at_rest(parts, config.dtype).values():
+        place(part)
+    pipeline = diffusers.FluxPipeline(
+        **dict.fromkeys(ENCODERS) | parts, tokenizer=nano.tokenizer(captions, 77),
+        tokenizer_2=nano.tokenizer(captions, config.max_sequence_length),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler.from_config(noise),
+    )  # fmt: skip
+    with init_empty_weights():
+        return flux_lora.FluxLora(config, pipeline, texts)
+
+
+def _glide(config: glide.GlideConfig, captions: list[str]) -> Generator:
+    """OpenAI's networks, which every base has that `dermray import` made."""
+    words = nano.tokenizer(captions, glide.CONTEXT)
+    with init_empty_weights():
+        base, upsampler = (
+            glide_models.Stage.build(glide_models.PUBLISHED[name], words.pad_token_id) for name in glide_models.STAGES
+        )
+        return glide.Glide(config, base, upsampler, words)
+
+
+def _at_rest(parts: dict[str, Any], dtype: str) -> dict[str, Any]:
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            part.to(frozen.DTYPES[dtype]).eval().requires_grad_(False)
+    return parts
+
+
+def _files(models: dict[str, Any]) -> list[str]:
+    return [f"{folder}/config.json" for folder in models] + [SCHEDULER]
+
+
+def _scheduler(base: str, revision: str | None) -> Any:
+    from dermray import weights
+
+    located = weights.locate_small(base, "model.base")
+    return diffusers.DDPMScheduler.load_config(located, subfolder=Path(SCHEDULER).parent.name, revision=revision)
+
+
+@contextmanager
+def _read(field: str, place: str, files: list[str]) -> Iterator[None]:
+    """Configs are read inside."""
+    try:
+        yield
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{field}={place}: its configs are neither here nor to be had from the hub; a dry run needs no weights but "
+            f"{', '.join(files)}: give {field} a directory that has them"
+        ) from error

@@ -1,0 +1,97 @@
+"""What `dermray train --dry-run` prints: a forecast in words."""
+
+import torch
+
+from dermray.training.forecast import Forecast, forecast
+from dermray.training.run import TrainConfig
+
+GPUS = (8, 12, 16, 24, 32, 40, 48, 80, 141, 180)  # GiB, of cards that are sold
+
+
+def dry_run(config: TrainConfig) -> str:
+    """The bill of a training. Nothing is started, no weights are read.
+
+    Raises:
+        FileNotFoundError, ValueError: see `forecast`.
+    """
+    here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+    return told(config, forecast(config), here)
+
+
+def told(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
+    """For people.
+
+    Args:
+        gpu: bytes of this machine's, where it has one.
+    """
+    lines = {
+        "training": _how(config),
+        "parameters": f"{bill.trained:,} trained, {bill.frozen:,} frozen",
+        "operations": _operations(config, bill),
+        "memory": _memory(bill),
+        "GPU": _gpu(config, bill, gpu),
+        "checkpoint": f"{_bytes(bill.checkpoint)}; the last {config.loop.keep_checkpoints} are kept",
+        "cache": _cache(config, bill),
+    }
+    return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items() if text)
+
+
+def _how(config: TrainConfig) -> str:
+    loop, (least, most) = config.loop, config.loop.least_and_most
+    workers = f"{least} worker{'s' if least > 1 else ''}" if least == most else f"{least} to {most} workers"
+    parts = f" in {loop.accumulate} parts" if loop.accumulate > 1 else ""
+    again = ", activations computed again" if loop.gradient_checkpointing else ""
+    side = f", {max(config.buckets)} px images" if config.buckets else ""
+    batches = f"batches of {loop.batch_size}{parts}"
+    return f"{config.family}, {batches}, {workers} ({loop.parallel}), {loop.precision}{again}{side}"
+
+
+def _operations(config: TrainConfig, bill: Forecast) -> str:
+    a_step = f"{_number(bill.flops)}FLOP a step of {config.loop.batch_size} images"
+    if bill.steps is not None:
+        return f"{a_step}, {_number(bill.flops * bill.steps)}FLOP in {bill.steps:,} steps"
+    return f"{a_step}; how many steps {config.loop.epochs:g} epochs are is known when the rows are there: {config.rows}"
+
+
+def _memory(bill: Forecast) -> str:
+    memory = bill.memory
+    parts = {
+        "weights": memory.weights, "averages": memory.averages, "optimizer": memory.optimizer,
+        "gradients": memory.gradients, "activations": memory.activations,
+    }  # fmt: skip
+    listed = ", ".join(f"{name} {_bytes(size)}" for name, size in parts.items() if size)
+    return f"at most {_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
+
+
+def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
+    """Where a worker has one. Previews and validation may take more than a step."""
+    if not config.loop.gpus_per_worker:
+        return ""
+    need = f"{_bytes(bill.gpu)} with CUDA's own"
+    if gpu is not None and bill.gpu > gpu:
+        return (
+            f"too small here: {need}, and this machine's has {_bytes(gpu)}; give loop.gradient_checkpointing=true, a "
+            "larger loop.accumulate, or loop.parallel=fsdp and more workers"
+        )
+    large_enough = [size for size in GPUS if size * 2**30 >= bill.gpu]
+    return f"{need}: " + (f"{large_enough[0]} GB or more" if large_enough else f"more than any of {GPUS[-1]} GB has")
+
+
+def _cache(config: TrainConfig, bill: Forecast) -> str:
+    if not config.encode_ahead:
+        return ""
+    each = f"{_bytes(bill.sample)} an encoded image with its caption{', at the largest size' if config.buckets else ''}"
+    return each if bill.images is None else f"{_bytes(bill.sample * bill.images)}: {bill.images:,} images, {each}"
+
+
+def _bytes(size: int) -> str:
+    return f"{_number(size)}B"
+
+
+def _number(value: float) -> str:
+    """Three digits and a unit's prefix, so that FLOP or B can follow."""
+    for prefix in ("", "k", "M", "G", "T", "P", "E", "Z"):
+        if value < 999.5 or prefix == "Z":
+            break
+        value /= 1000
+    return f"{value:.3g} {prefix}"

@@ -55,6 +55,9 @@ def parts(device: FakeDevice, clip: dict[str, Any], dtype: torch.dtype) -> dict[
     return {"vae": vae, "text_encoder": text, "tokenizer": nano.tokenizer(CAPTIONS, 77)}
 
 
+SOAK = pytest.mark.soak  # the same networks in other ways: `make soak`
+
+
 def settings(name: str, *changes: str) -> tuple[dict[str, Any], LoopConfig]:
     config = load(TrainConfig, preset(name), list(changes))
     return config.model, config.loop
@@ -65,8 +68,12 @@ def settings(name: str, *changes: str) -> tuple[dict[str, Any], LoopConfig]:
     ("changes", "trained"),
     [
         (["model.compat=paper"], 407_964_800 - 64 * 1024),  # the table of positions is no parameter here
-        ([], None),
-        (["model.conditional=false", "loop.gradient_checkpointing=true"], 458_053_760 - 64 * 1024 - 1000 * 1024),
+        pytest.param([], None, marks=SOAK),
+        pytest.param(
+            ["model.conditional=false", "loop.gradient_checkpointing=true"],
+            458_053_760 - 64 * 1024 - 1000 * 1024,
+            marks=SOAK,
+        ),
     ],
     ids=["paper", "fixed", "unconditional"],
 )
@@ -87,7 +94,7 @@ def test_dermdit(changes: list[str], trained: int | None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=SOAK), "fp16"])
 def test_latent_diffusion(precision: str) -> None:
     given, loop = settings("train/latent_diffusion_paper", f"model.dtype={precision}", f"loop.precision={precision}")
     config = LatentDiffusionConfig(**given)
@@ -127,6 +134,7 @@ def flux_dev(device: FakeDevice, dtype: torch.dtype) -> diffusers.FluxPipeline:
     return pipeline
 
 
+@pytest.mark.slow
 def test_flux() -> None:
     given, loop = settings("train/flux_lora_paper")
     config = FluxLoraConfig(**given)
@@ -146,14 +154,17 @@ def test_flux() -> None:
     assert tokens.numel() * tokens.element_size() == 512 * 4096 * 2, "the 4 MB a caption that the estimate is made of"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "version", "changes", "trained"),
     [
         ("dermdiff", 1, ["loop.accumulate=1"], 859_520_964),
-        ("dermdiff", 2, ["loop.accumulate=1", "loop.gradient_checkpointing=false"], 865_910_724),
+        pytest.param(
+            "dermdiff", 2, ["loop.accumulate=1", "loop.gradient_checkpointing=false"], 865_910_724, marks=SOAK
+        ),
         ("lesiongen", 1, [], 12_754_944),  # diffusers' 797,184 of rank 4, sixteen times
-        ("derm_t2im", 1, ["model.prior_images=2", "model.prior_steps=2"], None),
-        ("lesiongen", 2, ["model.image_size=768"], None),
+        pytest.param("derm_t2im", 1, ["model.prior_images=2", "model.prior_steps=2"], None, marks=SOAK),
+        pytest.param("lesiongen", 2, ["model.image_size=768"], None, marks=SOAK),
     ],
 )
 def test_stable_diffusion(name: str, version: int, changes: list[str], trained: int | None) -> None:

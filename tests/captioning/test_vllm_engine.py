@@ -223,9 +223,12 @@ def test_an_endpoint_gives_the_same_rows(
     there = rows_of(run(validate(CaptionConfig, config)))
     differ = {"captioner", "captioner_revision", "split"}  # a part of the population is split anew
     assert sum(row["status"] == "ok" for row in plain) > 400
-    assert [{k: v for k, v in row.items() if k not in differ} for row in there] == [
-        {k: v for k, v in row.items() if k not in differ} for row in plain
-    ]
+    assert [row["sample_id"] for row in there] == [row["sample_id"] for row in plain]
+    same = [(a, b) for a, b in zip(there, plain, strict=True) if a["answer"] == b["answer"]]
+    # Other rows were in vLLM's batches, and sums of floats depend on it: two tokens of nearly equal scores may swap.
+    assert len(same) >= 0.98 * len(plain)
+    for row, expected in same:
+        assert {k: row[k] for k in row.keys() - differ} == {k: expected[k] for k in row.keys() - differ}
 
 
 @pytest.mark.slow

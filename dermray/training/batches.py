@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -77,13 +77,60 @@ class MappedRows:
         shards: np.ndarray = self._starts.searchsorted(places, side="right") - 1
         return shards
 
+    def _places(self, index: np.ndarray) -> np.ndarray:
+        """Of rows `index` in all shards, one after the other."""
+        return index if self._by_id is None else self._by_id[index]
+
+    def _has(self, column: str, index: np.ndarray) -> bool:
+        """Whether the shard of the first of rows `index` has a column."""
+        [shard] = self._shard_of(self._places(index[:1])).tolist()
+        return column in self._shards[shard].column_names
+
     def _take(self, column: str, index: np.ndarray) -> list[Any]:
         """One by one: Arrow's own `take` would copy all shards."""
-        places = index if self._by_id is None else self._by_id[index]
+        places = self._places(index)
         shards = self._shard_of(places)
         rows = places - self._starts[shards]
         columns = {shard: self._shards[shard][column] for shard in set(shards.tolist())}
         return [columns[shard][row].as_py() for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images and captions as they were read: (B, 3, S, S) uint8."""
+
+    pixels: Tensor
+    captions: list[str]
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        """With all tensors as `move` gives them."""
+        return replace(self, pixels=move(self.pixels))
+
+    def samples(self, generator: Generator, turned: bool) -> list[Sample]:
+        """As the generator's frozen parts encode them now."""
+        device = next(generator.parameters()).device
+        return generator.encode((turn(self.pixels) if turned else self.pixels).to(device), self.captions)
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """What was encoded ahead, as it was read."""
+
+    encoded: list[Sample]
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        """With all tensors as `move` gives them."""
+        moved = [{name: move(value) for name, value in sample.items()} for sample in self.encoded]
+        return replace(self, encoded=moved)
+
+    def samples(self, generator: Generator, turned: bool) -> list[Sample]:
+        """On the generator's device."""
+        assert not turned, "what was encoded ahead has one orientation"
+        device = next(generator.parameters()).device
+        return self.moved(lambda value: value.to(device)).encoded
+
+
+ReadBatch = ImageBatch | SampleBatch
 
 
 class EncodedImages(MappedRows):
@@ -107,11 +154,9 @@ class EncodedImages(MappedRows):
         """The captions of images `index`."""
         return [str(c) for c in self._take("caption", index)]
 
-    def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
-        """Images `index` as the generator's frozen parts encode them now."""
-        pixels = self.pixels(index)
-        device = next(generator.parameters()).device
-        return generator.encode((turn(pixels) if turned else pixels).to(device), self.captions(index))
+    def read(self, index: np.ndarray) -> ImageBatch:
+        """Images `index`."""
+        return ImageBatch(self.pixels(index), self.captions(index))
 
 
 class EncodedSamples(MappedRows):
@@ -125,14 +170,13 @@ class EncodedSamples(MappedRows):
         super().__init__(cache, names, index)
         self._captions = CaptionCache(cache)
 
-    def samples(self, generator: Generator, index: np.ndarray, turned: bool) -> list[Sample]:
-        """Images `index` as they were encoded, on the generator's device."""
-        assert not turned, "what was encoded ahead has one orientation"
-        device = next(generator.parameters()).device
-        found = [load(data) for data in self._take("encoded", index)]
-        if generator.texts_apart:
-            found = [a | b for a, b in zip(found, self._captions.read(self._take("caption", index)), strict=True)]
-        return [{name: value.to(device) for name, value in sample.items()} for sample in found]
+    def read(self, index: np.ndarray) -> SampleBatch:
+        """Images `index` as they were encoded, each with its caption."""
+        encoded = [load(data) for data in self._take("encoded", index)]
+        if self._has("caption", index):  # else it is in there
+            captions = self._captions.read(self._take("caption", index))
+            encoded = [image | caption for image, caption in zip(encoded, captions, strict=True)]
+        return SampleBatch(encoded)
 
 
 Bucket = EncodedImages | EncodedSamples

@@ -204,7 +204,7 @@ def _first(encoder: Encoder, texts: str) -> tuple[list[Cost], Cost]:
             pixels = images.pixels(few).to(next(generator.parameters()).device)
             probed.append(_cost(rows, partial(generator.encode_images, pixels)))
         else:
-            probed.append(_cost(rows, partial(images.samples, generator, few, False)))
+            probed.append(_cost(rows, partial(images.read(few).samples, generator, False)))
     return probed, _cost_of_captions(encoder, generator)
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators.base import Generator, Request, family
-from dermray.training.batches import Bucket, Source, captions_for_words
+from dermray.training.ahead import Place, ReadAhead
+from dermray.training.batches import Bucket, ReadBatch, Source, captions_for_words
 from dermray.training.order import Order
 from dermray.training.precompute import read_prior, read_texts
 
@@ -63,22 +64,38 @@ class GeneratorTask:
         return made
 
     def arguments(self, module: nn.Module, step: int, rank: int, workers: int, part: int) -> tuple[Any, ...]:
-        """A part of this worker's encoded share of the batch."""
+        """A part of this worker's encoded share of the batch. The part after it is read meanwhile."""
         assert isinstance(module, Generator)
-        bucket, index = self._part(step, rank, workers, part)
-        return (module.collate(self.images[bucket].samples(module, index, self.flips)),)
+        place = Place(step, rank, workers, part)
+        read = self._ahead.take(place, self._following(place), next(module.parameters()).device)
+        return (module.collate(read.samples(module, self.flips)),)
 
     def describe(self, step: int, rank: int, workers: int, part: int) -> list[str]:
         """Sample ids."""
-        bucket, index = self._part(step, rank, workers, part)
+        self._ahead.rest()  # shards are opened by one thread at a time
+        bucket, index = self._part(Place(step, rank, workers, part))
         return self.images[bucket].sample_ids(index)
 
-    def _part(self, step: int, rank: int, workers: int, part: int) -> tuple[int, np.ndarray]:
+    @cached_property
+    def _ahead(self) -> ReadAhead:
+        return ReadAhead(self._read)
+
+    def _read(self, place: Place) -> ReadBatch:
+        bucket, index = self._part(place)
+        return self.images[bucket].read(index)
+
+    def _following(self, place: Place) -> Place | None:
+        """The part after `place`; None after the last of training."""
+        if place.part + 1 < self.loop["accumulate"]:
+            return place._replace(part=place.part + 1)
+        return place._replace(step=place.step + 1, part=0) if place.step + 1 < self.loop["steps"] else None
+
+    def _part(self, place: Place) -> tuple[int, np.ndarray]:
         """A bucket, and numbers of images in it, whose shards are being opened."""
-        bucket, shards = self._order.shards(step)
+        bucket, shards = self._order.shards(place.step)
         self.images[bucket].keep(shards)
-        _, share = self._order.share(step, rank, workers)
-        return bucket, share[part :: self.loop["accumulate"]]
+        _, share = self._order.share(place.step, place.rank, place.workers)
+        return bucket, share[place.part :: self.loop["accumulate"]]
 
     @torch.no_grad()
     def validation_loss(self, module: nn.Module) -> float | None:
@@ -92,7 +109,7 @@ class GeneratorTask:
             for number, (images, index) in enumerate(self._validation_batches()):
                 torch.manual_seed(number)
                 images.keep_for(index)
-                total += float(module(module.collate(images.samples(module, index, False)))) * len(index)
+                total += float(module(module.collate(images.read(index).samples(module, False)))) * len(index)
         module.train(before)
         module.seen = seen
         return total / sum(map(len, self._held_out))

@@ -49,9 +49,9 @@ def test_pictures_and_captions_stay_together(tmp_path: Path) -> None:
     generator = encoder.build()
     for seed in range(4):
         index = np.random.default_rng(seed).permutation(8)[:5]
-        now = images.samples(generator, index, False)
+        now = images.read(index).samples(generator, False)
         assert ahead.sample_ids(index) == images.sample_ids(index)
-        for a, b in zip(ahead.samples(generator, index, False), now, strict=True):
+        for a, b in zip(ahead.read(index).samples(generator, False), now, strict=True):
             assert a.keys() == b.keys() == {"moments", "text"}
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -62,9 +62,9 @@ def test_each_bucket_is_encoded_at_its_size_and_once(local_ray: None, two_sizes:
     made = precompute(encoder, cache, 2.0, (2, 2), {"num_cpus": 1})
     generator = encoder.build()
     for images, samples, side in zip(buckets(two_sizes), Source(two_sizes, cache, made[0]).open(), (4, 8), strict=True):
-        ahead = samples.samples(generator, np.arange(8), False)
+        ahead = samples.read(np.arange(8)).samples(generator, False)
         assert {tuple(sample["moments"].shape) for sample in ahead} == {(8, side, side)}
-        now = images.samples(generator, np.arange(8), False)
+        now = images.read(np.arange(8)).samples(generator, False)
         torch.testing.assert_close(ahead, now, rtol=1e-4, atol=1e-5)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix == ".arrow"}
     assert len(times) == 3, "a shard of each size, and the texts"
@@ -125,7 +125,9 @@ def test_equal_captions_are_encoded_and_kept_once(tmp_path: Path, monkeypatch: p
     [images], ahead = buckets(encoded), EncodedSamples(cache, files, read_index(directory))
     index = np.array([6, 0, 3, 2])
     for a, b in zip(
-        ahead.samples(model_in_training, index, False), images.samples(model_in_training, index, False), strict=True
+        ahead.read(index).samples(model_in_training, False),
+        images.read(index).samples(model_in_training, False),
+        strict=True,
     ):
         assert a.keys() == b.keys() == {"moments", "pooled", "tokens"}
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

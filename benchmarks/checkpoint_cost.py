@@ -63,6 +63,10 @@ class Clocked:
         """None is measured."""
         return None
 
+    def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
+        """None."""
+        return {}
+
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         """There are none."""
         return {}

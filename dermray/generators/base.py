@@ -40,6 +40,7 @@ class Request:
     prompt: str
     seed: int
     size: int | None = None  # px, where a family draws any; its `image_size` if none
+    negative_prompt: str = ""  # what guidance leads away from, where a family can; else from no text
 
 
 class Generator(nn.Module):
@@ -49,6 +50,7 @@ class Generator(nn.Module):
     config: Any
     image_size: int  # px
     any_size: ClassVar[bool] = False  # whether it trains on images of other sizes than `image_size` too
+    negative_prompts: ClassVar[bool] = False  # whether guidance can lead away from a text
     seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
     texts_apart: ClassVar[bool] = False  # whether `encode` is `encode_images` beside `encode_texts`: texts are large
     frozen_encoder: ClassVar[bool] = True  # whether encoding is work, which could be done once, ahead of training

@@ -33,6 +33,7 @@ class LatentUNet(Generator):
     """A diffusers Stable Diffusion pipeline in training. Subclasses say what of it is trained."""
 
     any_size = True
+    negative_prompts = True
     nothing: Tensor  # no caption, encoded
 
     def __init__(self, config: LatentUNetConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
@@ -113,7 +114,7 @@ class LatentUNet(Generator):
         with frozen.evaluating(self):
             latents = self._denoiser()(
                 prompt_embeds=self._embedded([request.prompt for request in requests]),
-                negative_prompt_embeds=self._embedded([""] * len(requests)),
+                negative_prompt_embeds=self._embedded([request.negative_prompt for request in requests]),
                 generator=frozen.generators(requests), height=self.side(requests), width=self.side(requests),
                 guidance_scale=guidance_scale, num_inference_steps=steps, output_type="latent",
             ).images  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -90,9 +91,11 @@ class TrainingLog:
         self.state.validation_losses.append((self.state.step, loss))
         self._write({"validation/loss": loss})
 
-    def pictures(self, images: dict[str, Tensor]) -> None:
-        """Images beside the curves."""
+    def pictures(self, images: dict[str, Tensor], scores: Callable[[dict[str, Tensor]], dict[str, float]]) -> None:
+        """Images beside the curves, and curves of what `scores` makes of them; where it cannot, that is counted."""
         self.notes["TensorBoard"].later(self._draw, images, self.state.step)
+        plot = lambda: self.notes["TensorBoard"].later(self._plot, scores(images), self.state.step)  # noqa: E731
+        self.notes[PREVIEWS].now(plot)
 
     def no_pictures(self, error: Exception) -> None:
         """They could not be drawn."""

@@ -48,6 +48,10 @@ class Task(Protocol):
         """(3, H, W) uint8 images to look at while it trains, by name; none where there is nothing to see."""
         ...
 
+    def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
+        """How good `pictures` are, by the names of curves; none where nobody measures."""
+        ...
+
 
 class State:
     """Everything that a step changes. The module lies on its device already."""

@@ -314,7 +314,7 @@ def _preview(state: State, task: Task, log: TrainingLog | None) -> None:
             log.no_pictures(error)
         return
     if log is not None:
-        log.pictures(pictures)
+        log.pictures(pictures, task.scores)
 
 
 def _metrics(state: State, loss: float) -> dict[str, float]:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from dermray.config import Config
-from dermray.generators.base import Request
+from dermray.config import Config, ConfigError
+from dermray.generators.base import Request, family
 from dermray.records import about, read_columns
 from dermray.row_files import RowFiles
+from dermray.training.clip_score import check_clip
 
 SHOWN = 60  # letters of a prompt in a picture's name
 
@@ -21,6 +22,43 @@ class PreviewConfig(Config):
     seeds: list[int] = Field([0], min_length=1, description="of the noise; each prompt is drawn from each")
     guidance_scale: float = Field(2.0, ge=0)
     sampling_steps: int = Field(20, ge=1, le=1000)
+    size: int | None = Field(None, description="px, where the family draws any; default: the model's")
+    negative_prompt: str = Field("", description="what guidance leads away from, where the family can")
+    clip: str | None = Field(
+        None,
+        description="a CLIP that scores each picture: a directory, s3:// URI or hub id, such as "
+        "openai/clip-vit-large-patch14",
+    )
+    clip_revision: str | None = None
+
+
+def check_previews(config: PreviewConfig, name: str, settings: BaseModel) -> None:
+    """Whether a family can draw them.
+
+    Args:
+        name: of the family. settings: its config.
+
+    Raises:
+        ConfigError: it cannot. FileNotFoundError, ValueError: there is no CLIP where one is said to be.
+    """
+    kind, size = family(name), config.size
+    own: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
+    if size not in (None, own) and not kind.any_size:
+        raise ConfigError(f"previews.size={size}: family {name} draws {own} px alone; leave it out")
+    if size is not None and size != own and (size < 32 or size % 32):
+        raise ConfigError(f"previews.size={size}: expected a multiple of 32 px")
+    if config.negative_prompt and not kind.negative_prompts:
+        raise ConfigError(
+            f"previews.negative_prompt={config.negative_prompt!r}: family {name} is guided away from no text, or not "
+            "guided at all; leave it out"
+        )
+    if config.negative_prompt and config.guidance_scale <= 1:
+        raise ConfigError(
+            f"previews.negative_prompt={config.negative_prompt!r}: previews.guidance_scale={config.guidance_scale:g} "
+            "guides nowhere; give one above 1"
+        )
+    if config.clip is not None:
+        check_clip(config.clip, "previews.clip")
 
 
 def preview_requests(config: PreviewConfig, rows: str | RowFiles, total: int) -> dict[str, Request]:
@@ -33,7 +71,7 @@ def preview_requests(config: PreviewConfig, rows: str | RowFiles, total: int) ->
     chosen = list(prompts.items())[: config.most]
     several = len(config.seeds) > 1
     return {
-        f"{name}, seed {seed}" if several else name: Request(prompt, seed)
+        f"{name}, seed {seed}" if several else name: Request(prompt, seed, config.size, config.negative_prompt)
         for name, prompt in chosen
         for seed in config.seeds
     }

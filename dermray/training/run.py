@@ -18,7 +18,7 @@ from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
 from dermray.training.encode import at_least, encode
 from dermray.training.precompute import Encoder, draw_prior, precompute
-from dermray.training.previews import PreviewConfig, preview_requests
+from dermray.training.previews import PreviewConfig, check_previews, preview_requests
 from dermray.training.task import GeneratorTask
 from dermray.training.text import training_text
 
@@ -130,8 +130,8 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
         config.loop.counted(images),
         preview_requests(config.previews, captioned, rows.manifest.rows.rows_in),
     )
-    sampling = config.previews.guidance_scale, config.previews.sampling_steps
-    task = GeneratorTask(config.family, model, source, loop.model_dump(), config.flips, previews, *sampling)
+    drawing = config.previews.model_dump(include={"guidance_scale", "sampling_steps", "clip", "clip_revision"})
+    task = GeneratorTask(config.family, model, source, loop.model_dump(), config.flips, previews, **drawing)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
         encode(captioned, task.validation.encoded, sizes, "val", config.validation_images, least_side=least_side)
@@ -163,6 +163,7 @@ def check(config: TrainConfig) -> BaseModel:
         raise ConfigError(f"buckets={list(config.buckets)}: family {config.family} has one image size; leave them out")
     if wrong := [size for size in config.buckets if size < 32 or size % 32]:
         raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
+    check_previews(config.previews, config.family, settings)
     if kind := getattr(settings, "quantization", None):
         if config.loop.parallel == "fsdp":
             raise ConfigError(

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from dermray.generators.base import Generator, Request, family
 from dermray.training.ahead import Place, ReadAhead
 from dermray.training.batches import Bucket, ReadBatch, Source, captions_for_words
+from dermray.training.clip_score import ClipScore
 from dermray.training.order import Order
 from dermray.training.precompute import read_prior, read_texts
 
 VALIDATION_BATCH = 16
+SAMPLES = "samples/"  # before the names of previews
 PREVIEWS_AT_A_TIME = 8  # beside a training, memory is short
 
 
@@ -32,6 +34,8 @@ class GeneratorTask:
     previews: dict[str, Request] = field(default_factory=dict)  # drawn now and then, by name
     guidance_scale: float = 2.0  # of previews
     sampling_steps: int = 20
+    clip: str | None = None  # that scores previews
+    clip_revision: str | None = None
     validation: Source | None = None  # what is not trained on
     texts: str = ""  # file of encoded texts, if images were encoded ahead
     prior: str = ""  # file of what the untouched base drew, if the family keeps some of that
@@ -131,8 +135,22 @@ class GeneratorTask:
             drawn = module.sample(
                 requests[start : start + PREVIEWS_AT_A_TIME], self.guidance_scale, self.sampling_steps
             )
-            images |= {f"samples/{names[start + i]}": image for i, image in enumerate(drawn)}
+            images |= {f"{SAMPLES}{names[start + i]}": image for i, image in enumerate(drawn)}
         return images
+
+    def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
+        """By CLIP, where it is given: of each preview and their mean."""
+        if self.clip is None or not pictures:
+            return {}
+        prompts = [self.previews[name.removeprefix(SAMPLES)].prompt for name in pictures]
+        scores = self._clip_score(list(pictures.values()), prompts)
+        each = {f"clip_score/{name.removeprefix(SAMPLES)}": score for name, score in zip(pictures, scores, strict=True)}
+        return each | {"previews/clip_score": sum(scores) / len(scores)}
+
+    @cached_property
+    def _clip_score(self) -> ClipScore:
+        assert self.clip is not None
+        return ClipScore(self.clip, self.clip_revision)
 
     def save(self, module: nn.Module, directory: Path) -> None:
         """In the family's own format."""

@@ -88,6 +88,10 @@ class CaptionerTask:
         """It draws none."""
         return {}
 
+    def scores(self, pictures: dict[str, torch.Tensor]) -> dict[str, float]:
+        """There are none to score."""
+        return {}
+
     def save(self, module: nn.Module, directory: Path) -> None:
         """The captioner alone, in both formats."""
         assert isinstance(module, Pupil)

@@ -121,6 +121,17 @@ def test_plain_diffusers_draws_the_same_from_the_exported_folder(
     assert (alone[0].int() - ours[1].int()).abs().max() <= 1, "whatever is drawn beside it"
 
 
+def test_guidance_leads_away_from_a_negative_prompt_as_diffusers_does() -> None:
+    model, negative = build(LDM), CAPTIONS[1]
+    ours = model.sample([Request(CAPTIONS[0], 7, None, negative)], 3.0, 4)
+    theirs = model.pipeline(
+        CAPTIONS[0], negative_prompt=negative, height=32, width=32, guidance_scale=3.0, num_inference_steps=4,
+        output_type="pt", generator=torch.Generator().manual_seed(7),
+    ).images  # fmt: skip
+    assert ((theirs * 255).round().int() - ours.int()).abs().max() <= 1, "one of 256 levels"
+    assert not torch.equal(ours, model.sample([Request(CAPTIONS[0], 7)], 3.0, 4))
+
+
 def test_dreambooth_keeps_what_the_base_drew() -> None:
     config = LORA.model_copy(update={"prior_prompt": "a photo of skin", "prior_images": 4, "prior_steps": 2,
                                      "prior_weight": 0.5, "caption_dropout": 0.0})  # fmt: skip

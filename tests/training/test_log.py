@@ -118,6 +118,22 @@ def test_s3_that_fails_sometimes_costs_the_notes_of_those_times(
     assert curve(tmp_path) == list(range(5, 41, 5)), "in S3"
 
 
+def test_pictures_that_cannot_be_scored_are_shown_all_the_same(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for judge, lost in ((20.0, 0), (None, 1)):
+        directory, state, task = tmp_path / str(judge), State(Line(), ALONE), LineTask(judge=judge)
+        log = TrainingLog(str(directory), ALONE, state)
+        state.step = 40
+        _preview(state, task, log)
+        log.close()
+        assert state.notes_lost == {"progress": 0, "TensorBoard": 0, "previews": lost}
+        assert curve(directory / "tensorboard", "score/line") == [40] * (1 - lost)
+        events = EventAccumulator(str(directory / "tensorboard"))
+        events.Reload()
+        assert events.Tags()["images"] == ["line"]
+
+
 def test_mlflow_that_goes_away_in_mid_run(tmp_path: Path) -> None:
     uri, store = f"file:{tmp_path}/mlflow", tmp_path / "mlflow"
     config = ALONE.model_copy(update={"mlflow": uri})

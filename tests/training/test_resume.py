@@ -61,6 +61,9 @@ class FewImages:
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         return {}
 
+    def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
+        return {}
+
     def save(self, module: nn.Module, directory: Path) -> None:
         assert isinstance(module, Generator)
         module.save(directory)

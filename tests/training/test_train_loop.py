@@ -42,6 +42,7 @@ class LineTask:
     bad_from: int = 1 << 30
     trap: str = ""
     blind: bool = False  # its pictures cannot be drawn
+    judge: float | None = 20.0  # its score; none where it cannot be had
     unused_parameters: bool = False
 
     def build(self) -> nn.Module:
@@ -68,6 +69,11 @@ class LineTask:
         if self.blind:
             raise torch.OutOfMemoryError("no room for a picture")
         return {"line": torch.zeros(3, 4, 4, dtype=torch.uint8)}
+
+    def scores(self, pictures: dict[str, torch.Tensor]) -> dict[str, float]:
+        if self.judge is None:
+            raise OSError("no room for a judge")
+        return {f"score/{name}": self.judge for name in pictures}
 
     def save(self, module: nn.Module, directory: Path) -> None:
         directory.mkdir(parents=True)

@@ -23,7 +23,7 @@ from dermray.generators.base import Generator, Sample, family
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.settings import images_of
 from dermray.training.forecast import ATTENTION, of_captions
-from dermray.training.run import TrainConfig, check
+from dermray.training.settings import TrainConfig, check
 
 CAPTIONS = [
     "benign, skin tone A: round lesion, red.",

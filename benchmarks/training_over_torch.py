@@ -20,7 +20,8 @@ from dermray import manifest
 from dermray.config import load, preset
 from dermray.generators.base import family
 from dermray.train_loop import LoopConfig, State
-from dermray.training.batches import Source, buckets, turn
+from dermray.training.batches import Source, buckets
+from dermray.training.read_batch import turn
 from dermray.training.run import TrainConfig, run
 from dermray.training.task import GeneratorTask
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dermray.training.batches import ReadBatch
+from dermray.training.read_batch import ReadBatch
 
 
 class Place(NamedTuple):

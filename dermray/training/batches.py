@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,11 @@ from safetensors.torch import load
 from torch import Tensor
 
 from dermray import s3, storage
-from dermray.generators.base import Generator, Sample
+from dermray.generators.base import Generator
 from dermray.training.caption_cache import CaptionCache
 from dermray.training.encode import INDEX, Index, read_index
 from dermray.training.order import Sharding
+from dermray.training.read_batch import ImageBatch, SampleBatch
 from dermray.training.shards import Shards
 
 CAPTIONS_FOR_WORDS = 100_000
@@ -95,44 +96,6 @@ class MappedRows:
         return [columns[shard][row].as_py() for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
 
 
-@dataclass(frozen=True)
-class ImageBatch:
-    """Images and captions as they were read: (B, 3, S, S) uint8."""
-
-    pixels: Tensor
-    captions: list[str]
-
-    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
-        """With all tensors as `move` gives them."""
-        return replace(self, pixels=move(self.pixels))
-
-    def samples(self, generator: Generator, turned: bool) -> list[Sample]:
-        """As the generator's frozen parts encode them now."""
-        device = next(generator.parameters()).device
-        return generator.encode((turn(self.pixels) if turned else self.pixels).to(device), self.captions)
-
-
-@dataclass(frozen=True)
-class SampleBatch:
-    """What was encoded ahead, as it was read."""
-
-    encoded: list[Sample]
-
-    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
-        """With all tensors as `move` gives them."""
-        moved = [{name: move(value) for name, value in sample.items()} for sample in self.encoded]
-        return replace(self, encoded=moved)
-
-    def samples(self, generator: Generator, turned: bool) -> list[Sample]:
-        """On the generator's device."""
-        assert not turned, "what was encoded ahead has one orientation"
-        device = next(generator.parameters()).device
-        return self.moved(lambda value: value.to(device)).encoded
-
-
-ReadBatch = ImageBatch | SampleBatch
-
-
 class EncodedImages(MappedRows):
     """A bucket of training.encode.
 
@@ -205,12 +168,6 @@ class Source:
 def pixels_of(data: list[bytes], size: int) -> Tensor:
     """(B, 3, S, S) uint8 of a shard's pixels."""
     return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), 3, size, size).copy())
-
-
-def turn(images: Tensor) -> Tensor:
-    """A batch in one random of the eight orientations of a square."""
-    turned = torch.rot90(images, int(torch.randint(4, ())), (2, 3))
-    return turned.flip(3) if int(torch.randint(2, ())) else turned
 
 
 def directories(encoded: str) -> dict[str, int]:

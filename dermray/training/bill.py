@@ -1,9 +1,8 @@
 """What `dermray train --dry-run` prints: a forecast in words."""
 
-import torch
-
+from dermray.gpus import memories_here
 from dermray.training.forecast import Forecast, forecast
-from dermray.training.run import TrainConfig
+from dermray.training.settings import TrainConfig
 
 GPUS = (8, 12, 16, 24, 32, 40, 48, 80, 141, 180)  # GiB, of cards that are sold
 
@@ -14,8 +13,7 @@ def dry_run(config: TrainConfig) -> str:
     Raises:
         FileNotFoundError, ValueError: see `forecast`.
     """
-    here = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    return told(config, forecast(config), here)
+    return told(config, forecast(config), min(memories_here(), default=None))
 
 
 def told(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
@@ -63,18 +61,32 @@ def _memory(bill: Forecast) -> str:
     return f"at most {_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
 
 
+def too_small(bill: Forecast, which: str, gpu: int) -> str:
+    """What is needed, what is there, and what to do.
+
+    Args:
+        which: GPU. gpu: bytes of it.
+    """
+    return (
+        f"a worker needs {_need(bill)}, and the GPU ({which}) has {_bytes(gpu)}; give "
+        "loop.gradient_checkpointing=true, a larger loop.accumulate, or loop.parallel=fsdp and more workers"
+    )
+
+
+def _need(bill: Forecast) -> str:
+    return f"{_bytes(bill.gpu)} with CUDA's own"
+
+
 def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
     """Where a worker has one. Previews and validation may take more than a step."""
     if not config.loop.gpus_per_worker:
         return ""
-    need = f"{_bytes(bill.gpu)} with CUDA's own"
     if gpu is not None and bill.gpu > gpu:
-        return (
-            f"too small here: {need}, and this machine's has {_bytes(gpu)}; give loop.gradient_checkpointing=true, a "
-            "larger loop.accumulate, or loop.parallel=fsdp and more workers"
-        )
+        return f"too small here: {too_small(bill, 'that of this machine', gpu)}"
     large_enough = [size for size in GPUS if size * 2**30 >= bill.gpu]
-    return f"{need}: " + (f"{large_enough[0]} GB or more" if large_enough else f"more than any of {GPUS[-1]} GB has")
+    return f"{_need(bill)}: " + (
+        f"{large_enough[0]} GB or more" if large_enough else f"more than any of {GPUS[-1]} GB has"
+    )
 
 
 def _cache(config: TrainConfig, bill: Forecast) -> str:

@@ -45,14 +45,15 @@ class ClipScore:
         return scores
 
 
-def check_clip(place: str, field: str) -> None:
+def check_clip(place: str, revision: str | None, field: str) -> None:
     """Whether there is a CLIP, by its config. What a hub id holds is seen when it is loaded.
 
     Raises:
-        FileNotFoundError: there is nothing. ValueError: another model.
+        FileNotFoundError: there is nothing, or the hub is out of reach. ValueError: another model.
     """
     located = weights.everywhere(place, field)
     if weights.on_hub(located):
+        weights.hub_commit(located, revision)
         return
     config = storage.join(located, "config.json")
     kind = json.loads(storage.read_bytes(config)).get("model_type") if storage.exists(config) else None

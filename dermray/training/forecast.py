@@ -26,7 +26,7 @@ from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.train_loop.live_bytes import LiveBytes
 from dermray.train_loop.settings import images_of
-from dermray.training.run import TrainConfig, check
+from dermray.training.settings import TrainConfig, check
 
 CAPTION = " ".join(["lesion"] * 75)  # as many tokens as CLIP reads; T5 and GLIDE have padding counted too
 PROBED = 16  # captions, of which the longest is taken where samples are encoded ahead

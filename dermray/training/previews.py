@@ -9,7 +9,6 @@ from dermray.config import Config, ConfigError
 from dermray.generators.base import Request, family
 from dermray.records import about, read_columns
 from dermray.row_files import RowFiles
-from dermray.training.clip_score import check_clip
 
 SHOWN = 60  # letters of a prompt in a picture's name
 
@@ -39,7 +38,7 @@ def check_previews(config: PreviewConfig, name: str, settings: BaseModel) -> Non
         name: of the family. settings: its config.
 
     Raises:
-        ConfigError: it cannot. FileNotFoundError, ValueError: there is no CLIP where one is said to be.
+        ConfigError: it cannot.
     """
     kind, size = family(name), config.size
     own: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
@@ -57,8 +56,6 @@ def check_previews(config: PreviewConfig, name: str, settings: BaseModel) -> Non
             f"previews.negative_prompt={config.negative_prompt!r}: previews.guidance_scale={config.guidance_scale:g} "
             "guides nowhere; give one above 1"
         )
-    if config.clip is not None:
-        check_clip(config.clip, "previews.clip")
 
 
 def preview_requests(config: PreviewConfig, rows: str | RowFiles, total: int) -> dict[str, Request]:

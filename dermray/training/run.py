@@ -1,57 +1,29 @@
 """The training stage: captioned rows in, a generator of any family out."""
 
 import hashlib
-from typing import Any, Literal, Self
 
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from dermray import manifest, node_cache, storage, weights
-from dermray.config import Config, ConfigError, HowFast, section, validate
+from dermray.config import validate
 from dermray.generators.base import SOURCES, Generator, family
 from dermray.generators.coverage import Coverage, Reader
 from dermray.manifest import Result, Rows, Work
 from dermray.records import count_rows
-from dermray.train_loop import LoopConfig, fit, how_far
+from dermray.train_loop import fit, how_far
 from dermray.training.batches import Source, directories
 from dermray.training.card import model_card
+from dermray.training.clip_score import check_clip
 from dermray.training.encode import at_least, encode
+from dermray.training.gpu_room import require_room
 from dermray.training.precompute import Encoder, draw_prior, precompute
-from dermray.training.previews import PreviewConfig, check_previews, preview_requests
+from dermray.training.previews import preview_requests
+from dermray.training.settings import TrainConfig as TrainConfig  # beside `run`, as every stage has its own
+from dermray.training.settings import check
 from dermray.training.task import GeneratorTask
 from dermray.training.text import training_text
-
-
-class TrainConfig(Config):
-    """Which rows, which family, how long."""
-
-    output: str
-    rows: str = Field(description="result of the caption stage")
-    family: str = "pixel_dermdit"
-    model: dict[str, Any] = Field({}, description="the family's own config")
-    buckets: tuple[int, ...] = Field(
-        (),
-        description="px; images go to the largest that they fill, and a batch has one size. Default: the model's size",
-    )
-    small_images: Literal["enlarge", "drop"] = Field(
-        "enlarge", description="those with a side shorter than the smallest bucket, or than the model's size"
-    )
-    flips: bool = Field(True, description="quarter turns and mirroring: lesions have no up")
-    encode_ahead: bool = Field(False, description="run frozen encoders once, before training; keeps one orientation")
-    cache: HowFast[str | None] = Field(
-        None, description="where encoded images are kept for other runs too; default: the output"
-    )
-    validation_images: int = Field(
-        0, ge=0, description="of the val split, whose loss is logged at every checkpoint; at most so many"
-    )
-    previews: HowFast[PreviewConfig] = PreviewConfig()
-    loop: LoopConfig
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
-        check(self)
-        return self
 
 
 def run(config: TrainConfig) -> Result:
@@ -68,9 +40,12 @@ def run(config: TrainConfig) -> Result:
         if work.finished:
             return work.finished
         family(config.family).check_start(settings)  # now: workers would find it out after hours of encoding
+        if config.previews.clip is not None:
+            check_clip(config.previews.clip, config.previews.clip_revision, "previews.clip")
         from dermray.cluster import connect
 
         connect(work.uri)
+        require_room(config)
         expected, small = _counted(config, settings, rows)
         dropped = small if config.small_images == "drop" else 0
         task, images, text = _encoded(config, settings, rows, work)
@@ -147,39 +122,6 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
         for where in sources:
             where.cache, where.files = cache, [files.pop(0) for _ in directories(where.encoded)]
     return task, images, text
-
-
-def check(config: TrainConfig) -> BaseModel:
-    """The family's own config, and what does not go together.
-
-    Raises:
-        ValueError: unknown family. ConfigError: a wrong model config, or encoding ahead where it cannot be.
-    """
-    cls = family(config.family)
-    settings = section(cls.Config, config.model, "model")
-    if config.loop.keep_best and not config.validation_images:
-        raise ConfigError("loop.keep_best=true: needs a validation loss; give validation_images=64 or so")
-    if config.buckets and not cls.any_size:
-        raise ConfigError(f"buckets={list(config.buckets)}: family {config.family} has one image size; leave them out")
-    if wrong := [size for size in config.buckets if size < 32 or size % 32]:
-        raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
-    check_previews(config.previews, config.family, settings)
-    if kind := getattr(settings, "quantization", None):
-        if config.loop.parallel == "fsdp":
-            raise ConfigError(
-                f"model.quantization={kind}: FSDP cannot shard weights of so few bits; give loop.parallel=ddp, whose "
-                "workers each hold the small base, or leave quantization out"
-            )
-        from dermray.generators import quantization
-
-        quantization.check(kind, settings.base, config.loop.gpus_per_worker)  # type: ignore[attr-defined]  # has both
-    if config.encode_ahead and config.flips:
-        raise ConfigError(
-            "encode_ahead=true keeps each image in one orientation: give flips=false too, or encode_ahead=false"
-        )
-    if config.encode_ahead and not cls.frozen_encoder:
-        raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
-    return settings
 
 
 def weights_of(name: str, settings: BaseModel) -> dict[str, str]:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from dermray.generators.base import Generator, Request, family
 from dermray.training.ahead import Place, ReadAhead
-from dermray.training.batches import Bucket, ReadBatch, Source, captions_for_words
+from dermray.training.batches import Bucket, Source, captions_for_words
 from dermray.training.clip_score import ClipScore
 from dermray.training.order import Order
 from dermray.training.precompute import read_prior, read_texts
+from dermray.training.read_batch import ReadBatch
 
 VALIDATION_BATCH = 16
 SAMPLES = "samples/"  # before the names of previews

@@ -13,7 +13,8 @@ from dermray.generators.base import Generator, Sample, family
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.training.ahead import Place, ReadAhead
-from dermray.training.batches import ImageBatch, Source
+from dermray.training.batches import Source
+from dermray.training.read_batch import ImageBatch
 from dermray.training.task import GeneratorTask
 from tests.quickstart import wait_for
 

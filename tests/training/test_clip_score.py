@@ -5,6 +5,7 @@ import pytest
 import torch
 import transformers
 
+from dermray import weights
 from dermray.generators import nano
 from dermray.generators.base import Request
 from dermray.train_loop import LoopConfig
@@ -73,11 +74,16 @@ def test_a_task_scores_its_previews_and_their_mean(clip: Path) -> None:
     assert GeneratorTask("none", {}, Source(""), {}, False, previews).scores({"samples/benign": IMAGES[0]}) == {}
 
 
-def test_what_is_no_clip_is_refused(clip: Path, tmp_path: Path) -> None:
-    check_clip(str(clip), "previews.clip")
-    check_clip("openai/clip-vit-large-patch14", "previews.clip")
+def test_what_is_no_clip_is_refused(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(weights, "hub_commit", lambda name, _: asked.append(name))
+    check_clip(str(clip), None, "previews.clip")
+    check_clip("openai/clip-vit-large-patch14", None, "previews.clip")
+    assert asked == ["openai/clip-vit-large-patch14"]
+    with pytest.raises(FileNotFoundError, match="previews.clip=/nowhere/clip: no such directory; give a model"):
+        check_clip("/nowhere/clip", None, "previews.clip")
     with pytest.raises(ValueError, match=r"previews\.clip=.*: expected the folder of a CLIP, .* says nothing"):
-        check_clip(str(tmp_path), "previews.clip")
+        check_clip(str(tmp_path), None, "previews.clip")
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
     with pytest.raises(ValueError, match="says t5"):
-        check_clip(str(tmp_path), "previews.clip")
+        check_clip(str(tmp_path), None, "previews.clip")

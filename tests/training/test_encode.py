@@ -16,7 +16,8 @@ from dermray.row_files import RowFiles
 from dermray.training import encode
 from dermray.training.batches import buckets
 from dermray.training.encode import read_index
-from dermray.training.run import TrainConfig, _counted, check
+from dermray.training.run import _counted
+from dermray.training.settings import TrainConfig, check
 
 
 def row(number: int, split: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.train_loop.live_bytes import LiveBytes
 from dermray.training.bill import told
 from dermray.training.forecast import ATTENTION, Forecast, of_captions
-from dermray.training.run import TrainConfig
+from dermray.training.settings import TrainConfig
 from tests.generators import published
 
 

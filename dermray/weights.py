@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from dermray import node_cache, storage
 
+HUB_SECONDS = 5  # for the hub's answer
 WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, first and last MiB
 COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
@@ -99,10 +100,13 @@ def on_hub(place: str) -> bool:
 def hub_commit(name: str, revision: str | None) -> str | None:
     """The commit that a hub id means now; where the hub cannot be asked, that of this machine's copy, if it has one.
 
+    It is asked once: loaders ask again for half a minute before they say that nobody answers.
+
     Raises:
-        FileNotFoundError: the hub has no such model.
+        FileNotFoundError: the hub has no such model, or is out of reach, and there is no copy here.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    import httpx
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
         LocalEntryNotFoundError,
@@ -111,15 +115,20 @@ def hub_commit(name: str, revision: str | None) -> str | None:
     )
 
     try:
-        commit: str | None = HfApi().model_info(name, revision=revision, timeout=10).sha
+        commit: str | None = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS).sha
         return commit
     except RepositoryNotFoundError:
         raise FileNotFoundError(f"{name}: neither a directory here nor a model on the hub") from None
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, httpx.TransportError) as error:
         try:
             return PurePosixPath(snapshot_download(name, revision=revision, local_files_only=True)).name
         except LocalEntryNotFoundError:
-            return revision
+            if isinstance(error, HfHubHTTPError):  # it is there, and may be better when it is asked for the files
+                return revision
+            raise FileNotFoundError(
+                f"{name}: the hub, {constants.ENDPOINT}, is out of reach ({error}), and this machine has no copy; give "
+                "a directory or an s3:// URI instead"
+            ) from None
 
 
 def fingerprint(place: str) -> str:

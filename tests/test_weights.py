@@ -85,7 +85,37 @@ def test_a_hub_out_of_reach_means_the_commit_that_is_here(tmp_path: Path, monkey
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", offline)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", kept)
     assert weights.hub_commit("some/model", None) == "c" * 40
-    assert weights.hub_commit("some/other", None) is None and weights.hub_commit("some/other", "v1") == "v1"
+    with pytest.raises(
+        FileNotFoundError, match=r"some/other: the hub, .*, is out of reach .*; give a directory or an s3"
+    ):
+        weights.hub_commit("some/other", None)
+
+
+@pytest.mark.parametrize("status", [None, 503])
+def test_a_hub_is_asked_once(status: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses connections, and one that has no time now but may when the files are asked for."""
+    import httpx
+    import huggingface_hub
+    from huggingface_hub import hf_api
+
+    asked = list[str]()
+
+    def get(url: str, **_: object) -> httpx.Response:
+        asked.append(url)
+        if status is None:
+            raise httpx.ConnectError("[Errno 111] Connection refused")
+        return httpx.Response(status, request=httpx.Request("GET", url))
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hf_api, "get_session", lambda: SimpleNamespace(get=get))
+    if status is None:
+        with pytest.raises(
+            FileNotFoundError, match=r"is out of reach \(.*Connection refused\), and this machine has no"
+        ):
+            weights.hub_commit("some/model", "v1")
+    else:
+        assert weights.hub_commit("some/model", "v1") == "v1"
+    assert len(asked) == 1
 
 
 class Engine:

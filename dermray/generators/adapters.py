@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dermray.generators import adapter_file
+from dermray.generators import adapter_file, frozen
 from dermray.generators.adapter_file import Layer, counts, some
 
 NAME = "default"
@@ -101,7 +101,7 @@ def without_adapters(model: Any) -> Any:
     bare = make(model.config)
     weights = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
     bare.load_state_dict({name: value for name, value in weights.items() if ".lora_" not in name})
-    return bare.to(model.dtype).eval().requires_grad_(False)
+    return frozen.in_precision(bare, model.dtype).eval().requires_grad_(False)
 
 
 def read_start(file: str, parts: dict[str, nn.Module], rank: int, alpha: float, place: Place) -> dict[str, Layer]:

@@ -156,7 +156,7 @@ def _glide(config: glide.GlideConfig, captions: list[str]) -> Generator:
 def _at_rest(parts: dict[str, Any], dtype: str) -> dict[str, Any]:
     for part in parts.values():
         if isinstance(part, nn.Module):
-            part.to(frozen.DTYPES[dtype]).eval().requires_grad_(False)
+            frozen.in_precision(part, frozen.DTYPES[dtype]).eval().requires_grad_(False)
     return parts
 
 
@@ -173,8 +173,12 @@ def _scheduler(base: str, revision: str | None) -> Any:
 
 @contextmanager
 def _read(field: str, place: str, files: list[str]) -> Iterator[None]:
-    """Configs are read inside."""
+    """Configs are read inside. A hub out of reach is found out first: diffusers asks it again for half a minute."""
+    from dermray import weights
+
     try:
+        if place != frozen.NANO and weights.on_hub(weights.everywhere(place, field)):
+            weights.hub_commit(place, None)
         yield
     except OSError as error:
         raise FileNotFoundError(

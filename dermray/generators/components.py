@@ -79,7 +79,7 @@ def save(parts: dict[str, Any], directory: Path) -> None:
 def _nano(config: PartsConfig, captions: list[str]) -> dict[str, Any]:
     """Made with its own seed, which must not become that of what is trained beside it."""
     with torch.random.fork_rng(devices=[]):
-        pipeline = nano.stable_diffusion(captions).to(frozen.DTYPES[config.dtype])
+        pipeline = frozen.in_precision(nano.stable_diffusion(captions), frozen.DTYPES[config.dtype])
     return {name: getattr(pipeline, name) for name in FOLDERS}
 
 

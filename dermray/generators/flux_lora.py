@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dermray.config import Config
-from dermray.generators import adapters, flow_matching, frozen, kohya, nano
+from dermray.generators import adapters, base_check, flow_matching, frozen, kohya, nano
 from dermray.generators.adapter_file import Layer
 from dermray.generators.base import Batch, Generator, Request, Sample, Texts, without_caption
 from dermray.generators.coverage import Reader, TokenReader
@@ -37,6 +37,7 @@ TARGETS = {
 
 
 MODELS = ("transformer", "vae", "text_encoder", "text_encoder_2")  # folders of a pipeline
+OTHERS = ("tokenizer", "tokenizer_2", "scheduler")
 
 
 class FluxLoraConfig(Config):
@@ -113,7 +114,7 @@ class FluxLora(Generator):
     @classmethod
     def check_start(cls, config: FluxLoraConfig) -> None:
         """The base by its files; `start_from` against the base without its weights."""
-        frozen.check_base(config.base, "FluxPipeline", MODELS, ("tokenizer", "tokenizer_2", "scheduler"))
+        base_check.check(config.base, config.revision, "FluxPipeline", MODELS, OTHERS)
         if config.start_from is not None:
             build = lambda: nano.flux(["no caption"], config.max_sequence_length)  # noqa: E731
             models = {"transformer": diffusers.FluxTransformer2DModel}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def load_pipeline(
     if base == NANO:
         assert build_nano is not None
         with torch.random.fork_rng(devices=[]):  # its own seed must not become that of what is trained beside it
-            pipeline = build_nano().to(DTYPES[dtype])
+            pipeline = in_precision(build_nano(), DTYPES[dtype])
         for part in without or {}:
             setattr(pipeline, part, None)
     else:
@@ -71,36 +72,16 @@ def at_rest(pipeline: Any) -> Any:
     return pipeline
 
 
-def check_base(base: str, pipeline: str, models: Sequence[str], others: Sequence[str]) -> None:
-    """Whether a base is a pipeline of the right kind and whole, by its index and the names of its files. Those of a hub
-    id are the hub's affair.
-
-    Args:
-        pipeline: its class in diffusers. models: folders with a config and weights. others: of tokenizers, schedulers.
-
-    Raises:
-        FileNotFoundError: there is nothing of that name. ValueError: another kind of model, or a part is missing.
-    """
-    if base == NANO:
-        return
-    from dermray import storage, weights
-
-    place = weights.everywhere(base, "model.base")
-    if weights.on_hub(place):
-        return
-    wanted = f"model.base={base}: expected a {pipeline} in diffusers' format"
-    index = storage.join(place, "model_index.json")
-    if not storage.exists(index):
-        raise ValueError(f"{wanted}, and there is no model_index.json; give the folder that has it")
-    if (kind := json.loads(storage.read_bytes(index)).get("_class_name")) != pipeline:
-        raise ValueError(f"{wanted}, got a {kind}; give another base, or the family that it belongs to")
-    files = [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
-    missing = [folder for folder in (*models, *others) if not any(file.startswith(f"{folder}/") for file in files)]
-    missing += [f"{folder}/config.json" for folder in models if f"{folder}/config.json" not in files]
-    with_weights = {file.partition("/")[0] for file in files if file.endswith(weights.TENSORS)}
-    missing += [f"the weights of {folder}" for folder in models if folder not in with_weights]
-    if missing:
-        raise ValueError(f"{wanted}, and it lacks {missing[0]}; copy or download it again, whole")
+def in_precision(part: Any, dtype: torch.dtype) -> Any:
+    """A model or pipeline with weights of another dtype. diffusers warns of each model that some of its modules should
+    stay as they are, and then names none of them."""
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    names_some = lambda record: "kept in float32: []" not in record.getMessage()  # noqa: E731
+    logger.addFilter(names_some)
+    try:
+        return part.to(dtype)
+    finally:
+        logger.removeFilter(names_some)
 
 
 def _variant(folder: Path) -> str | None:

@@ -127,7 +127,10 @@ class LatentUNet(Generator):
         full precision cannot take half a text.
         """
         frozen_parts = {"vae": self.vae, "text_encoder": self.clip}
-        parts = {name: copy.deepcopy(part).to("cpu", self.unet.dtype) for name, part in frozen_parts.items()}
+        parts = {
+            name: frozen.in_precision(copy.deepcopy(part).to("cpu"), self.unet.dtype)
+            for name, part in frozen_parts.items()
+        }
         whole = type(self.pipeline)(**self.pipeline.components | parts, requires_safety_checker=False)
         whole.save_pretrained(directory)
 

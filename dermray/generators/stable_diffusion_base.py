@@ -7,22 +7,20 @@ are trained here draw nothing but skin.
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 from typing import Any
 
 import diffusers
 from pydantic import Field
 from torch import nn
 
-from dermray.generators import frozen, nano
+from dermray.generators import base_check, frozen, nano
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNetConfig
 
 PIPELINE = "StableDiffusionPipeline"
 MODELS = ("unet", "vae", "text_encoder")  # have weights
-PARTS = (*MODELS, "tokenizer", "scheduler")
+OTHERS = ("tokenizer", "scheduler")
 WITHOUT = {"safety_checker": None, "feature_extractor": None, "image_encoder": None, "requires_safety_checker": False}
-WEIGHTS = (".safetensors", ".bin")
 # How names of tensors begin in a single file, by the part of the pipeline.
 SINGLE_FILE = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"  # (channels, 4, 3, 3) where the U-Net reads latents alone
@@ -64,7 +62,7 @@ def load(
         place, config.revision, config.dtype, build, without=WITHOUT, dtypes={"unet": unet} if unet else None
     )
     if unet:  # a nano base has one dtype
-        pipeline.unet.to(frozen.DTYPES[unet])
+        frozen.in_precision(pipeline.unet, frozen.DTYPES[unet])
     return pipeline
 
 
@@ -94,19 +92,18 @@ def check(config: StableDiffusionBaseConfig) -> None:
     """
     from dermray import weights
 
-    if config.base == frozen.NANO:
-        return
     if not weights.is_single_file(config.base):
         if config.base_config:
             raise ValueError(f"model.base_config={config.base_config}: model.base is a whole pipeline; leave it out")
-        _check_pipeline(config.base, config.revision, "model.base", weights_too=True)
+        base_check.check(config.base, config.revision, PIPELINE, MODELS, OTHERS)
         return
     if not config.base_config:
         raise ValueError(
             f"model.base={config.base}: a single file has no configs and no tokenizer; give model.base_config, a "
             "pipeline that it goes with, such as CompVis/stable-diffusion-v1-4 (2.x: stabilityai/stable-diffusion-2-1)"
         )
-    _check_pipeline(config.base_config, config.base_config_revision, "model.base_config", weights_too=False)
+    place, revision = configs(config)
+    base_check.check(place, revision, PIPELINE, MODELS, OTHERS, "model.base_config", weights_too=False)
     if config.base.endswith(".safetensors"):
         _check_single_file(config.base)
 
@@ -128,35 +125,8 @@ def _single_file(config: StableDiffusionBaseConfig, unet: str) -> diffusers.Stab
     pipeline = diffusers.StableDiffusionPipeline.from_single_file(
         file, config=configs, revision=config.base_config_revision if weights.on_hub(configs) else None, **WITHOUT
     )  # in single precision, which no weights lose anything in
-    pipeline.to(frozen.DTYPES[config.dtype])
+    frozen.in_precision(pipeline, frozen.DTYPES[config.dtype])
     return frozen.at_rest(pipeline)
-
-
-def _check_pipeline(base: str, revision: str | None, field: str, weights_too: bool) -> None:
-    from dermray import storage, weights
-
-    place = weights.everywhere(base, field)
-    files = None if weights.on_hub(place) else [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
-    if files is not None and "model_index.json" not in files:
-        raise ValueError(
-            f"{field}={base}: expected a pipeline of diffusers', with model_index.json inside; it has none"
-        )
-    index = dict(diffusers.DiffusionPipeline.load_config(weights.locate_small(base, field), revision=revision))
-    if (kind := index.get("_class_name")) != PIPELINE:
-        raise ValueError(f"{field}={base}: expected a {PIPELINE} (Stable Diffusion 1.x or 2.x), this is a {kind}")
-    missing = [part for part in PARTS if (index.get(part) or [None])[0] is None]
-    if files is not None:
-        missing += [part for part in PARTS if part not in missing and not _inside(files, part, ".json")]
-        models = MODELS if weights_too else ()
-        missing += [
-            f"weights of {part}" for part in models if part not in missing and not _inside(files, part, *WEIGHTS)
-        ]
-    if missing:
-        raise ValueError(f"{field}={base}: it lacks {', '.join(missing)}; copy the whole pipeline again")
-
-
-def _inside(files: list[str], folder: str, *endings: str) -> bool:
-    return any(PurePosixPath(file).parent.name == folder and file.endswith(endings) for file in files)
 
 
 def _check_single_file(file: str) -> None:

@@ -1,14 +1,17 @@
 """Frozen bases: the right kind, whole, loaded once; their latents as diffusers draws them."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from dermray import storage
 from dermray.generators import frozen, nano
+from dermray.generators.base import family
 from dermray.generators.flux_lora import FluxLora, FluxLoraConfig
 from tests.generators.conftest import CAPTIONS
 
@@ -30,9 +33,39 @@ def test_latents_are_diffusers_bit_for_bit() -> None:
     assert torch.equal(ours, (DiagonalGaussianDistribution(moments).sample() - 0.1159) * 0.3611)
 
 
-def test_a_whole_base_of_the_right_kind_is_taken(flux: Path) -> None:
+def test_a_whole_base_of_the_right_kind_is_taken(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one on the hub its index is read, and no file is asked for."""
     FluxLora.check_start(FluxLoraConfig(base=str(flux)))
-    FluxLora.check_start(FluxLoraConfig(base="some/flux"))  # a hub id is asked for when it is loaded
+    index = json.loads((flux / "model_index.json").read_text())
+    monkeypatch.setattr(DiffusionPipeline, "load_config", lambda name, revision: {"some/flux": index}[name])
+    FluxLora.check_start(FluxLoraConfig(base="some/flux"))
+    del index["vae"]
+    with pytest.raises(ValueError, match="model.base=some/flux: expected a FluxPipeline.* and it lacks vae; copy or"):
+        FluxLora.check_start(FluxLoraConfig(base="some/flux"))
+
+
+def test_a_base_has_the_same_sentences_in_every_family(tmp_path: Path) -> None:
+    said = set[str]()
+    for name in ("flux_lora", "stable_diffusion", "stable_diffusion_lora"):
+        with pytest.raises(ValueError, match="there is no model_index.json") as raised:
+            family(name).check_start(family(name).Config(base=str(tmp_path)))
+        said.add(str(raised.value).replace("Flux", "StableDiffusion"))
+    assert len(said) == 1, said
+
+
+def test_only_warnings_of_other_precisions_that_name_a_module_are_heard(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers warns of an empty list too."""
+    logger, vae = logging.getLogger("diffusers.models.modeling_utils"), nano.vae()
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    vae.to(torch.bfloat16)
+    assert "kept in float32: []" in caplog.text, "else nothing needs to be silenced any more"
+    caplog.clear()
+    assert frozen.in_precision(vae, torch.float16).dtype == torch.float16 and not caplog.text
+    monkeypatch.setattr(type(vae), "_keep_in_fp32_modules", ["decoder"])
+    frozen.in_precision(vae, torch.bfloat16)
+    assert "['decoder']" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -123,10 +123,10 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
     shutil.copy(f"{folder}/unet/diffusion_pytorch_model.safetensors", file)
     (tmp_path / "cut.safetensors").write_bytes(b"\xff" * 100)
     wrong = {
-        "this is a FluxPipeline": broken("flux", _class_name="FluxPipeline"),
-        "with model_index.json inside": broken("none", "model_index.json"),
-        "it lacks tokenizer;": broken("tokenizer", "tokenizer"),
-        "it lacks weights of unet;": broken("weights", "unet/diffusion_pytorch_model.safetensors"),
+        "expected a StableDiffusionPipeline .*, got a FluxPipeline; give": broken("flux", _class_name="FluxPipeline"),
+        "and there is no model_index.json; give the folder": broken("none", "model_index.json"),
+        "it lacks tokenizer; copy or download it again": broken("tokenizer", "tokenizer"),
+        "it lacks the weights of unet;": broken("weights", "unet/diffusion_pytorch_model.safetensors"),
         "it lacks vae;": broken("vae", vae=[None, None]),
         "no such directory": settings(str(tmp_path / "nothing")),
         "no such file; ": settings("derm/t2im.safetensors", base_config=folder),

@@ -1,0 +1,66 @@
+"""Whether a base is a pipeline of diffusers' of the right kind and whole: seen without loading its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import diffusers
+
+from dermray.generators import frozen
+
+INDEX = "model_index.json"
+
+
+def check(
+    base: str, revision: str | None, pipeline: str, models: Sequence[str], others: Sequence[str],
+    field: str = "model.base", weights_too: bool = True,
+) -> None:  # fmt: skip
+    """By the pipeline's index, and the names of its files; those of a hub id are the hub's affair.
+
+    Args:
+        pipeline: its class in diffusers. models: folders with a config and weights. others: of tokenizers, schedulers.
+        field: config's name for the base. weights_too: whether weights are read from there.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name. ValueError: another kind of model, or a part is missing.
+    """
+    if base == frozen.NANO:
+        return
+    from dermray import storage, weights
+
+    place = weights.everywhere(base, field)
+    wanted = f"{field}={base}: expected a {pipeline} in diffusers' format"
+    files = None if weights.on_hub(place) else [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
+    if files is not None and INDEX not in files:
+        raise ValueError(f"{wanted}, and there is no {INDEX}; give the folder that has it")
+    index = (
+        diffusers.DiffusionPipeline.load_config(place, revision=revision)
+        if files is None
+        else json.loads(storage.read_bytes(storage.join(place, INDEX)))
+    )
+    if (kind := index.get("_class_name")) != pipeline:
+        raise ValueError(f"{wanted}, got a {kind}; give another base, or the family that it belongs to")
+    missing = _missing_parts(index, files, (*models, *others))
+    if files is not None:
+        missing += _missing_files(files, [folder for folder in models if folder not in missing], weights_too)
+    if missing:
+        raise ValueError(f"{wanted}, and it lacks {', '.join(missing)}; copy or download it again, whole")
+
+
+def _missing_parts(index: Mapping[str, Any], files: list[str] | None, parts: Sequence[str]) -> list[str]:
+    """Which the index does not name, or whose folder is empty."""
+    named = lambda part: (index.get(part) or [None])[0] is not None  # noqa: E731
+    there = lambda part: files is None or any(file.startswith(f"{part}/") for file in files)  # noqa: E731
+    return [part for part in parts if not (named(part) and there(part))]
+
+
+def _missing_files(files: list[str], models: Sequence[str], weights_too: bool) -> list[str]:
+    """Of models whose folders have something."""
+    from dermray import weights
+
+    missing = [f"{folder}/config.json" for folder in models if f"{folder}/config.json" not in files]
+    with_weights = {file.partition("/")[0] for file in files if file.endswith(weights.TENSORS)}
+    without = [folder for folder in models if folder not in with_weights] if weights_too else []
+    return missing + [f"the weights of {folder}" for folder in without]

@@ -79,6 +79,37 @@ def parts_of(directory: Path) -> list[str]:
     return [f"model.vae={directory}/vae", f"model.text_encoder={directory}/text_encoder"]
 
 
+STABLE_DIFFUSION_1 = {
+    "unet": published.SD_1_UNET, "vae": published.SD_VAE, "text_encoder": published.CLIP_VIT_L_14,
+    "scheduler": published.SD_1_NOISE,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "trained", "frozen", "steps"),
+    [
+        ("lesiongen", 16 * 797_184, 859_520_964 + 83_653_863 + 123_060_480, "15,000"),  # diffusers' of rank 4
+        pytest.param("dermdiff", 859_520_964, 83_653_863 + 123_060_480, "15,000", marks=pytest.mark.soak),
+        pytest.param(
+            "derm_t2im", 16 * (797_184 + 294_912), 1_066_235_307, "45,000", marks=pytest.mark.soak
+        ),  # and rank 4 on 12 layers of CLIP: q, k, v, out of 768
+    ],
+)
+def test_stable_diffusion_at_its_published_size(
+    name: str, trained: int, frozen: int, steps: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """U-Net, autoencoder and text encoder have the parameters of Stable Diffusion 1.4's files."""
+    for part, config in STABLE_DIFFUSION_1.items():
+        (tmp_path / part).mkdir()
+        file = "scheduler_config.json" if part == "scheduler" else "config.json"
+        (tmp_path / part / file).write_text(json.dumps(config))
+    cli.main(["train", "--dry-run", "--config", f"train/{name}", f"model.base={tmp_path}", f"rows={tmp_path}/none"])
+    printed, said = capfd.readouterr()
+    assert f"{trained:,} trained, {frozen:,} frozen" in printed and f"in {steps} steps" in printed
+    assert "kept in float32" not in said
+
+
 @pytest.mark.slow
 def test_published_size_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = [*parts_of(tmp_path), "model.compat=paper", f"rows={tmp_path}/none"]

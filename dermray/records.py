@@ -38,8 +38,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 IMAGE_COLUMNS = [
+    # encoded, as it was found; datasets.decode says what it shows. It is first in files: a reader of other columns gets
+    # them with the footer, in one request to S3
+    ("image", pa.binary()),
     ("sample_id", pa.string()),  # SHA-256 of the encoded bytes, hex
-    ("image", pa.binary()),  # encoded, as it was found; datasets.decode says what it shows
     ("width", pa.int32()),  # px, of the upright image
     ("height", pa.int32()),  # px
     ("modification", pa.string()),  # what the decoder changed, such as "orientation 6"; null if nothing

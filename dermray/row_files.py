@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import dataset
 
 from dermray import storage
 
 FILES_TOGETHER = 64
+READING_TASKS = 4096  # at most, of a Ray dataset: what a lost one costs is a share of the rows
+BATCH = 256  # rows handed on at a time
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,12 @@ class RowFiles:
             FileNotFoundError: no Parquet file.
         """
         import ray.data
-        from ray.data.expressions import col
 
         files = sorted(self.files(), key=order)
         if not files:
             raise FileNotFoundError(f"{self}: no Parquet file there; make the result again")
-        places = [list(map(storage.filesystem, same)) for _, same in groupby(files, storage.is_s3)]
-        first, *others = (
-            ray.data.read_parquet([path for _, path in part], filesystem=part[0][0], columns=columns) for part in places
-        )
-        return (first.union(*others) if others else first).filter(expr=col("status") == "ok")
+        listed = ray.data.from_items(files, override_num_blocks=min(len(files), READING_TASKS))
+        return listed.map_batches(_usable, fn_args=(columns,), batch_format="pyarrow", batch_size=None)
 
     def __str__(self) -> str:
         """For messages."""
@@ -64,9 +62,17 @@ def row_files(rows: str | RowFiles) -> RowFiles:
     return rows if isinstance(rows, RowFiles) else RowFiles(rows)
 
 
+def _usable(files: pa.Table, columns: list[str]) -> Iterator[pa.Table]:
+    """These columns of the rows with status ok. Ray's own reader opens each file three times."""
+    for file in files["item"].to_pylist():
+        with storage.open_parquet(file) as parquet:
+            for batch in parquet.iter_batches(BATCH, columns=columns, use_threads=False):
+                yield pa.Table.from_batches([batch]).select(columns).filter(pc.field("status") == "ok")
+
+
 def _datasets(uri: str) -> Iterator[dataset.Dataset]:
     """Files in groups: a dataset keeps what it has parsed of every footer, 140 KB a file of captioned rows."""
-    system, _ = storage.filesystem(uri)
+    system, _ = storage.parquet_filesystem(uri)
     paths = [storage.filesystem(file)[1] for file in storage.list_files(uri, ".parquet")]
     for start in range(0, len(paths), FILES_TOGETHER):
         yield dataset.dataset(paths[start : start + FILES_TOGETHER], filesystem=system, format="parquet")

@@ -7,7 +7,6 @@ AWS_DEFAULT_REGION or the profile's.
 
 import contextlib
 import functools
-import io
 import os
 import random
 import re
@@ -25,7 +24,6 @@ Result = TypeVar("Result")
 # AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
 TRIES = 14
 CUT_ANSWER = "Failed to flush response stream"  # pyarrow, where an error's text is longer than what was asked for
-END = 1 << 17  # bytes: footer and narrow columns of a block of 256 captions; S3 sends them in 2 ms
 CONNECTIONS = 64  # of botocore's client: requests at a time
 LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
 # A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
@@ -269,61 +267,6 @@ def read(uri: str) -> bytes:
         return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
     except client.exceptions.NoSuchKey:
         raise FileNotFoundError(f"{uri}: no such file") from None
-
-
-class EndFirst(io.RawIOBase):
-    """An object to be read here and there, whose last END bytes and size come with one request.
-
-    In a Parquet file these are its footer and, behind the images, the narrow columns of a block of rows. pyarrow's own
-    file asks for the size, then for the footer, then for each column.
-
-    Raises:
-        FileNotFoundError: none is there. OSError: it has changed since.
-    """
-
-    def __init__(self, uri: str) -> None:
-        self.uri, self.place = uri, 0
-        self.client, bucket, key = client_of(uri)
-        self.named = {"Bucket": bucket, "Key": key}
-        try:
-            answer = self.client.get_object(**self.named, Range=f"bytes=-{END}")
-        except self.client.exceptions.NoSuchKey:
-            raise FileNotFoundError(f"{uri}: no such file") from None
-        except self.client.exceptions.ClientError as error:  # such as an empty object's, which has no end
-            raise OSError(f"{uri}: {error}") from None
-        self.named["IfMatch"] = answer["ETag"]
-        self.end = answer["Body"].read()
-        self.size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(self.end)
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """The place that is read next."""
-        return self.place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go there."""
-        self.place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
-        return self.place
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes; those before the end cost a request."""
-        start = self.place
-        self.place = self.size if size < 0 else min(start + size, self.size)
-        known = self.size - len(self.end)
-        if start >= known:
-            return self.end[start - known : self.place - known]
-        try:
-            answer = self.client.get_object(**self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
-        except self.client.exceptions.ClientError as error:
-            raise OSError(f"{self.uri}: {error}") from None  # 412 where it has changed
-        return bytes(answer["Body"].read() + self.end[: max(0, self.place - known)])
 
 
 def delete(uris: list[str]) -> None:

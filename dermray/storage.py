@@ -13,7 +13,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from dermray import s3
+from dermray import s3, s3_parquet
 
 
 class OutputTaken(RuntimeError):
@@ -66,6 +66,12 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     return s3.clients(uri)[1], uri.removeprefix("s3://")
 
 
+def parquet_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """As `filesystem`, to read Parquet files from: in S3 with a third of the requests where columns are narrow."""
+    system, path = filesystem(uri)
+    return (fs.PyFileSystem(s3_parquet.ParquetReading()) if is_s3(uri) else system), path
+
+
 def exists(uri: str) -> bool:
     """Whether a file or directory is there."""
     system, path = filesystem(uri)
@@ -103,7 +109,7 @@ def open_parquet(uri: str, **options: Any) -> Any:
     from pyarrow import parquet
 
     if is_s3(uri):
-        return parquet.ParquetFile(s3.EndFirst(uri), **options)
+        return parquet.ParquetFile(s3_parquet.EndFirst(uri), **options)
     return parquet.ParquetFile(uri, **options)
 
 

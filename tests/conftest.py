@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dermray.cluster import prepare_environment
 
@@ -30,6 +31,9 @@ def pytest_configure() -> None:
     )
     os.environ["OPENAI_API_KEY"] = "a-key"  # of the tests' own endpoints; actors read it where they run
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    # Machines are at times many times slower; how long an example takes is no matter of these tests.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 def pytest_unconfigure() -> None:

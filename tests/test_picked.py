@@ -36,7 +36,7 @@ from dermray.training import encode
 from tests.proxies import CountingProxy
 
 OK = pc.field("status") == "ok"
-SIDE = 256  # px: noise of it has 197 kB as PNG, against which footers of 64 kB and small columns are little
+SIDE = 352  # px: noise of it has 372 kB as PNG, against which the ends of files, 128 kB each, are little
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Requests to S3 that fail, whose answers are lost, and that are spared."""
 
-import random
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,30 +20,6 @@ def proxy(s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     with faulty(s3_server) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
         yield between
-
-
-@pytest.mark.parametrize("size", [1, s3.END, 3 * s3.END + 7])
-def test_an_object_read_from_its_end(proxy: FaultyS3, bucket: str, size: int) -> None:
-    data = random.Random(0).randbytes(size)
-    storage.write_bytes(f"{bucket}/x", data)
-    file = s3.EndFirst(f"{bucket}/x")
-    for start, length in ((0, size), (size - 1, 5), (size // 2, size), (0, 1), (size // 3, 1), (size, 1)):
-        assert file.seek(start) == start
-        assert file.read(length) == data[start : start + length]
-    proxy.requests.clear()
-    file = s3.EndFirst(f"{bucket}/x")
-    file.seek(-min(size, 100), 2)
-    assert file.read() == data[-100:] and proxy.total == 1
-    storage.write_bytes(f"{bucket}/x", data + b"y")
-    if size > s3.END:
-        file.seek(0)
-        with pytest.raises(OSError, match="PreconditionFailed"):
-            file.read(1)
-
-
-def test_what_is_not_there_cannot_be_read_from_its_end(bucket: str) -> None:
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        s3.EndFirst(f"{bucket}/none")
 
 
 def test_both_clients_bear_an_outage_of_many_requests(proxy: FaultyS3, bucket: str) -> None:

@@ -209,10 +209,14 @@ def _by_size(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
 
 
 def _write(target: str, size: int, rows: pa.Table) -> dict[str, Any]:
-    """One shard. Beside the block, which lies in Ray's store, its bytes are held once."""
+    """One shard. Beside the block, which lies in Ray's store, its bytes are held twice for a moment.
+
+    All rows are one record batch: a reader of one column, such as the captions alone, asks S3 for each batch.
+    """
     content = json.dumps([size, *zip(rows["sample_id"].to_pylist(), rows["caption"].to_pylist(), strict=True)])
     name = hashlib.sha256(content.encode()).hexdigest()[:20] + ".arrow"
     sink = pa.BufferOutputStream()
-    feather.write_feather(rows.select(["sample_id", "pixels", "caption"]), sink, compression="uncompressed")
+    whole = rows.select(["sample_id", "pixels", "caption"]).combine_chunks()
+    feather.write_feather(whole, sink, compression="uncompressed", chunksize=max(1, len(rows)))
     storage.write_bytes(storage.join(target, str(size), name), memoryview(sink.getvalue()))
     return {"size": size, "file": name, "rows": len(rows)}

@@ -183,5 +183,5 @@ def _read(field: str, place: str, files: list[str]) -> Iterator[None]:
     except OSError as error:
         raise FileNotFoundError(
             f"{field}={place}: its configs are neither here nor to be had from the hub; a dry run needs no weights but "
-            f"{', '.join(files)}: give {field} a directory that has them"
+            f"{', '.join(files)}: give {field} a directory or an s3:// URI that has them"
         ) from error

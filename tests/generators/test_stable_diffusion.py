@@ -8,12 +8,13 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dermray.config import load, preset
 from dermray.generators.base import Request, family
 from dermray.generators.latent_unet import LatentUNet
 from dermray.generators.stable_diffusion import StableDiffusion
-from dermray.generators.stable_diffusion_base import StableDiffusionBaseConfig, check
+from dermray.generators.stable_diffusion_base import FIRST_LAYER, StableDiffusionBaseConfig, check
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora, StableDiffusionLoraConfig
 from dermray.train_loop import State
 from dermray.train_loop.checkpoint import restore, save
@@ -122,6 +123,8 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
 
     file = tmp_path / "unet.safetensors"
     shutil.copy(f"{folder}/unet/diffusion_pytorch_model.safetensors", file)
+    whole = single_file(folder, tmp_path / "whole.safetensors")
+    save_file(load_file(whole) | {FIRST_LAYER: torch.zeros(8, 9, 3, 3)}, tmp_path / "inpainting.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\xff" * 100)
     wrong = {
         "this is a FluxPipeline": broken("flux", _class_name="FluxPipeline"),
@@ -133,6 +136,9 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
         "no such file; ": settings("derm/t2im.safetensors", base_config=folder),
         "give model.base_config": settings(str(file)),
         "there is no unet, no vae, no text_encoder inside": settings(str(file), base_config=folder),
+        "its U-Net takes 9 channels, expected 4: is it for inpainting": settings(
+            str(tmp_path / "inpainting.safetensors"), base_config=folder
+        ),
         "no whole safetensors file": settings(str(tmp_path / "cut.safetensors"), base_config=folder),
         "is a whole pipeline; leave it out": settings(folder, base_config=folder),
     }

@@ -83,6 +83,19 @@ def end_family(process: "subprocess.Popen[bytes]", patience: float = 15) -> None
             left.kill()
 
 
+def kill_family(pid: int) -> None:
+    """A process and all that it started, killed at once: no time to write anything more."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
+        others = leader.children(recursive=True)
+        for member in (leader, *others):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(others, timeout=15)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of a real S3 server process (moto)."""

@@ -1,7 +1,6 @@
 """The quickstart at full size, killed once on the way: its models serve every test that needs trained ones."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from tests.conftest import free_port
+from tests.conftest import free_port, kill_family
 
 ROOT = Path(__file__).parent.parent
 SERVED_KEY = "a-key"
@@ -55,12 +54,7 @@ def _killed_and_finished(directory: Path) -> str:
     """What the second start printed."""
     command = [sys.executable, "-m", "dermray.cli", "quickstart", f"output={directory}"]
     log = directory.parent / "first.log"
-    with log.open("w") as file:
-        first = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        wait_for(lambda: checkpoint_kept(directory / "train") or first.poll() is not None, 1200)
-        assert first.poll() is None, log.read_text()
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
+    killed_on_the_way(command, directory / "train", log, 1200)
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
     assert second.returncode == 0, log.read_text() + second.stdout + second.stderr
     print(second.stdout)
@@ -109,6 +103,18 @@ def checkpoint_kept(training: Path) -> bool:
     """Whether Ray Train has noted a checkpoint: its directory is there while it is still being written."""
     notes = training.glob("data-*/run/checkpoint_manager_snapshot.json")
     return any("checkpoint_" in note.read_text() for note in notes)
+
+
+def killed_on_the_way(command: list[str], training: Path, log: Path, seconds: float) -> None:
+    """`command`, killed by SIGKILL with all that it started as soon as a checkpoint of its training is kept."""
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        wait_for(lambda: checkpoint_kept(training) or process.poll() is not None, seconds)
+        assert process.poll() is None, log.read_text()
+    finally:
+        kill_family(process.pid)
+        process.wait()
 
 
 def wait_for(condition: object, seconds: float) -> None:

@@ -42,7 +42,7 @@ def load(config: PartsConfig, captions: list[str], wanted: Iterable[str] = FOLDE
         FileNotFoundError, ValueError: a place that does not exist or has no such part.
     """
     made = _nano(config, captions) if config.base == frozen.NANO else {}
-    parts = {name: _load(config, name) if _place(config, name)[0] != frozen.NANO else made[name] for name in wanted}
+    parts = {name: _load(config, name) if place_of(config, name)[0] != frozen.NANO else made[name] for name in wanted}
     for part in parts.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -55,9 +55,9 @@ def reader(config: PartsConfig, captions: list[str], saved: Path | None = None) 
     Args:
         saved: a checkpoint, inside which a nano base lies.
     """
-    place, folder, revision = _place(config, "tokenizer")
+    place, folder, revision = place_of(config, "tokenizer")
     made = frozen.tokenizer(
-        frozen.saved_base(place, saved), revision, folder, captions, 77, _field(config, "tokenizer")
+        frozen.saved_base(place, saved), revision, folder, captions, 77, field_of(config, "tokenizer")
     )
     return TokenReader("clip", made, made.model_max_length)
 
@@ -66,8 +66,8 @@ def read_config(config: PartsConfig, name: str, load_config: Callable[..., dict[
     """The config of a part, without its weights. `load_config`: of a class of diffusers."""
     from dermray import weights
 
-    place, folder, revision = _place(config, name)
-    return load_config(weights.locate_small(place, _field(config, name)), subfolder=folder, revision=revision)
+    place, folder, revision = place_of(config, name)
+    return load_config(weights.locate_small(place, field_of(config, name)), subfolder=folder, revision=revision)
 
 
 def save(parts: dict[str, Any], directory: Path) -> None:
@@ -83,7 +83,7 @@ def _nano(config: PartsConfig, captions: list[str]) -> dict[str, Any]:
     return {name: getattr(pipeline, name) for name in FOLDERS}
 
 
-def _place(config: PartsConfig, name: str) -> tuple[str, str, str | None]:
+def place_of(config: PartsConfig, name: str) -> tuple[str, str, str | None]:
     """Where a part is, in which folder there, and at which revision."""
     if name == "vae" and config.vae:
         return config.vae, "", config.vae_revision
@@ -92,7 +92,7 @@ def _place(config: PartsConfig, name: str) -> tuple[str, str, str | None]:
     return config.base, name, config.revision
 
 
-def _field(config: PartsConfig, name: str) -> str:
+def field_of(config: PartsConfig, name: str) -> str:
     """Config's name for the place of a part."""
     own = "vae" if name == "vae" else "text_encoder"
     return f"model.{own if getattr(config, own) else 'base'}"
@@ -104,8 +104,8 @@ def _load(config: PartsConfig, name: str) -> Any:
 
     from dermray import weights
 
-    place, folder, revision = _place(config, name)
-    field = _field(config, name)
+    place, folder, revision = place_of(config, name)
+    field = field_of(config, name)
     located = weights.locate(place, field, revision)
     if weights.on_hub(located):
         where = {"subfolder": folder, "revision": revision}

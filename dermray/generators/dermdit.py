@@ -24,7 +24,7 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from dermray.config import ConfigError
-from dermray.generators import components, ddpm, frozen
+from dermray.generators import components, components_check, ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample
 from dermray.generators.coverage import Reader
 from dermray.generators.dit import Geometry, Transformer
@@ -104,7 +104,9 @@ class DermDiT(Generator):
 
     @classmethod
     def check_start(cls, config: DermDiTConfig) -> None:
-        """Against the transformer without its weights."""
+        """The frozen parts by their configs; `start_from` against the transformer without its weights."""
+        configs = components_check.check(config, _wanted(config))
+        components_check.check_width(configs, "model.text_width", config.text_width)
         if config.start_from is None:
             return
         if config.vae is None and config.base == frozen.NANO:

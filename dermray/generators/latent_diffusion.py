@@ -13,7 +13,8 @@ import diffusers
 import torch
 from pydantic import Field, field_validator
 
-from dermray.generators import components, frozen, nano
+from dermray.config import ConfigError
+from dermray.generators import components, components_check, frozen, nano
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 
@@ -63,6 +64,22 @@ class LatentDiffusion(LatentUNet):
             config = config.model_copy(update={"base": str(saved), "revision": None, "text_encoder": None})
         return [components.reader(config, captions)]
 
+    @classmethod
+    def check_start(cls, config: LatentDiffusionConfig) -> None:
+        """The frozen parts by their configs, and whether the U-Net goes between them."""
+        from_base = config.unet is None and not _fits_parts(config)
+        configs = components_check.check(config, (*components.FOLDERS, *(["unet"] if from_base else [])))
+        unet = configs.get("unet") if config.unet is None else components_check.SIZES["unet"] | config.unet
+        if unet is None:
+            return
+        components_check.check_width(configs, "model.unet.cross_attention_dim", unet["cross_attention_dim"])
+        channels = configs.get("vae", {}).get("latent_channels", unet["in_channels"])
+        if (unet["in_channels"], unet["out_channels"]) != (channels, channels):
+            raise ConfigError(
+                f"model.unet: in_channels={unet['in_channels']}, out_channels={unet['out_channels']}, and the "
+                f"autoencoder's latents have {channels}; give {channels} for both, or another autoencoder"
+            )
+
     def save(self, directory: Path) -> None:
         """A pipeline folder of diffusers', autoencoder and text encoder included."""
         self.save_pipeline(directory)
@@ -82,10 +99,15 @@ def geometry(config: LatentDiffusionConfig, text_width: int) -> dict[str, Any]:
     unet = diffusers.UNet2DConditionModel
     if config.base != frozen.NANO:
         return _arguments(components.read_config(config, "unet", unet.load_config))
-    if config.vae and config.text_encoder:  # diffusers' defaults are Stable Diffusion 1's but for the text
+    if _fits_parts(config):  # diffusers' defaults are Stable Diffusion 1's but for the text
         return {"cross_attention_dim": text_width, "sample_size": config.image_size // 8}
     with torch.random.fork_rng(devices=[]):
         return _arguments(nano.unet().config)
+
+
+def _fits_parts(config: LatentDiffusionConfig) -> bool:
+    """Whether the U-Net takes its width from a text encoder that is no base's."""
+    return config.base == frozen.NANO and bool(config.vae and config.text_encoder)
 
 
 def assembled(

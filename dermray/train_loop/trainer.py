@@ -279,13 +279,14 @@ def _train(settings: dict[str, Any]) -> None:
 
 
 def _built(task: Task) -> torch.nn.Module:
-    """The task's module.
+    """The task's module in training mode, in which weights that libraries have read are not: without it, dropout would
+    begin with the first preview, and not again after a restart.
 
     Raises:
         Hopeless: its settings do not go together, such as an adapter and its base: no other start mends that.
     """
     try:
-        return task.build()
+        return task.build().train()
     except ValueError as error:
         raise Hopeless(str(error)) from error
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from tests.conftest import s3_environment
+from tests.conftest import kill_family, s3_environment
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = {"image_size": 32, "width": 32, "blocks": 1, "stem_width": 8}
@@ -74,12 +72,7 @@ class Job:
 
     def kill(self) -> None:
         """Kill it and all that it started, at once."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(self.process.pid)
-            family = [leader, *leader.children(recursive=True)]
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
+        kill_family(self.process.pid)
 
     def finish(self, seconds: float) -> bool:
         """Wait for its end; whether that was a good one."""

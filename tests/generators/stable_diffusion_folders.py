@@ -1,5 +1,6 @@
 """Stable Diffusion in miniature, saved with the classes and files that its published repositories have."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 import transformers
 from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 WIDTH = 32
@@ -19,7 +20,7 @@ def published(directory: Path, version: str = "1.4", variant: str | None = None)
     """A pipeline's folder as CompVis/stable-diffusion-v1-4 or stabilityai/stable-diffusion-2-1 has it, in safetensors
     alone. The checker of 1.4 flags every image."""
     torch.manual_seed(int(float(version) * 10))
-    tokenizer = _tokenizer("<|endoftext|>" if version == "1.4" else "!")
+    words = tokenizer("<|endoftext|>" if version == "1.4" else "!")
     noise: dict[str, Any] = {
         "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
         "set_alpha_to_one": False,
@@ -33,7 +34,7 @@ def published(directory: Path, version: str = "1.4", variant: str | None = None)
         unet = {"attention_head_dim": [2, 4, 4, 4], "use_linear_projection": True, "upcast_attention": True}
         act = "gelu"
     pipeline = diffusers.StableDiffusionPipeline(
-        vae=_vae(), text_encoder=_text(tokenizer, act), tokenizer=tokenizer, unet=_unet(**unet), scheduler=scheduler,
+        vae=vae(), text_encoder=text(words, act), tokenizer=words, unet=_unet(**unet), scheduler=scheduler,
         safety_checker=_checker() if version == "1.4" else None,
         feature_extractor=transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32),
         requires_safety_checker=version == "1.4",
@@ -41,6 +42,8 @@ def published(directory: Path, version: str = "1.4", variant: str | None = None)
     if variant == "fp16":
         pipeline.to(torch.float16)
     pipeline.save_pretrained(directory, safe_serialization=True, variant=variant)
+    for part in ("vae", "text_encoder", "tokenizer"):
+        as_published(directory / part)
     return str(directory)
 
 
@@ -61,27 +64,51 @@ def single_file(folder: str, file: Path) -> str:
     return str(file)
 
 
-def _tokenizer(pad: str) -> transformers.CLIPTokenizer:
+def tokenizer(pad: str) -> transformers.CLIPTokenizer:
+    """Letters, and one pair of them."""
     letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "re", "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: number for number, word in enumerate(words)}
-    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], pad_token=pad, model_max_length=77)
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[("r", "e")], pad_token=pad, model_max_length=77)
 
 
-def _text(tokenizer: transformers.CLIPTokenizer, act: str) -> transformers.CLIPTextModel:
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        projection_dim=WIDTH, hidden_act=act, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+def text_config(words: transformers.CLIPTokenizer, act: str = "quick_gelu") -> transformers.CLIPTextConfig:
+    """CLIP's text tower."""
+    return transformers.CLIPTextConfig(
+        vocab_size=len(words), hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        projection_dim=WIDTH, hidden_act=act, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
         pad_token_id=1,
     )  # fmt: skip
-    return transformers.CLIPTextModel(config)
 
 
-def _vae() -> diffusers.AutoencoderKL:
+def text(words: transformers.CLIPTokenizer, act: str = "quick_gelu") -> transformers.CLIPTextModel:
+    """The same with random weights."""
+    return transformers.CLIPTextModel(text_config(words, act))
+
+
+def vae(**options: Any) -> diffusers.AutoencoderKL:
+    """An autoencoder at an eighth of the side."""
+    sizes = {"block_out_channels": (8, 8, 8, 8), "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 4}
     return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=2, norm_num_groups=4, sample_size=64,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=64, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        **(sizes | options),
     )  # fmt: skip
+
+
+def as_published(folder: Path) -> None:
+    """An autoencoder, text encoder or tokenizer as libraries of its day saved it: other names of tensors, the
+    positions of tokens beside them, the byte-pair list in two files."""
+    for file in folder.glob("*.safetensors"):
+        state = {_of_its_day(name): value for name, value in load_file(file).items()}
+        if any(name.startswith("text_model.") for name in state):
+            state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+        save_file(state, file, {"format": "pt"})
+    if (file := folder / "tokenizer.json").exists():
+        model = json.loads(file.read_text())["model"]
+        pairs = [" ".join(pair) for pair in model["merges"]]
+        (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs, ""]))
+        file.unlink()
 
 
 def _unet(**options: Any) -> diffusers.UNet2DConditionModel:
@@ -105,6 +132,14 @@ UNET_RESNET = {
     "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection",
 }  # fmt: skip
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+
+
+def _of_its_day(name: str) -> str:
+    if name.startswith(("embeddings.", "encoder.layers.", "final_layer_norm.")):
+        return f"text_model.{name}"
+    for now, then in {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}.items():
+        name = name.replace(f"attentions.0.{now}.", f"attentions.0.{then}.")
+    return name
 
 
 def _unet_name(name: str) -> str:

@@ -9,10 +9,12 @@ import transformers
 from accelerate import init_empty_weights
 from torch import nn
 
-from dermray.config import load, preset
+from dermray.config import load, preset, validate
 from dermray.generators import frozen, latent_diffusion, nano
 from dermray.generators.dermdit import DermDiT, DermDiTConfig
 from dermray.generators.flux_lora import FluxLora, FluxLoraConfig
+from dermray.generators.glide import Glide, GlideConfig
+from dermray.generators.glide_models import PUBLISHED, STAGES, Stage
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from dermray.generators.stable_diffusion import StableDiffusion
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora
@@ -198,3 +200,30 @@ def test_stable_diffusion(name: str, version: int, changes: list[str], trained: 
     assert {p.dtype for p in life.state.trained} == {torch.float32}
     assert len(life.state.ema) == (len(life.state.trained) if full else 0)
     assert sum(life.checkpoint.values()) == life.trained, "nothing frozen, nothing of the prior"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        pytest.param(
+            ["model.variance_loss=true", "loop.precision=bf16", "loop.gradient_checkpointing=true"],
+            783_392_012,
+            marks=SOAK,
+        ),
+        (["model.stages=upsampler", "loop.precision=fp16"], 398_361_286),
+    ],
+    ids=["both", "upsampler"],
+)
+def test_glide(changes: list[str], trained: int) -> None:
+    given, loop = settings("train/glide_paper", "model.upsampler_steps=[2]", *changes)  # of 27: all are alike
+    words = nano.tokenizer(CAPTIONS, PUBLISHED["base"].context)
+    with FakeDevice() as device:
+        with init_empty_weights():
+            base, upsampler = (Stage.build(PUBLISHED[name], words.pad_token_id) for name in STAGES)
+        model = Glide(validate(GlideConfig, given), base, upsampler, words)
+        device.take(model)
+        life = live(device, model, loop, 3.0, 2)
+    assert life.drawn.shape == (2, 3, 256, 256) and life.drawn.dtype == torch.uint8
+    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
+    assert life.trained == sum(life.checkpoint.values()) == trained, "nothing frozen"

@@ -126,6 +126,13 @@ def test_another_file_is_told_from_the_one_that_is_expected(write: Any, message:
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_the_base_is_no_upsampler(tmp_path: Path) -> None:
+    torch.save(reference("base").state_dict(), tmp_path / "given.pt")
+    message = r"this is the base of GLIDE .* takes 3 channels\), expected the upsampler \(6"
+    with pytest.raises(ValueError, match=message):
+        read_stage(tmp_path / "given.pt", "upsampler", TINY["upsampler"])
+
+
 def test_tokenizer_files_are_missing_damaged_or_others(published: Path, tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"neither encoder.json nor encoder.json.gz; they lie in github.com/openai"

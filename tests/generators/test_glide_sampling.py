@@ -23,9 +23,9 @@ def test_fast27_is_openais_list() -> None:
     ]  # fmt: skip
 
 
-def respaced(steps: list[int]) -> list[float]:
+def respaced(steps: list[int], betas: Tensor = BETAS) -> list[float]:
     """Betas of a schedule that has these timesteps alone, from the least noise on."""
-    products = (1 - BETAS.double()).cumprod(0)[steps[::-1]]
+    products = (1 - betas.double()).cumprod(0)[steps[::-1]]
     return (1 - products / torch.cat([products.new_ones(1), products[:-1]])).tolist()
 
 

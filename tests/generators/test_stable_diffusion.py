@@ -8,12 +8,13 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dermray.config import load, preset
 from dermray.generators.base import Request, family
 from dermray.generators.latent_unet import LatentUNet
 from dermray.generators.stable_diffusion import StableDiffusion
-from dermray.generators.stable_diffusion_base import StableDiffusionBaseConfig, check
+from dermray.generators.stable_diffusion_base import FIRST_LAYER, StableDiffusionBaseConfig, check
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora, StableDiffusionLoraConfig
 from dermray.train_loop import State
 from dermray.train_loop.checkpoint import restore, save
@@ -102,7 +103,8 @@ def test_a_single_file_is_the_folder_that_it_was_made_from(folder: str, ending: 
     for part in ("unet", "vae", "clip"):
         expected, got = getattr(whole, part).state_dict(), getattr(single, part).state_dict()
         assert expected.keys() == got.keys() and all(torch.equal(expected[name], got[name]) for name in expected)
-    assert torch.equal(single.sample(REQUESTS, 7.5, 2), whole.sample(REQUESTS, 7.5, 2))
+    drawn = [model.sample(REQUESTS, 7.5, 2) for model in (single, whole)]
+    assert close(drawn[0], drawn[1].int()), "weights that lie elsewhere in memory are summed in another order"
     assert [r.name for r in StableDiffusion.readers(config, CAPTIONS)] == ["clip"]
     known = weights_of("stable_diffusion", config)
     assert known.keys() == {"base", "base_config"} and known["base"] != known["base_config"]
@@ -121,6 +123,8 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
 
     file = tmp_path / "unet.safetensors"
     shutil.copy(f"{folder}/unet/diffusion_pytorch_model.safetensors", file)
+    whole = single_file(folder, tmp_path / "whole.safetensors")
+    save_file(load_file(whole) | {FIRST_LAYER: torch.zeros(8, 9, 3, 3)}, tmp_path / "inpainting.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\xff" * 100)
     wrong = {
         "expected a StableDiffusionPipeline .*, got a FluxPipeline; give": broken("flux", _class_name="FluxPipeline"),
@@ -132,6 +136,9 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
         "no such file; ": settings("derm/t2im.safetensors", base_config=folder),
         "give model.base_config": settings(str(file)),
         "there is no unet, no vae, no text_encoder inside": settings(str(file), base_config=folder),
+        "its U-Net takes 9 channels, expected 4: is it for inpainting": settings(
+            str(tmp_path / "inpainting.safetensors"), base_config=folder
+        ),
         "no whole safetensors file": settings(str(tmp_path / "cut.safetensors"), base_config=folder),
         "is a whole pipeline; leave it out": settings(folder, base_config=folder),
     }

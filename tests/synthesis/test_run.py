@@ -1,6 +1,7 @@
 """A stage that draws what its plan says, each line once."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -9,10 +10,31 @@ import pytest
 
 from dermray.config import validate
 from dermray.failures import plain_cause
+from dermray.generators.base import FAMILIES, family
 from dermray.page_index import PagedColumn
 from dermray.records import read_columns
 from dermray.synthesis import run as synthesis
+from dermray.training.run import image_size
 from tests.tampering import double_a_row, lose_a_row
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_sizes_go_to_families_that_draw_any(name: str) -> None:
+    trained: Any = SimpleNamespace(manifest=SimpleNamespace(config={"family": name, "model": {}}))
+    own = image_size(trained)
+
+    def sizes(*asked: int) -> tuple[int, ...]:
+        config = {"output": "o", "generator": "g", "rows": "r", "sizes": asked}
+        return synthesis._sizes(validate(synthesis.SynthesisConfig, config), trained)
+
+    assert sizes() == (own,)
+    if family(name).any_size:
+        assert sizes(32, 96) == (32, 96)
+        with pytest.raises(ValueError, match=r"sizes=\[32, 100\]: expected multiples of 32 px, got \[100\]"):
+            sizes(32, 100)
+    else:
+        with pytest.raises(ValueError, match=f"a generator of family {name} draws {own} px alone; leave it out"):
+            sizes(96)
 
 
 @pytest.mark.slow

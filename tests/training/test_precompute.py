@@ -184,6 +184,8 @@ def test_the_estimate_says_what_is_cheaper(epochs: float, cheaper: str) -> None:
           "loop": {"steps": 1, "gpus_per_worker": 1, "parallel": "fsdp"}}, "nf4: FSDP cannot shard"),
         ({"family": "flux_lora", "model": {"quantization": "fp8"}}, "base nano is built in full precision"),
         ({"family": "dermdit", "buckets": [64, 128]}, "dermdit has one image size"),
+        ({"family": "glide", "buckets": [64, 128]}, "glide has one image size"),
+        ({"family": "dermdit", "model": {"width": 64, "heads": 3}}, "width=64: expected a multiple of heads=3"),
         ({"family": "flux_lora", "buckets": [64, 100]}, "expected multiples of 32 px, got \\[100\\]"),
         ({"family": "pixel_dermdit", "encode_ahead": True, "flips": False}, "no frozen encoder"),
         ({"family": "glide", "encode_ahead": True, "flips": False}, "no frozen encoder"),

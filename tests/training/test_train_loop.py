@@ -292,6 +292,18 @@ def test_settings_that_do_not_go_together_are_not_tried_again() -> None:
         _built(Wrong())
 
 
+def test_what_is_trained_is_in_training_mode_however_it_was_read() -> None:
+    """Else dropout begins with the first preview, which leaves everything in training mode."""
+
+    class Read(LineTask):
+        def build(self) -> nn.Module:
+            line = Line()
+            line.net.eval()  # as diffusers' and transformers' from_pretrained
+            return line
+
+    assert all(part.training for part in _built(Read()).modules())
+
+
 @pytest.mark.parametrize("directory", ["s3://no-such-bucket/train", "/proc/train"])
 def test_a_place_that_cannot_be_written_is_found_before_ray_starts(
     directory: str, bucket: str, monkeypatch: pytest.MonkeyPatch

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dermray.classification.pixel_store import HELD, SHARD_BYTES, VERSION, PixelStore, numbers, write_shard
+from dermray.classification.pixel_store import SHARD_BYTES, VERSION, PixelStore, numbers, write_shard
 
-SIDE, COUNTS, BATCH, FULL_SIDE = 48, (1_000, 10_000, 100_000), 32, 224
+SIDE, COUNTS, BATCH = 48, (1_000, 10_000, 100_000), 32
 LEAST_READS = 4_000  # batches, so that small stores are read over and over too
 
 
@@ -56,7 +56,7 @@ def read(store: str, count: int) -> None:
 
 def main() -> None:
     """One line a store."""
-    print(f"side {SIDE} px, batches of {BATCH}, shards of {SHARD_BYTES >> 20} MiB, pages held at most {HELD >> 20} MiB")
+    print(f"side {SIDE} px, batches of {BATCH}, shards of {SHARD_BYTES >> 20} MiB")
     print("images   store, MiB   peak RSS before, MiB   after, MiB   growth, MiB   images/s")
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as directory:

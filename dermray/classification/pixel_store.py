@@ -1,4 +1,4 @@
-"""Images decoded and resized once, for any number of trainings: uint8 pixels in files that are mapped into memory.
+"""Images decoded and resized once, for any number of trainings: uint8 pixels in files on each node's disk.
 
     <store>/<S>px-v<version>/<name>.npy      (N, 3, S, S) uint8, about SHARD_BYTES
     <store>/<S>px-v<version>/<name>.ids.npy  (N,) uint64, numbers of their sample ids; written last: without it no shard
@@ -6,14 +6,19 @@
 `name` is a hash of the sample ids, which are hashes of the images: content, size and version say what pixels are, so
 runs of any rows may share a store, one run fills in what another lacks, and the same shard is written twice at worst.
 A store in S3 is copied to each node's disk, shard by shard as they are needed, once for all its processes
-(`node_cache`). Pages lie in the system's cache, also once for all: a process holds a bounded part of them.
+(`node_cache`).
+
+Batches are read with `pread`, image by image. What was read stays in the system's cache for all processes of the node,
+as that of a file mapped into memory would, but is not counted as theirs: Linux maps up to 2 MiB around an image at
+once, so that a process which reads a mapped store of 660 MiB at random soon holds 660 MiB.
 """
 
 import hashlib
 import io
-import mmap
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +30,6 @@ from dermray.progress import files_written, watched
 
 VERSION = 1  # of what `datasets.decode` and `square` make of an image's bytes
 SHARD_BYTES = 64 << 20
-HELD = 256 << 20  # bytes of mapped pages after which a process lets go of them
-FAULT_AROUND = 64 << 10  # bytes that Linux maps with the one that is asked for, where they are in its cache
 COPIES_AT_ONCE = 4
 PIXELS, IDS = ".npy", ".ids.npy"
 
@@ -89,7 +92,7 @@ def write_shard(directory: str, name: str, ids: np.ndarray, pixels: np.ndarray) 
 class PixelStore:
     """Images of one size, by row numbers that hold as long as nothing is added.
 
-    Made by `fill` or `open`. It travels to other processes as the place it is at, and each maps its node's copy.
+    Made by `fill` or `open`. It travels to other processes as the place it is at, and each reads its node's copy.
     """
 
     def __init__(self, directory: str) -> None:
@@ -102,8 +105,7 @@ class PixelStore:
         found = np.concatenate([*ids, np.empty(0, np.uint64)])
         self._order = np.argsort(found, kind="stable")
         self._sorted = found[self._order]
-        self._maps: dict[int, np.memmap] = {}
-        self._touched = 0
+        self._files: dict[int, _File] = {}
 
     @classmethod
     def open(cls, store: str, size: int) -> "PixelStore":
@@ -153,35 +155,51 @@ class PixelStore:
         """(n, 3, S, S) uint8 of rows (n,); copies the shards that this node lacks."""
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         wanted = np.unique(shards)
-        self._map([shard for shard in wanted.tolist() if shard not in self._maps])
+        self._locate([shard for shard in wanted.tolist() if shard not in self._files])
         found = np.empty((len(rows), *self.shape), np.uint8)
         for shard in wanted.tolist():
             ours = np.flatnonzero(shards == shard)
-            found[ours] = self._maps[shard][rows[ours] - self._starts[shard]]
-        self._let_go(found.nbytes + len(rows) * FAULT_AROUND)
+            self._files[shard].read(found, ours, rows[ours] - self._starts[shard])
         return found
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """(3, S, S)."""
-        if not self._maps:
-            self._map([0])
-        return next(iter(self._maps.values())).shape[1:]
+        if not self._files:
+            self._locate([0])
+        return next(iter(self._files.values())).shape
 
-    def _map(self, shards: list[int]) -> None:
-        """Map shards, which are copied to this node before where they lie in S3."""
+    def _locate(self, shards: list[int]) -> None:
+        """Find shards on this node, to which they are copied before where they lie in S3."""
         if not shards:
             return
         with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
-            files = list(pool.map(node_cache.local_file, [self.shards[shard] + PIXELS for shard in shards]))
-        for shard, file in zip(shards, files, strict=True):
-            self._maps[shard] = np.load(file, mmap_mode="r")
+            files = list(pool.map(_File.open, [self.shards[shard] + PIXELS for shard in shards]))
+        self._files.update(zip(shards, files, strict=True))
 
-    def _let_go(self, touched: int) -> None:
-        """Of all mapped pages, once many were touched. They stay in the system's cache, for which this process is not
-        charged."""
-        self._touched += touched
-        if self._touched >= HELD:
-            for each in self._maps.values():
-                each._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # numpy keeps the mmap object there
-            self._touched = 0
+
+class _File(NamedTuple):
+    """Where the pixels of a shard are on this node."""
+
+    path: str
+    offset: int  # bytes, of the first image
+    shape: tuple[int, ...]  # of an image
+
+    @classmethod
+    def open(cls, uri: str) -> "_File":
+        path = node_cache.local_file(uri)
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            return cls(str(path), file.tell(), shape[1:])
+
+    def read(self, into: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
+        """Images `rows` of the shard into `places` of an array (n, 3, S, S) uint8."""
+        size = int(np.prod(self.shape))
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+                if os.preadv(file, [into[place].data], self.offset + row * size) != size:
+                    raise OSError(f"{self.path}: cut short; remove it")
+        finally:
+            os.close(file)

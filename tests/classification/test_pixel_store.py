@@ -42,15 +42,12 @@ def test_images_are_found_by_their_ids_in_any_order(filled: tuple[str, list[str]
     assert np.array_equal(there.pixels(rows), images[order])
 
 
-def test_pages_are_let_go_of_and_come_back(
-    filled: tuple[str, list[str], np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, ids, images = filled
-    monkeypatch.setattr(pixel_store, "HELD", 1)
-    store = PixelStore.open(place, 8)
-    rows = store.rows(ids)
-    for _ in range(3):
-        assert np.array_equal(store.pixels(rows), images) and store._touched == 0
+def test_a_shard_that_was_cut_short_is_told(filled: tuple[str, list[str], np.ndarray]) -> None:
+    place, ids, _ = filled
+    store, file = PixelStore.open(place, 8), Path(f"{place}/8px-v1/s10{PIXELS}")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(OSError, match=f"s10{PIXELS}: cut short"):
+        store.pixels(store.rows(ids))
 
 
 def test_a_shard_without_ids_does_not_count(filled: tuple[str, list[str], np.ndarray]) -> None:

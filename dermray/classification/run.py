@@ -11,8 +11,10 @@ from dermray.classification import plots
 from dermray.classification.arms import ARMS, POSITIVE, arm, choose
 from dermray.classification.backbones import Backbone
 from dermray.classification.images import image_size, load
-from dermray.classification.training import try_out
-from dermray.classification.trial import WEIGHTS, TrialSettings, trial
+from dermray.classification.saved import WEIGHTS
+from dermray.classification.settings import TrainingSettings
+from dermray.classification.trial import TrialSettings, trial
+from dermray.classification.try_out import try_out
 from dermray.classification.verdict import compare
 from dermray.config import Config
 from dermray.failures import plain_cause
@@ -98,8 +100,7 @@ def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[d
     settings = TrialSettings(
         {backbone.name: backbone for backbone in config.backbones},
         config.real_images,
-        config.steps,
-        config.batch_size,
+        TrainingSettings(steps=config.steps, batch_size=config.batch_size, schedule="one_cycle"),
         config.seed * 1000,
     )
     trainable = tune.with_resources(tune.with_parameters(trial, images=images, settings=settings), resources)

@@ -31,7 +31,7 @@ class TrainingSettings(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: HowFast[bool] = False
     loaders: HowFast[int] = Field(0, ge=0, description="processes beside the training one that prepare its batches")
-    save_seconds: HowFast[float] = Field(60, ge=0, description="at most so often an interrupted training's state is kept")
+    save_seconds: HowFast[float] = Field(60, ge=0, description="least time between two states kept to go on from")
 
     @model_validator(mode="after")
     def _as_long_as_one_says(self) -> Self:

@@ -59,7 +59,7 @@ class Target:
         """(N,) int64 numbers of classes; UNKNOWN for null and for what is none of them."""
         known = {name: number for number, name in enumerate(self.classes)}
         names = (_NAMES_OF_BINARY.get(value) if self.binary else name_of(value) for value in values)
-        return np.fromiter((known.get(name, UNKNOWN) for name in names), np.int64)
+        return np.fromiter((UNKNOWN if name is None else known.get(name, UNKNOWN) for name in names), np.int64)
 
 
 _NAMES_OF_BINARY: dict[object, str] = {True: MALIGNANT, False: BENIGN}

@@ -3,19 +3,19 @@
 import json
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_model
-from torch import nn
 
+from dermray.classification import saved
 from dermray.classification.arms import arm, choose
 from dermray.classification.backbones import Backbone
+from dermray.classification.batches import InMemory
 from dermray.classification.metrics import point_metrics
-from dermray.classification.training import scores, train
-
-WEIGHTS = "model.safetensors"  # each trial that is done has one in its checkpoint
+from dermray.classification.saved import Saved
+from dermray.classification.settings import TrainingSettings
+from dermray.classification.targets import Target
+from dermray.classification.training import probabilities, train
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class TrialSettings:
 
     backbones: dict[str, Backbone]  # by name
     real_images: int  # the few
-    steps: int
-    batch_size: int
+    training: TrainingSettings
     first_seed: int
 
 
@@ -39,20 +38,21 @@ def trial(chosen: dict[str, Any], images: dict[str, Any], settings: TrialSetting
     real, synthetic, labels = choose(
         arm(chosen["arm"]), images["real_labels"], images["synthetic_labels"], settings.real_images, seed
     )
-    pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
-    model = train(pixels, labels, backbone, settings.steps, settings.batch_size, seed)
-    tested = scores(model, images["test"])
+    target = Target.of("malignant")
+    pixels = InMemory(np.concatenate([images["real"][real], images["synthetic"][synthetic]]))
+    every, classes = np.arange(len(labels)), labels.astype(np.int64)
+    model = train(pixels, every, classes, None, backbone, settings.training, target.outputs, seed).model
+    tested = probabilities(model, InMemory(images["test"]), np.arange(len(images["test"])))[:, 1]
     metrics = point_metrics(images["test_labels"], tested, images["test_tones"])
     details = metrics | {"scores": tested.tolist(), "training_images": len(labels)}
-    _report(model, {"backbone": backbone.model_dump(), "image_size": images["test"].shape[-1]}, details)
+    _report(Saved(model, backbone, target, images["test"].shape[-1]), details)
 
 
-def _report(model: nn.Module, about: dict[str, Any], details: dict[str, Any]) -> None:
+def _report(trained: Saved, details: dict[str, Any]) -> None:
     """Metrics to Tune and TensorBoard, weights as the trial's checkpoint."""
     from ray import tune
 
     with tempfile.TemporaryDirectory() as directory:
-        save_model(model, str(Path(directory) / WEIGHTS))
-        (Path(directory) / "config.json").write_text(json.dumps(about | {"label": "malignant"}))
+        saved.save(directory, trained)
         flat = {name: details["overall"][name] for name in ("auc", "balanced_accuracy")}
         tune.report(flat | {"details": json.dumps(details)}, checkpoint=tune.Checkpoint.from_directory(directory))

@@ -38,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
                 action="store_true",
                 help="print what it would take (memory, operations, files), start nothing",
             )
+        if name == "sweep":
+            command.add_argument(
+                "--extend", metavar="RESULT", help="an earlier sweep of the same data: only trials that it lacks are run"
+            )
         if name == "caption":
             command.add_argument(
                 "--preview", type=int, metavar="N", help="print the first N filled prompts, start nothing"
@@ -134,6 +138,8 @@ def _run_stage(arguments: argparse.Namespace) -> None:
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
         overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
+    if getattr(arguments, "extend", None):
+        overrides = [*overrides, f"extend={json.dumps(arguments.extend)}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
         from dermray.captioning.run import CaptionConfig, preview

@@ -107,24 +107,45 @@ def choose(
     Raises:
         ValueError: more images asked for than there are.
     """
-    numbers = []
-    for what, labels, wanted, own in zip(
-        ("real", "synthetic"), (real_labels, synthetic_labels), needed(arm, few), (seed, seed + 1), strict=True
-    ):
-        if wanted > (usable := most(labels, balanced)):
-            kind = f"{arm.source} {what}".strip() if what == "synthetic" else what
-            remedy = "lower real_images or add images" if what == "real" else "lower real_images or draw more"
-            raise ValueError(
-                f"arm {arm.name!r}: needs {wanted} {kind} images for real_images={few}, there are {usable}"
-                f"{_balance(labels) if balanced else ''}; {remedy}"
-            )
-        order = balanced_order if balanced else stratified_order
-        numbers.append(order(labels, own)[:wanted])
-    real, synthetic = numbers
+    require_enough(arm, real_labels, synthetic_labels, few, balanced)
+    many = needed(arm, few)
+    real = first_real(real_labels, many[0], seed, balanced)
+    synthetic = first_synthetic(synthetic_labels, many[1], seed, balanced)
     made_up = synthetic_labels[synthetic]
     if arm.shuffled:
         made_up = np.random.default_rng((seed, 5)).permutation(made_up)
     return Chosen(real, synthetic, np.concatenate([real_labels[real], made_up]))
+
+
+def first_real(labels: np.ndarray, number: int, seed: int, balanced: bool) -> np.ndarray:
+    """(number,) the real images that all arms of a seed take in this order."""
+    return (balanced_order if balanced else stratified_order)(labels, seed)[:number]
+
+
+def first_synthetic(labels: np.ndarray, number: int, seed: int, balanced: bool) -> np.ndarray:
+    """(number,) the same of a synthetic source."""
+    return first_real(labels, number, seed + 1, balanced)
+
+
+def require_enough(
+    arm: Arm, real_labels: np.ndarray, synthetic_labels: np.ndarray, few: int, balanced: bool = False
+) -> None:
+    """Refuse an arm that needs more images than there are; arguments as of `choose`.
+
+    Raises:
+        ValueError: how many it needs, and how many there are.
+    """
+    real, synthetic = needed(arm, few)
+    for what, labels, wanted, remedy in (
+        ("real", real_labels, real, "add real images"),
+        (f"{arm.source} synthetic".strip(), synthetic_labels, synthetic, "draw more, or lower the ratio"),
+    ):
+        if wanted > (usable := most(labels, balanced)):
+            told = f" with as many of every class ({len(labels)} in all)" if balanced else ""
+            raise ValueError(
+                f"arm {arm.name!r}: needs {wanted} {what} images for real_images={few}, there are {usable}{told}; "
+                f"lower real_images, or {remedy}"
+            )
 
 
 def most(labels: np.ndarray, balanced: bool) -> int:
@@ -133,11 +154,6 @@ def most(labels: np.ndarray, balanced: bool) -> int:
         return len(labels)
     counts = np.unique(labels, return_counts=True)[1]
     return int(counts.min() * len(counts))
-
-
-def _balance(labels: np.ndarray) -> str:
-    counts = np.unique(labels, return_counts=True)[1]
-    return f" with as many of every class (of the rarest there are {counts.min()} out of {len(labels)})"
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:

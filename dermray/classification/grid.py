@@ -46,16 +46,16 @@ def grid(
     seeds: int,
     shared: Mapping[str, Any],
     sources: Mapping[str, str],
-    weights: Mapping[str, str],
+    models: Mapping[str, Any],
 ) -> list[Trial]:
     """Every combination; one whole seed after the other, so that an unfinished sweep already compares all arms.
 
     Args:
-        shared: what all trials depend on. sources: key of each synthetic source's result. weights: what tells the
-            weights that each backbone starts from, by its name.
+        shared: what all trials depend on. sources: key of each synthetic source's result. models: what a trial depends
+            on beside a backbone's config, by its name: the revision of its weights, and its images' size.
     """
     return [
-        Trial(_key(arm, backbone, few, seed, shared, sources, weights), arm, backbone, few, seed)
+        Trial(_key(arm, backbone, few, seed, shared, sources, models), arm, backbone, few, seed)
         for seed in range(seeds)
         for few in real_images
         for backbone in backbones
@@ -70,11 +70,11 @@ def _key(
     seed: int,
     shared: Mapping[str, Any],
     sources: Mapping[str, str],
-    weights: Mapping[str, str],
+    models: Mapping[str, Any],
 ) -> str:
     """Sixteen hex digits. An arm's name is no part of it, nor is a source's: what is drawn from is."""
     images = {name: value for name, value in asdict(arm).items() if name not in ("name", "role", "source")}
     drawn = sources[arm.source] if arm.synthetic_ratio else None
-    model = [decisive(backbone), weights.get(backbone.name, "")]
+    model = [decisive(backbone), models[backbone.name]]
     text = json.dumps([images, drawn, model, few, seed, dict(shared)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dermray import storage
 from dermray.columns import batches
@@ -52,7 +51,7 @@ def counted(masks: dict[str, np.ndarray]) -> dict[str, int]:
 def _among(values: Any, known: Any) -> np.ndarray:
     """Null is among nothing."""
     values, known = (_chunked(each) for each in (values, known))
-    return pc.and_(pc.is_valid(values), pc.is_in(values, value_set=known.drop_null())).to_numpy()
+    return pc.and_(pc.is_valid(values), pc.is_in(values, value_set=known.drop_null())).to_numpy(zero_copy_only=False)
 
 
 def _chunked(values: Any) -> pa.Array:
@@ -63,7 +62,7 @@ def write_fingerprints(rows: RowFiles, splits: Sequence[str], target: str) -> No
     """Fingerprints of usable rows, in Ray Data, as Parquet of PRINT_COLUMNS below `target`. Done once.
 
     Args:
-        splits: those whose rows count.
+        splits: those whose rows count; none for all.
     """
     if storage.exists(storage.join(target, DONE)):
         return
@@ -72,7 +71,9 @@ def write_fingerprints(rows: RowFiles, splits: Sequence[str], target: str) -> No
     storage.delete_tree(target)
     storage.make_directory(target)
     system, path = storage.filesystem(target)
-    images = rows.usable_in_ray(["sample_id", "image", "split", "status"]).filter(expr=col("split").is_in([*splits]))
+    images = rows.usable_in_ray(["sample_id", "image", "split", "status"])
+    if splits:
+        images = images.filter(expr=col("split").is_in([*splits]))
     prints = images.map_batches(_prints, batch_format="pyarrow", batch_size=DECODED, zero_copy_batch=True)
     prints.write_parquet(path, filesystem=system)
     storage.write_bytes(storage.join(target, DONE), json.dumps({"splits": [*splits]}).encode())

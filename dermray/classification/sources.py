@@ -49,11 +49,20 @@ class Source:
                 "it; give that as trained_on, an ingest result, or trained_on=unknown, which the table then says"
             )
         if drawn_from is not None and (self.seen is None or self.seen.manifest.key != drawn_from):
-            got = f"trained_on={given.trained_on} is another" if given.trained_on else "and its test split is not this one"
+            got = (
+                f"trained_on={given.trained_on} is another"
+                if given.trained_on
+                else "and its test split is not this one"
+            )
             raise ValueError(
                 f"{given.result}: drawn by a generator of other rows (key {drawn_from}), {got}; give the result with "
                 "that key as trained_on, so that what it saw is kept out of the test sets"
             )
+
+    @property
+    def saw(self) -> tuple[str, ...]:
+        """Splits of `seen` that count: of a generator of dermray's train alone; none for all, of another one."""
+        return ("train",) if self.result.manifest.stage == "generate" else ()
 
 
 def read_rows(uri: str) -> Result:

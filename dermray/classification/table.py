@@ -1,7 +1,6 @@
 """The table that a sweep shows while its trials run: mean AUC by arm, a column for each backbone and real count."""
 
 from collections import defaultdict
-from typing import Any
 
 from dermray.classification import trial_files
 from dermray.classification.grid import Trial
@@ -60,4 +59,3 @@ def _column(trial: Trial) -> str:
 
 def _cell(aucs: list[float]) -> str:
     return f"{sum(aucs) / len(aucs):.3f} ({len(aucs)})" if aucs else NONE
-

@@ -1,9 +1,9 @@
 """What a finished trial leaves: a small directory named by its key.
 
-    <trials>/<key>/scores.npz    probabilities of the test images, by test set, and of the validation images
-    <trials>/<key>/curve.json    a line of losses and metrics an epoch
-    <trials>/<key>/model/        its weights, where they are kept
-    <trials>/<key>/result.json   what tells it from others, its metrics; written last: without it the trial is to be run
+<trials>/<key>/scores.npz    probabilities of the test images, by test set, and of the validation images
+<trials>/<key>/curve.json    a line of losses and metrics an epoch
+<trials>/<key>/model/        its weights, where they are kept
+<trials>/<key>/result.json   what tells it from others, its metrics; written last: without it the trial is to be run
 """
 
 import io

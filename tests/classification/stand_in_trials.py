@@ -27,7 +27,7 @@ SECONDS = 0.3
 def trials(seeds: int) -> list[Trial]:
     """Six arms a seed."""
     backbone = Backbone(name="test_resnet", learning_rate=1e-3)
-    return grid(arms_of(ArmSettings()), [backbone], [100], seeds, {"rows": "r"}, {"": "s"}, {})
+    return grid(arms_of(ArmSettings()), [backbone], [100], seeds, {"rows": "r"}, {"": "s"}, {"test_resnet": 32})
 
 
 class StandIn:

@@ -136,7 +136,7 @@ def test_another_config_does_not_overwrite_a_run(quickstart: Quickstart, capsys:
 
 
 def test_tensorboard_logs_of_every_trial(quickstart: Quickstart) -> None:
-    trials = list((quickstart.directory / "sweep").glob("data-*/tune/*/events.out.tfevents.*"))
+    trials = list((quickstart.directory / "sweep").glob("data-*/tune/*/*/events.out.tfevents.*"))
     assert len(trials) == len(ARMS) * 2 * 4
 
 

@@ -21,6 +21,15 @@ class Arm:
     shuffled: bool = False  # labels of the synthetic images
     control: bool = False
 
+    @property
+    def role(self) -> str:
+        """What the arm is compared with real images alone for; see verdict.py."""
+        if self.control:
+            return "negative control" if self.shuffled else "positive control"
+        if self.real:
+            return "mixed" if self.synthetic_ratio else "baseline"
+        return "synthetic only"
+
 
 ARMS = (
     Arm("shuffled labels", real=True, synthetic_ratio=2, shuffled=True, control=True),
@@ -30,7 +39,7 @@ ARMS = (
     Arm("synthetic only", real=False, synthetic_ratio=2),
     Arm("more real", real=True, more_real_ratio=2, control=True),
 )
-BASELINE, TREATMENT, NEGATIVE, POSITIVE = "real only", "real + synthetic 1:2", "shuffled labels", "more real"
+POSITIVE = "more real"
 
 
 def arm(name: str) -> Arm:

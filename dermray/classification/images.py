@@ -6,12 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dermray.classification import attributes
+from dermray.classification.attributes import attributes_of
 from dermray.datasets.pixels import pixels
 from dermray.datasets.splits import check_leaks
 from dermray.manifest import Result
 from dermray.picked import pick
 
-COLUMNS = ["malignant", "skin_tone", "leak_group", "split"]
+COLUMNS = ["malignant", "leak_group", "split"]
+TEST_COLUMNS = COLUMNS + attributes.COLUMNS
 
 
 def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
 
     Returns:
         real, synthetic, test: (N, 3, S, S) uint8. real_labels, synthetic_labels, test_labels: (N,) bool, malignant.
-        test_tones, test_groups: N names.
+        test_attributes: N names by attribute. test_groups: N leak groups.
 
     Raises:
         ValueError: rows of one class only, or leaking ones.
@@ -27,8 +30,8 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
     real = (pc.field("status") == "ok") & pc.field("malignant").is_valid() & (pc.field("origin") == "real")
     source = rows.row_files()
     train_rows = pick(source, COLUMNS, real & (pc.field("split") == "train"))
-    test_rows = pick(source, COLUMNS, real & (pc.field("split") == "test"), max_test_images)
-    both = pa.concat_tables([train_rows, test_rows])
+    test_rows = pick(source, TEST_COLUMNS, real & (pc.field("split") == "test"), max_test_images)
+    both = pa.concat_tables([table.select(COLUMNS) for table in (train_rows, test_rows)])
     check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
     drawn = pick(synthetic.row_files(), COLUMNS, pc.field("status") == "ok")
     for name, table in (("train", train_rows), ("test", test_rows), ("synthetic", drawn)):
@@ -42,7 +45,7 @@ def load(rows: Result, synthetic: Result, max_test_images: int) -> dict[str, Any
         "synthetic_labels": _labels(drawn),
         "test": pixels(test_rows, size),
         "test_labels": _labels(test_rows),
-        "test_tones": [tone or "unknown" for tone in test_rows["skin_tone"].to_pylist()],
+        "test_attributes": attributes_of(test_rows),
         "test_groups": test_rows["leak_group"].to_pylist(),
     }
 

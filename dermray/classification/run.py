@@ -7,18 +7,18 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from dermray import manifest, storage
-from dermray.classification import plots
+from dermray.classification import page
+from dermray.classification.analysis import analyse
 from dermray.classification.arms import ARMS, POSITIVE, arm, choose
 from dermray.classification.backbones import Backbone
+from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.images import image_size, load
 from dermray.classification.training import try_out
-from dermray.classification.trial import WEIGHTS, TrialSettings, trial
-from dermray.classification.verdict import compare
+from dermray.classification.trial import CLASSES, WEIGHTS, TrialSettings, trial
 from dermray.config import Config
 from dermray.failures import plain_cause
 from dermray.manifest import Result, Rows
 from dermray.progress import busy, files_written, watched
-from dermray.statistics import auc_interval
 
 
 class SweepConfig(Config):
@@ -81,9 +81,7 @@ def run(config: SweepConfig) -> Result:
         number = len(ARMS) * len(config.backbones) * config.seeds
         with watched(files_written(storage.join(work.data, "tune"), WEIGHTS, "trials done", number)):
             trials = _tune(images, work.data, config)
-        metrics = _metrics(trials, images, config)
-        for name, picture in plots.draw(trials, images, config).items():
-            storage.write_bytes(storage.join(work.data, name), picture)
+        metrics = _metrics(trials, images, work.data, config)
         _keep_served(trials, work.data, config)
         used = len(images["real_labels"]) + len(images["synthetic_labels"]) + len(images["test_labels"])
         counts = Rows(rows_in=used, ok=used, rejected=0, failed=0)
@@ -147,43 +145,35 @@ def _trial_of(result: Any) -> dict[str, Any]:
     )
 
 
-def _metrics(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """What goes into the manifest: trials without their scores, arms with intervals, the verdict."""
+def _metrics(
+    trials: list[dict[str, Any]], images: dict[str, Any], directory: str, config: SweepConfig
+) -> dict[str, Any]:
+    """What goes into the manifest: trials without their scores, and all that they say of the test set."""
     left_out = ("scores", "checkpoint")
+    held_out = HeldOut(
+        "test", CLASSES, images["test_labels"].astype(np.int64), images["test_groups"], images["test_attributes"]
+    )
+    scored = [_scored(trial, config) for trial in trials]
+    analysis = analyse(scored, [held_out], config.resamples, config.seed)
+    page.write(directory, "dermray sweep", [(analysis, scored, [held_out])])
     return {
         "trials": [
             {k: v for k, v in trial.items() if k not in left_out} | {"ratio": arm(trial["arm"]).synthetic_ratio}
             for trial in sorted(trials, key=lambda t: (t["backbone"], t["arm"], t["seed"]))
         ],
-        "arms": [
-            _arm_summary(each.name, backbone.name, trials, images, config)
-            for each in ARMS
-            for backbone in config.backbones
-        ],
-        "verdict": [comparison.as_dict() for comparison in compare(trials)],
-        "test_images": len(images["test_labels"]),
+        "verdict": analysis["verdict"],
+        "tested": [analysis],
         "image_size": int(images["test"].shape[-1]),
     }
 
 
-def _arm_summary(
-    name: str, backbone: str, trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig
-) -> dict[str, Any]:
-    """Mean over seeds and a bootstrap interval, overall and per skin tone."""
-    chosen = [t for t in trials if t["arm"] == name and t["backbone"] == backbone]
-    scores, labels = np.array([t["scores"] for t in chosen]), images["test_labels"]
-    tones = np.array(images["test_tones"])
-    groups = {"all": np.ones(len(labels), bool)} | {str(tone): tones == tone for tone in np.unique(tones)}
-    summary: dict[str, Any] = {"arm": name, "backbone": backbone, "groups": {}}
-    for group, rows in groups.items():
-        clusters = [c for c, kept in zip(images["test_groups"], rows, strict=True) if kept]
-        aucs = [t["overall"]["auc"] if group == "all" else t["groups"][group]["auc"] for t in chosen]
-        summary["groups"][group] = {
-            "images": int(rows.sum()),
-            "auc": None if None in aucs else float(np.mean(aucs)),
-            "interval": auc_interval(labels[rows], scores[:, rows], clusters, config.resamples, config.seed),
-        }
-    return summary
+def _scored(trial: dict[str, Any], config: SweepConfig) -> Scored:
+    chosen, malignant = arm(trial["arm"]), np.array(trial["scores"])
+    probabilities = np.stack([1 - malignant, malignant], axis=1)
+    return Scored(
+        chosen.name, chosen.role, config.real_images, trial["backbone"], trial["seed"], probabilities,
+        chosen.synthetic_ratio,
+    )  # fmt: skip
 
 
 def _keep_served(trials: list[dict[str, Any]], directory: str, config: SweepConfig) -> None:

@@ -12,9 +12,11 @@ from torch import nn
 
 from dermray.classification.arms import arm, choose
 from dermray.classification.backbones import Backbone
-from dermray.classification.metrics import point_metrics
+from dermray.classification.fairness import auc_gap, by_group
+from dermray.classification.metrics import measure
 from dermray.classification.training import scores, train
 
+CLASSES = ("benign", "malignant")
 WEIGHTS = "model.safetensors"  # each trial that is done has one in its checkpoint
 
 
@@ -42,7 +44,13 @@ def trial(chosen: dict[str, Any], images: dict[str, Any], settings: TrialSetting
     pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
     model = train(pixels, labels, backbone, settings.steps, settings.batch_size, seed)
     tested = scores(model, images["test"])
-    metrics = point_metrics(images["test_labels"], tested, images["test_tones"])
+    truth, probabilities = images["test_labels"].astype(np.int64), np.stack([1 - tested, tested], axis=1)
+    groups = by_group(truth, probabilities, images["test_attributes"]["skin_tone"])
+    metrics = {
+        "overall": measure(truth, probabilities, CLASSES)["overall"],
+        "groups": groups,
+        "auc_gap": auc_gap(groups),
+    }
     details = metrics | {"scores": tested.tolist(), "training_images": len(labels)}
     _report(model, {"backbone": backbone.model_dump(), "image_size": images["test"].shape[-1]}, details)
 

@@ -20,6 +20,8 @@ DESCRIPTIONS = {
     "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
     "sweep": "classifiers over real and synthetic images, with controls",
+    "classify": "train one classifier on labelled rows",
+    "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-captions": "are captions true, do they leak the label, do they say anything",
 }
 
@@ -156,6 +158,8 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         return
     result = run(settings)
     print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
+    if said := result.manifest.metrics.get("summary"):
+        print(said)
     if page := result.manifest.metrics.get("page"):
         print(f"page: {result.data}/{page}")
 

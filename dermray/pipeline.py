@@ -23,7 +23,11 @@ STAGES = {
     "sweep": "dermray.classification.run:SweepConfig",
 }
 # What is run by itself, beside the stages of a pipeline.
-COMMANDS = STAGES | {"audit-captions": "dermray.captioning.audit.run:AuditConfig"}
+COMMANDS = STAGES | {
+    "audit-captions": "dermray.captioning.audit.run:AuditConfig",
+    "classify": "dermray.classification.classify:ClassifyConfig",
+    "predict": "dermray.classification.predict:PredictConfig",
+}
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {
     "caption": {"rows": "ingest", "captioner": "captioner"},

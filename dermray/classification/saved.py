@@ -45,18 +45,25 @@ def save(directory: str | Path, saved: Saved) -> None:
     save_model(saved.model.network, str(Path(directory) / WEIGHTS))
 
 
+def target_of(config: bytes) -> Target:
+    """What a saved classifier tells apart, by its config.json."""
+    about = json.loads(config)["dermray"]["target"]
+    return Target(about["column"], tuple(about["classes"]))
+
+
 def load(directory: str | Path) -> Saved:
     """What `save` wrote. Asks no hub and reads no other weights.
 
     Raises:
         FileNotFoundError, ValueError: no classifier of dermray's there.
     """
-    about = json.loads((Path(directory) / CONFIG).read_text())
+    config = (Path(directory) / CONFIG).read_bytes()
+    about = json.loads(config)
     if "dermray" not in about:
         raise ValueError(f"{directory}: a model that dermray did not save; give it as backbone.weights instead")
     ours, shown = about["dermray"], about["pretrained_cfg"]
     backbone = Backbone(**ours["backbone"])
-    target = Target(ours["target"]["column"], tuple(ours["target"]["classes"]))
+    target = target_of(config)
     network = network_of(backbone, target.outputs)
     load_model(network, str(Path(directory) / WEIGHTS))
     return Saved(

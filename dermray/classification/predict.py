@@ -1,0 +1,144 @@
+"""The predict stage: a trained classifier scores every usable image of a dataset, through Ray Data."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from dermray import manifest, node_cache, storage
+from dermray.captioning.resume import require_each_once, resumable
+from dermray.classification import saved
+from dermray.classification.batches import InMemory
+from dermray.classification.predictions import schema, score_columns
+from dermray.classification.targets import UNKNOWN
+from dermray.classification.training import probabilities
+from dermray.columns import tally
+from dermray.config import Config, HowFast
+from dermray.counters import count_rows
+from dermray.datasets.decode import BadImage, decode, square
+from dermray.exactly_once import Ids
+from dermray.manifest import Result, Rows
+from dermray.progress import rows_written, watched
+
+CLASSIFIERS, SOURCES = ("classify", "sweep"), ("ingest", "caption", "generate")
+KEPT = ("sample_id", "source", "source_id", "split")  # columns of the images' rows
+
+
+class PredictConfig(Config):
+    """Whose scores of what."""
+
+    output: str
+    classifier: str = Field(description="result of the classify or sweep stage")
+    rows: str = Field(description="result of the ingest, caption or generate stage")
+    actors: HowFast[int] = Field(2, ge=1)
+    cpus_per_actor: HowFast[float] = Field(1, gt=0)
+    gpus_per_actor: HowFast[float] = Field(0, ge=0)
+    batch_size: HowFast[int] = Field(64, ge=1, description="images per block and batch: what a crash costs")
+
+
+def run(config: PredictConfig) -> Result:
+    """Score all usable rows, each once.
+
+    Raises:
+        FileNotFoundError, ValueError: missing inputs, or results of other stages.
+    """
+    inputs = {
+        "classifier": _result(config.classifier, "classifier", CLASSIFIERS),
+        "rows": _result(config.rows, "rows", SOURCES),
+    }
+    with manifest.work("predict", config.output, config, inputs) as work:
+        if work.finished:
+            return work.finished
+        import ray
+
+        from dermray.cluster import connect
+
+        connect(work.uri)
+        source, target, checkpoint = (
+            inputs["rows"],
+            storage.join(work.data, "rows"),
+            storage.join(work.data, "checkpoint"),
+        )
+        expected = source.manifest.rows.ok
+        with watched(rows_written(target, expected, ("_Predict",))):
+            _predict(inputs["classifier"], source, target, checkpoint, config)
+        ids = Ids(source.row_files(), ("sample_id",), pc.field("status") == "ok", expected), Ids(target, ("sample_id",))
+        ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
+        counts = tally(target, ["label"])
+        labels = {label: number for (status, _, label), number in sorted(counts.items(), key=str) if status == "ok"}
+        result = work.commit(
+            Rows.count(tally(target, [])),
+            expected,
+            cpus=config.actors * config.cpus_per_actor,
+            gpus=config.actors * config.gpus_per_actor,
+            labels=labels,
+            summary=", ".join(f"{number} {label}" for label, number in labels.items()),
+        )
+        storage.delete_tree(checkpoint)  # not before: killed in between, all would be scored again
+        return result
+
+
+def _result(uri: str, field: str, stages: tuple[str, ...]) -> Result:
+    result = manifest.read(uri)
+    if result.manifest.stage not in stages:
+        raise ValueError(f"{field}={uri}: result of stage {result.manifest.stage!r}, expected one of {stages}")
+    return result
+
+
+def _predict(classifier: Result, source: Result, target: str, checkpoint: str, config: PredictConfig) -> None:
+    import ray.data
+
+    model = storage.join(classifier.data, "model")
+    column = saved.target_of(storage.read_bytes(storage.join(model, saved.CONFIG))).column
+    system, path = storage.filesystem(target)
+    with resumable("sample_id", checkpoint):
+        columns = list(dict.fromkeys([*KEPT, "status", "image", column]))
+        rows = source.row_files().usable_in_ray(columns)
+        scored = rows.repartition(target_num_rows_per_block=config.batch_size).map_batches(
+            _Predict,
+            fn_constructor_args=[model, classifier.manifest.key, config.gpus_per_actor > 0],
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=config.actors),
+            num_cpus=config.cpus_per_actor,
+            num_gpus=config.gpus_per_actor,
+        )
+        scored.write_parquet(path, filesystem=system, mode="append")
+
+
+class _Predict:
+    """An actor that holds the classifier."""
+
+    def __init__(self, model: str, key: str, on_gpu: bool) -> None:
+        self.saved, self.key = saved.load(node_cache.local_copy(model)), key
+        if on_gpu:
+            self.saved.model.to("cuda")
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Rows with their scores; those whose image cannot be decoded fail, with the reason."""
+        target, size = self.saved.target, self.saved.image_size
+        shown, reasons = np.zeros((len(rows), 3, size, size), np.uint8), list[str | None]()
+        for place, image in enumerate(rows["image"].to_pylist()):
+            try:
+                shown[place] = square(decode(image), size)
+                reasons.append(None)
+            except BadImage as error:
+                reasons.append(str(error))
+        failed = np.array([reason is not None for reason in reasons])
+        scores = probabilities(self.saved.model, InMemory(shown), np.arange(len(rows)))
+        truth = target.numbers(rows[target.column].to_pylist())
+        columns: dict[str, Any] = {name: rows[name] for name in KEPT}
+        columns["truth"] = _names(truth, target.classes)
+        columns["label"] = _names(np.where(failed, UNKNOWN, scores.argmax(1)), target.classes)
+        for name, values in score_columns(target, scores).items():
+            columns[name] = pa.array(values, mask=failed)
+        columns |= {"model": [self.key] * len(rows), "status": np.where(failed, "failed", "ok"), "reason": reasons}
+        made = pa.table(columns).select(schema(target).names).cast(schema(target))
+        count_rows("predict", made)
+        return made
+
+
+def _names(numbers: np.ndarray, classes: tuple[str, ...]) -> list[str | None]:
+    return [None if number == UNKNOWN else classes[number] for number in numbers.tolist()]

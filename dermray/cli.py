@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "sweep":
             command.add_argument(
-                "--extend", metavar="RESULT", help="an earlier sweep of the same data: only trials that it lacks are run"
+                "--extend",
+                metavar="RESULT",
+                help="an earlier sweep of the same data: only trials that it lacks are run",
             )
         if name == "caption":
             command.add_argument(

@@ -31,10 +31,10 @@ Ratios = Annotated[tuple[Annotated[float, Field(gt=0)], ...], AfterValidator(_ea
 class ArmSettings(Config):
     """Which arms there are beside real images alone. Every x is a number of images for each of the few real ones."""
 
-    ratios: Ratios = Field((1, 2), description="1:x, the few real images and x times as many synthetic ones")
-    synthetic_only: Ratios = Field((2,), description="0:x, no real image")
-    shuffled: Ratios = Field((2,), description="1:x with the synthetic images' labels shuffled: the negative control")
-    more_real: Ratios = Field((2,), description="x times as many real images more: the positive control")
+    ratios: Ratios = Field((1.0, 2.0), description="1:x, the few real images and x times as many synthetic ones")
+    synthetic_only: Ratios = Field((2.0,), description="0:x, no real image")
+    shuffled: Ratios = Field((2.0,), description="1:x with the synthetic images' labels shuffled: the negative control")
+    more_real: Ratios = Field((2.0,), description="x times as many real images more: the positive control")
 
 
 @dataclass(frozen=True)

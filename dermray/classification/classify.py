@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
-from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from dermray import manifest, storage
 from dermray.classification import labelled, pixel_store, pretrained, saved
 from dermray.classification.backbones import Backbone, build, input_of
+from dermray.classification.fairness import auc_gap, by_group
 from dermray.classification.labelled import Splits
-from dermray.classification.metrics import point_metrics
+from dermray.classification.metrics import measure
 from dermray.classification.pixel_store import PixelStore
 from dermray.classification.predictions import score_columns
 from dermray.classification.saved import Saved
@@ -153,23 +153,13 @@ def _write_predictions(directory: str, data: Splits, scored: dict[str, np.ndarra
 
 
 def measured(labels: np.ndarray, scores: np.ndarray, tones: list[str], target: Target) -> dict[str, Any]:
-    """Overall, and for a binary target per skin tone.
+    """Overall, per class, and per skin tone with the largest gap in AUC.
 
     Args:
         labels: (N,) int64. scores: (N, C) probabilities. tones: N names.
     """
-    said = scores.argmax(1)
-    overall: dict[str, Any] = {
-        "images": len(labels),
-        "accuracy": float(accuracy_score(labels, said)),
-        "balanced_accuracy": float(recall_score(labels, said, labels=np.unique(labels), average="macro")),
-    }
-    if target.binary:
-        groups = point_metrics(labels.astype(bool), scores[:, 1], tones)
-        return groups | {"overall": groups["overall"] | overall}
-    every = len(np.unique(labels)) == len(target.classes)  # otherwise a class has no AUC
-    overall["auc"] = float(roc_auc_score(labels, scores, multi_class="ovr")) if every else None
-    return {"overall": overall}
+    groups = by_group(labels, scores, tones)
+    return measure(labels, scores, target.classes) | {"groups": groups, "auc_gap": auc_gap(groups)}
 
 
 def _summary(overall: dict[str, Any], keep: str, best_epoch: int | None) -> str:

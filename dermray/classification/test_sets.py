@@ -48,7 +48,7 @@ class External(Config):
         return wanted
 
 
-def read_test_set(given: External, result: Result, target: Target, most: int) -> tuple[pa.Table, dict[str, int]]:
+def read_test_set(given: External, result: Result, target: Target, most: int) -> tuple[pa.Table, int]:
     """Its labelled rows with the least ids, and how many have no label.
 
     Raises:

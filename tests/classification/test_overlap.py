@@ -1,9 +1,10 @@
 """Which test images are shared with training."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +16,8 @@ COLUMNS = ("sample_id", "patient_id", "lesion_id", "leak_group")
 
 
 def rows(*given: tuple[str | None, ...]) -> pa.Table:
-    return pa.table({name: pa.array(values, pa.string()) for name, values in zip(COLUMNS, zip(*given), strict=True)})
+    columns = zip(*given, strict=True)
+    return pa.table([pa.array(values, pa.string()) for values in columns], names=COLUMNS)
 
 
 SEEN = rows(("a", "P1", "L1", "g1"), ("b", None, None, "g2"), ("c", "P2", None, "g3"))
@@ -57,7 +59,7 @@ def test_what_shares_nothing_stays(data: st.DataObject) -> None:
     assert shared(rows(*test), rows(*seen))["leak group"].tolist() == expected
 
 
-def test_near_duplicates_are_looked_for_across_and_not_within(tmp_path: pytest.TempPathFactory) -> None:
+def test_near_duplicates_are_looked_for_across_and_not_within(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((64, 64)) for _ in range(6)]
     brighter = Image.fromarray(np.clip(np.asarray(pictures[1]).astype(int) + 3, 0, 255).astype(np.uint8))

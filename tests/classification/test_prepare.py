@@ -153,7 +153,8 @@ def test_other_columns_have_their_own_classes_and_unknown_labels_are_counted(tmp
 
 
 def test_rows_whose_groups_lie_in_two_splits_are_refused(tmp_path: Path) -> None:
-    leaking = result(f"{tmp_path}/rows", "caption", [*REAL, *phantoms(1, seed=8, leak_group=REAL[-1]["leak_group"],
-                                                                      split="test" if REAL[-1]["split"] == "train" else "train")])  # fmt: skip
+    other = {"train": "test", "test": "train", "val": "train"}[REAL[0]["split"]]
+    stray = phantoms(1, seed=8, leak_group=REAL[0]["leak_group"], split=other)
+    leaking = result(f"{tmp_path}/rows", "caption", [*REAL, *stray])
     with pytest.raises(ValueError, match="leak: group"):
         prepared(tmp_path, leaking, [source(tmp_path, leaking)])

@@ -77,7 +77,7 @@ def test_the_table_has_every_training_set_on_every_test_set(swept: Result) -> No
         "removed": {"same image": 6, "patient": 6, "lesion": 6, "near duplicate": 6, "leak group": 0, "all": 6},
     }  # fmt: skip
     assert swept.manifest.rows.reasons == {"rejected: shared with training": 6}
-    rows = list(csv.DictReader(Path(f"{swept.data}/table.csv").open()))
+    rows = list(csv.DictReader(Path(f"{swept.data}/table.csv").read_text().splitlines()))
     assert len(rows) == 12 == len({(row["arm"], row["test_set"]) for row in rows})
     assert {(row["test_set"], row["test_images"], row["removed"]) for row in rows} >= {("strangers", "30", "6")}
     trials = trials_of(swept)
@@ -118,8 +118,8 @@ def _identity(place: Path, arms: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_sweep_of_other_data_or_settings_is_not_extended(swept: Result, place: Path) -> None:
     result(f"{place}/strangers-2", "ingest", STRANGERS[:-1])
+    tests = [{"name": "strangers", "rows": f"{place}/strangers-2"}]
     with pytest.raises(ValueError, match=r"the data changed since \(test_sets.strangers\).*sweep anew without extend"):
-        tests = [{"name": "strangers", "rows": f"{place}/strangers-2"}]
         run(config(place, "refused", seeds=3, extend=swept.uri, test_sets=tests))
     with pytest.raises(ValueError, match=r"changed since \(test_sets.strangers\)"):
         run(config(place, "refused", extend=swept.uri, test_sets=[]))

@@ -135,6 +135,10 @@ class Estimate:
         """For a manifest."""
         return asdict(self)
 
+    def within_zero_and_one(self) -> dict[str, float]:
+        """mean, low and high of a metric that can be nothing else; of two seeds Student's t reaches beyond."""
+        return {"mean": self.mean, "low": max(self.low, 0.0), "high": min(self.high, 1.0)}
+
 
 def crossed(values: np.ndarray, resampled: np.ndarray, clusters: int) -> Estimate:
     """The mean of a statistic over runs (seeds) that share their observations (test images).

@@ -32,8 +32,11 @@ def analyse(
             those of which the test set does not know two groups are left out.
 
     Raises:
-        ValueError: no baseline, or arms that cannot be paired.
+        ValueError: a test set of one class, no baseline, or arms that cannot be paired.
     """
+    for part in held_out:
+        if len(np.unique(part.labels)) < 2:
+            raise ValueError(f"test set {part.name!r}: {len(part.labels)} images of one class or none; expected two")
     clusters = len({group for part in held_out for group in part.leak_groups})
     resampled = {name: resample(scored, held_out, name, resamples, seed) for name in RESAMPLED}
     several = len({s.backbone for s in scored}) > 1
@@ -80,7 +83,7 @@ def _arms(
         for name, values in resampled.items():
             chosen, again = zip(*runs([r for r in values if _cell(r.scored) == _cell(members[0].scored)]), strict=True)
             estimate = crossed(np.array(chosen), np.array(again), clusters)
-            row[name] = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+            row[name] = estimate.within_zero_and_one()
         yield cell | {"runs": len(members), "metrics": row, "classes": classes}
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import recall_score
 from dermray.classification.attributes import UNKNOWN
 from dermray.classification.held_out import HeldOut, Resampled, Scored, resample, runs
 from dermray.classification.metrics import RESAMPLED, decide
-from dermray.statistics import crossed, shuffled_groups
+from dermray.statistics import Estimate, crossed, shuffled_groups
 
 SMALLEST = 10  # leak groups of each class that a group must have
 SHUFFLES = 100
@@ -110,7 +110,8 @@ def fairness(
         row |= {"value": None, "low": None, "high": None}
         if not row["small"]:
             judged[name] = resample(scored, held_out, metric, resamples, seed, attribute, name)
-            row |= _estimate(judged[name], row["leak_groups"])
+            estimate = _estimate(judged[name], row["leak_groups"]).within_zero_and_one()
+            row |= {"value": estimate.pop("mean")} | estimate
     named = [name for name in judged if name != UNKNOWN]
     told: dict[str, Any] = {"groups": groups, "worst": None, "best": None}
     if len(named) < 2:
@@ -121,8 +122,8 @@ def fairness(
         for high, low in zip(judged[best], judged[worst], strict=True)
     ]
     clusters = min(groups[name]["leak_groups"] for name in (worst, best))
-    gap = {("gap" if k == "value" else f"gap_{k}"): v for k, v in _estimate(between, clusters).items()}
-    return told | {"worst": worst, "best": best} | gap
+    gap = _estimate(between, clusters)
+    return told | {"worst": worst, "best": best, "gap": gap.mean, "gap_low": gap.low, "gap_high": gap.high}
 
 
 def gap_floor(scored: Sequence[Scored], held_out: HeldOut, attribute: str, metric: str, seed: int) -> float | None:
@@ -134,20 +135,17 @@ def gap_floor(scored: Sequence[Scored], held_out: HeldOut, attribute: str, metri
     named = [name for name, row in sizes([held_out], attribute).items() if not row["small"] and name != UNKNOWN]
     if len(named) < 2:
         return None
-    rng, names = np.random.default_rng(seed), np.array(held_out.attributes[attribute])
-    mixed = np.array([shuffled_groups(names, held_out.leak_groups, rng) for _ in range(SHUFFLES)])
-    value = RESAMPLED[metric]
-    values = [
-        np.mean(
-            [value(held_out.labels, s.probabilities, (mixed == name).astype(float), s.threshold) for s in scored],
-            axis=0,
-        )
-        for name in named
-    ]
-    return float(np.nanquantile(np.ptp(values, axis=0), 0.95))
+    rng, value = np.random.default_rng(seed), RESAMPLED[metric]
+    codes = np.array([named.index(name) if name in named else -1 for name in held_out.attributes[attribute]])
+    gaps: list[float] = []
+    for _ in range(SHUFFLES):
+        mixed = shuffled_groups(codes, held_out.leak_groups, rng)
+        masks = (mixed == np.arange(len(named))[:, None]).astype(float)  # (groups, N): weights, as of resamples
+        by_group = [value(held_out.labels, s.probabilities, masks, s.threshold) for s in scored]
+        gaps.append(float(np.ptp(np.mean(by_group, axis=0))))
+    return float(np.nanquantile(gaps, 0.95))
 
 
-def _estimate(resampled: Sequence[Resampled], clusters: int) -> dict[str, float]:
+def _estimate(resampled: Sequence[Resampled], clusters: int) -> Estimate:
     values, again = zip(*runs(resampled), strict=True)
-    estimate = crossed(np.array(values), np.array(again), clusters)
-    return {"value": estimate.mean, "low": estimate.low, "high": estimate.high}
+    return crossed(np.array(values), np.array(again), clusters)

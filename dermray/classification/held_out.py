@@ -41,7 +41,7 @@ class Scored:
     real_images: int  # the few of this cell of the sweep, also where the arm uses none of them
     backbone: str
     seed: int
-    probabilities: np.ndarray  # (N, C) float64; a memory map will do
+    probabilities: np.ndarray  # (N, C) float64, scaled where a temperature was fitted; a memory map will do
     ratio: float = 0  # synthetic images a real one
     source: str = ""  # of the synthetic images, where a sweep compares several
     threshold: float = 0.5  # of the positive class, chosen on the validation split

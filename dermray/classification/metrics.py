@@ -126,16 +126,14 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
 def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, threshold: float) -> np.ndarray:
     if probabilities.shape[1] == 2:
         return weighted_auc(labels == 1, probabilities[:, 1], weights)
-    present = [i for i in np.unique(labels) if not np.all(labels == i)]
-    if not present:
-        return np.full(len(weights), np.nan)
-    return np.mean([weighted_auc(labels == i, probabilities[:, i], weights) for i in present], axis=0)
+    return _over_drawn([weighted_auc(labels == i, probabilities[:, i], weights) for i in np.unique(labels)])
 
 
 def _weighted_accuracy(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, threshold: float
 ) -> np.ndarray:
-    return np.asarray(weights @ (decide(probabilities, threshold) == labels) / weights.sum(1))
+    with np.errstate(invalid="ignore"):  # a resample may have no image of a group
+        return np.asarray(weights @ (decide(probabilities, threshold) == labels) / weights.sum(1))
 
 
 def _weighted_balanced(
@@ -144,7 +142,14 @@ def _weighted_balanced(
     right = decide(probabilities, threshold) == labels
     with np.errstate(invalid="ignore"):
         recalls = [weights @ (right & (labels == i)) / (weights @ (labels == i)) for i in np.unique(labels)]
-    return np.mean(recalls, axis=0)
+    return _over_drawn(recalls)
+
+
+def _over_drawn(by_class: list[np.ndarray]) -> np.ndarray:
+    """(R,) means over the classes that a resample has: a rare one is missing in many. nan where it has none."""
+    values, drawn = np.array(by_class), np.isfinite(by_class)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(drawn, values, 0).sum(0) / drawn.sum(0))
 
 
 # What is resampled: of labels, probabilities, (R, N) weights and the threshold the (R,) values, nan where undefined.

@@ -53,8 +53,11 @@ def planned(
 
 
 def power_line(difference: float, images: int, clusters: int, seeds: int, metric: str) -> str:
-    """What could not have been seen, as a sentence."""
+    """What could not have been seen, as a sentence. Metrics lie in [0, 1], and so a difference is below one."""
+    size = f"With {images} test images of {clusters} leak groups and {seeds} seeds, "
+    if difference >= 1:
+        return f"{size}no difference in {metric} could have been seen."
     return (
-        f"With {images} test images of {clusters} leak groups and {seeds} seeds, a difference below {difference:.3f} "
-        f"{metric} could not have been seen: fewer than four of five such sweeps would find it."
+        f"{size}a difference below {difference:.3f} {metric} could not have been seen: fewer than four of five such "
+        f"sweeps would find it."
     )

@@ -66,15 +66,15 @@ def test_a_group_for_which_it_is_worse_stands_out() -> None:
 
 
 def test_chance_makes_gaps_below_the_floor() -> None:
-    """Twenty test sets without a difference between groups: about one in twenty gaps may lie above the floor."""
+    """Test sets without a difference between groups: about one gap in twenty may lie above the floor."""
     above = 0
-    for seed in range(20):
-        part = held_out(200, seed=seed)
+    for seed in range(12):
+        part = held_out(160, seed=seed)
         scored = [s for s in sweep(part, seeds=2, backbones=("x",)) if s.arm == "real only"]
         told = fairness(scored, [part], "sex", "auc", 20, 0)
         assert told["gap"] > 0
         above += told["gap"] > gap_floor(scored, part, "sex", "auc", seed)
-    assert above <= 4
+    assert above <= 3  # of twelve; more happens once in 500 times
 
 
 def test_small_groups_and_unknown_ones_are_shown_but_not_judged() -> None:

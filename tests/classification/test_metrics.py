@@ -92,6 +92,19 @@ def test_resampled_ones_count_an_image_as_often_as_it_was_drawn(classes: int) ->
         assert told["balanced_accuracy"] == pytest.approx(balanced)
 
 
+def test_a_resample_without_a_rare_class_is_the_mean_of_the_others() -> None:
+    labels, probabilities = example(60, 3, 5)
+    weights = np.ones((2, 60))
+    weights[1, labels == 2] = 0
+    kept = labels < 2
+    told = RESAMPLED["balanced_accuracy"](labels, probabilities, weights, 0.5)
+    recalls = [np.mean(probabilities[labels == i].argmax(1) == i) for i in range(2)]
+    assert told[1] == pytest.approx(np.mean(recalls))
+    aucs = [sk.roc_auc_score(labels[kept] == i, probabilities[kept, i]) for i in range(2)]
+    assert RESAMPLED["auc"](labels, probabilities, weights, 0.5)[1] == pytest.approx(np.mean(aucs))
+    assert np.isnan(RESAMPLED["auc"](labels, probabilities, np.zeros((1, 60)), 0.5)).all()
+
+
 def test_a_class_without_images_is_left_out_and_named() -> None:
     labels, probabilities = example(60, 3, 1)
     told = measure(labels[labels < 2], probabilities[labels < 2], ["a", "b", "c"])

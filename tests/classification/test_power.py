@@ -41,3 +41,4 @@ def test_the_line_names_what_was_there() -> None:
     assert line.startswith(
         "With 616 test images of 209 leak groups and 4 seeds, a difference below 0.046 AUC could not"
     )
+    assert power_line(1.2, 616, 209, 2, "AUC").endswith("and 2 seeds, no difference in AUC could have been seen.")

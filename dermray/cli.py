@@ -19,7 +19,7 @@ DESCRIPTIONS = {
     "train": "train a text-to-image generator",
     "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
-    "sweep": "classifiers over real and synthetic images, with controls",
+    "sweep": "classifiers over real and synthetic images in any ratio, with controls",
     "classify": "train one classifier on labelled rows",
     "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-captions": "are captions true, do they leak the label, do they say anything",

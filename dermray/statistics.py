@@ -24,10 +24,11 @@ def draws(clusters: Sequence[str], resamples: int, seed: int) -> Iterator[np.nda
         (R', N) float64 weights, at most `CELLS` at a time; the same weights however they are cut into parts.
     """
     names, member = np.unique(np.array(clusters), return_inverse=True)
-    rng, chances = np.random.default_rng(seed), np.full(len(names), 1 / len(names))
+    rng, count = np.random.default_rng(seed), len(names)
     at_once = max(1, CELLS // len(member))
     for start in range(0, resamples, at_once):
-        drawn = rng.multinomial(len(names), chances, size=min(at_once, resamples - start))
+        part = range(min(at_once, resamples - start))
+        drawn = np.array([np.bincount(rng.integers(0, count, count), minlength=count) for _ in part])
         yield drawn[:, member].astype(float)
 
 
@@ -86,13 +87,15 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
         return np.asarray(wins / (positive.sum(1) * negative.sum(1)))
 
 
-def shuffled_groups(values: np.ndarray, clusters: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+def shuffled_groups(values: np.ndarray, clusters: Sequence[str] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(N,) the same values, whole clusters of them in another order: rows of a patient keep theirs together."""
     order = np.argsort(clusters, kind="stable")
-    starts = np.flatnonzero(np.diff(np.unique(clusters, return_inverse=True)[1][order])) + 1
-    blocks = np.split(values[order], starts)
+    starts = np.flatnonzero(np.diff(np.unique(clusters, return_inverse=True)[1][order], prepend=-1))
+    chosen = rng.permutation(len(starts))
+    lengths = np.diff(starts, append=len(values))[chosen]
+    first = np.cumsum(lengths) - lengths  # where each cluster comes to lie
     mixed = np.empty_like(values)
-    mixed[order] = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
+    mixed[order] = values[order][np.arange(len(values)) + np.repeat(starts[chosen] - first, lengths)]
     return mixed
 
 

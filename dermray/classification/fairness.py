@@ -137,9 +137,9 @@ def gap_floor(scored: Sequence[Scored], held_out: HeldOut, attribute: str, metri
         return None
     rng, value = np.random.default_rng(seed), RESAMPLED[metric]
     codes = np.array([named.index(name) if name in named else -1 for name in held_out.attributes[attribute]])
-    gaps: list[float] = []
+    clusters, gaps = np.unique(held_out.leak_groups, return_inverse=True)[1], list[float]()
     for _ in range(SHUFFLES):
-        mixed = shuffled_groups(codes, held_out.leak_groups, rng)
+        mixed = shuffled_groups(codes, clusters, rng)
         masks = (mixed == np.arange(len(named))[:, None]).astype(float)  # (groups, N): weights, as of resamples
         by_group = [value(held_out.labels, s.probabilities, masks, s.threshold) for s in scored]
         gaps.append(float(np.ptp(np.mean(by_group, axis=0))))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from dermray import manifest
-from dermray.classification import classify, predict
+from dermray.classification import classify, pixel_store, predict
 from dermray.classification.backbones import input_of, network_of
 from dermray.classification.classify import ClassifyConfig, measured
 from dermray.classification.predict import PredictConfig
@@ -88,7 +88,7 @@ def test_predict_says_of_each_image_what_the_training_said(trained: Result, smal
     ("given", "message"),
     [
         ({"column": "diagnose"}, "column=diagnose: no label column"),
-        ({"column": "entity"}, "column=entity: expected at least two classes, each once, got none: all are unknown"),
+        ({"column": "entity"}, "column=entity: expected at least two classes, each once, got other; take another"),
         ({"backbone": NANO | {"name": "vit_tiny_patch16_224"}}, r"at 32 px .* arguments=\{img_size: 32\}"),
         ({"backbone": NANO | {"weights": "OTHER"}}, "these are not the weights of test_resnet"),
         ({"rows": "TRAIN"}, "result of stage 'train', expected one of"),
@@ -97,7 +97,7 @@ def test_predict_says_of_each_image_what_the_training_said(trained: Result, smal
 def test_what_cannot_be_trained_is_told_before_images_are_decoded(
     given: dict[str, Any], message: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classify.pixel_store, "fill", lambda *_: pytest.fail("images were decoded"))
+    monkeypatch.setattr(pixel_store, "fill", lambda *_: pytest.fail("images were decoded"))
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     named = {"OTHER": f"{tmp_path}/other.safetensors", "TRAIN": f"{small_run}/train"}
     text = json.dumps(given)

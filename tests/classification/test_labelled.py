@@ -17,7 +17,7 @@ def result(directory: Path, rows: list[dict[str, Any]]) -> Result:
     pq.write_table(conform(given, IMAGES), directory / "data" / "rows" / "0.parquet")
     told = {"stage": "ingest", "key": "k", "config": {}, "inputs": {}, "data": "data", "versions": {}}
     counts = Rows(rows_in=len(rows), ok=len(rows), rejected=0, failed=0)
-    return Result(str(directory), Manifest(**told, rows=counts, started=0, seconds=0, cpus=0, gpus=0))  # type: ignore[arg-type]
+    return Result(str(directory), Manifest(**told, rows=counts, started=0, seconds=0, cpus=0, gpus=0))
 
 
 ENTITIES = [("nv", "train"), ("mel", "train"), (None, "train"), ("nv", "val"), ("df", "test"), ("mel", "test")]

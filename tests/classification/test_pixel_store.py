@@ -20,13 +20,14 @@ def ids_of(start: int, count: int) -> list[str]:
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> tuple[str, list[str], np.ndarray]:
-    """A store of three shards, its ids and its pixels."""
+def filled(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[str], np.ndarray]:
+    """A store of three shards, local and in S3, its ids and its pixels."""
+    monkeypatch.setenv("DERMRAY_CACHE", f"{tmp_path}/cache")
     images = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
     for start in (0, 10, 20):
         ids = pixel_store.numbers(ids_of(start, 10))
-        write_shard(f"{tmp_path}/8px-v1", f"s{start}", ids, images[start : start + 10])
-    return str(tmp_path), ids_of(0, 30), images
+        write_shard(f"{place}/8px-v1", f"s{start}", ids, images[start : start + 10])
+    return place, ids_of(0, 30), images
 
 
 def test_images_are_found_by_their_ids_in_any_order(filled: tuple[str, list[str], np.ndarray]) -> None:
@@ -44,8 +45,8 @@ def test_images_are_found_by_their_ids_in_any_order(filled: tuple[str, list[str]
 
 def test_a_shard_that_was_cut_short_is_told(filled: tuple[str, list[str], np.ndarray]) -> None:
     place, ids, _ = filled
-    store, file = PixelStore.open(place, 8), Path(f"{place}/8px-v1/s10{PIXELS}")
-    file.write_bytes(file.read_bytes()[:-1])
+    store, file = PixelStore.open(place, 8), f"{place}/8px-v1/s10{PIXELS}"
+    storage.write_bytes(file, storage.read_bytes(file)[:-1])
     with pytest.raises(OSError, match=f"s10{PIXELS}: cut short"):
         store.pixels(store.rows(ids))
 
@@ -63,20 +64,17 @@ def test_a_shard_without_ids_does_not_count(filled: tuple[str, list[str], np.nda
 
 
 @pytest.mark.slow
-def test_ray_data_decodes_what_is_missing_and_nothing_else(
-    small_run: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DERMRAY_CACHE", f"{tmp_path}/cache")
+def test_ray_data_decodes_what_is_missing_and_nothing_else(small_run: Path, tmp_path: Path) -> None:
+    place = str(tmp_path)
     rows = manifest.read(f"{small_run}/ingest").row_files()
     first = pick(rows, ["malignant"], pc.field("status") == "ok", 100)
     every = pick(rows, ["malignant"], pc.field("status") == "ok")
     some = fill(f"{place}/store", 16, pa.concat_tables([first, first]), shard_bytes=40 * 3 * 16**2)
     assert len(some) == 100 and len(some.shards) == 3, "each once, forty a shard"
-    written = {file: storage.last_written(file) for file in storage.list_files(f"{place}/store", PIXELS)}
     whole = fill(f"{place}/store", 16, every, shard_bytes=40 * 3 * 16**2)
-    assert len(whole) == len(every) == 160
+    assert len(whole) == len(every) > 110
+    assert set(some.shards) < set(whole.shards) and len(whole.shards) == 3 + -(-(len(every) - 100) // 40)
     ids = every["sample_id"].to_pylist()
     assert np.array_equal(whole.pixels(whole.rows(ids)), pixels(every, 16))
-    assert {file: storage.last_written(file) for file in written} == written
     opened = PixelStore.open(f"{place}/store", 16)
     assert np.array_equal(opened.pixels(opened.rows(ids[:5])), pixels(every.slice(0, 5), 16))

@@ -58,6 +58,7 @@ class Prepared:
     pools: Pools
     images: pa.Table  # sample_id and where it lies, of every image that a trial reads
     used: int  # of all images that could be used
+    validation: int  # images
     unlabelled: int
     tests: dict[str, dict[str, Any]]  # by name: images, unlabelled, removed (numbers by what is shared)
 
@@ -119,7 +120,7 @@ def prepare(
     places = pa.concat_tables([table.select(["sample_id", FILE]) for table in (*chosen, validation, *tests.values())])
     unlabelled = sum(number for _, number in (*read.values(), *drawn.values()))
     unlabelled += sum(each["unlabelled"] for name, each in told.items() if name != OWN)
-    return Prepared(target, pools, places, sum(map(len, written.values())), unlabelled, told)
+    return Prepared(target, pools, places, sum(map(len, written.values())), len(validation), unlabelled, told)
 
 
 def _told(rows: pa.Table, unlabelled: int, removed: dict[str, int] | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dermray.classification.backbones import build, input_of
 from dermray.classification.grid import Trial, grid
 from dermray.classification.overlap import write_fingerprints
 from dermray.classification.prepare import Prepared, Prints, Wanted, prepare
-from dermray.classification.sources import Source, read_rows
+from dermray.classification.sources import UNKNOWN, Source, read_rows
 from dermray.classification.sweep_settings import SweepConfig
 from dermray.classification.targets import BINARY
 from dermray.classification.test_sets import OWN, External
@@ -20,6 +20,7 @@ from dermray.config import decisive
 from dermray.manifest import Result, Rows, Work
 from dermray.progress import busy, watched
 
+PIXELS = "pixels"  # images that the trials read
 Tests = Sequence[tuple[External, Result]]
 Models = dict[str, dict[str, Any]]  # by a backbone's name the revision of its weights, and its images' size in px
 
@@ -49,7 +50,8 @@ def run(config: SweepConfig) -> Result:
         prints = _fingerprints(work.data, rows, sources, tests)
         with watched(busy("choosing images")):
             prepared = ray.get(ray.remote(prepare).remote(work.data, rows, sources, tests, _wanted(config), prints))
-        _say(prepared)
+        _say(prepared, sources)
+        _require_validation(prepared, config)
         trials = _grid(config, prepared, inputs, sources, models)
         kept = {trial.key for trial in trials} if config.keep_models == "all" else {_served(trials).key}
         if earlier:
@@ -110,7 +112,19 @@ def _wanted(config: SweepConfig) -> Wanted:
     )  # fmt: skip
 
 
-def _say(prepared: Prepared) -> None:
+def _require_validation(prepared: Prepared, config: SweepConfig) -> None:
+    if config.training.needs_validation and not prepared.validation:
+        raise ValueError(
+            f"rows={config.rows}: no image with a label in the val split, which training.patience and "
+            "training.keep=best need; ingest with fractions.val above 0, or leave both out"
+        )
+
+
+def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.unknown:
+            print(f"      warning: what the generator of {source.name} saw is unknown, test images may be among it",
+                  flush=True)  # fmt: skip
     for name, told in prepared.tests.items():
         parts = [f"{number} by {what}" for what, number in told["removed"].items() if number and what != "all"]
         if parts:
@@ -157,7 +171,7 @@ def _train(
 
     from dermray.classification.pixel_store import fill
 
-    place, store = storage.join(work.data, TRIALS), config.pixels or storage.join(work.data, "pixels")
+    place, store = storage.join(work.data, TRIALS), config.pixels or storage.join(work.data, PIXELS)
     if {trial.key for trial in trials} - trial_files.finished(place, kept):
         for size in sorted({model["size"] for model in models.values()}):
             fill(store, size, prepared.images)
@@ -195,7 +209,7 @@ def _finish(trials: list[Trial], prepared: Prepared, models: Models, work: Work,
     )
     at_once, tests = config.tune.concurrent, prepared.tests
     sizes = {name: model["size"] for name, model in models.items()}
-    return work.commit(
+    result = work.commit(
         counts,
         counts.rows_in,
         cpus=at_once * config.tune.cpus_per_trial,
@@ -203,5 +217,8 @@ def _finish(trials: list[Trial], prepared: Prepared, models: Models, work: Work,
         classes=list(prepared.target.classes),
         tests=tests,
         image_size=sizes,
+        sources_unknown=[source.name for source in config.sources if source.trained_on == UNKNOWN],
         **told,
     )
+    storage.delete_tree(storage.join(work.data, PIXELS))  # not before: killed in between, all would be decoded again
+    return result

@@ -46,7 +46,7 @@ class Source:
         if drawn_from is None and not given.trained_on:
             raise ValueError(
                 f"{given.result}: nothing tells what the generator of these images saw, and test images may be among "
-                "it; give that as trained_on, an ingest result, or trained_on=unknown, which the table then says"
+                "it; give that as trained_on, an ingest result, or trained_on=unknown, which the result then says"
             )
         if drawn_from is not None and (self.seen is None or self.seen.manifest.key != drawn_from):
             got = (

@@ -43,7 +43,8 @@ class SweepConfig(Config):
         None, description="an earlier sweep, whose trials among these are not run again"
     )
     pixels: HowFast[str | None] = Field(
-        None, description="directory or s3:// URI of decoded images that runs share; default: this run's"
+        None,
+        description="directory or s3:// URI of decoded images that runs share; default: this run's, then removed",
     )
 
     @field_validator("backbones", "synthetic", "test_sets")

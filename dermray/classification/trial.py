@@ -140,3 +140,5 @@ def _leave(
             model = directory
         trial_files.write(settings.trials, key, result, scores, list(trained.history), model)
     storage.delete_file(storage.join(settings.trials, key, STATE))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the process goes on with another trial, and others share its GPU

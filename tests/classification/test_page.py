@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,17 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
     for row in re.findall(r"<table.*?</table>", text, re.S):
         columns = {len(re.findall(r"<t[dh]", line)) for line in re.findall(r"<tr>.*?</tr>", row, re.S)}
         assert len(columns) == 1, "a row of a table lacks a column"
+
+
+def test_the_real_counts_at_which_controls_failed_are_named(tmp_path: Path) -> None:
+    scored = sweep(PART, real_images=(50, 100), backbones=("x",), seeds=3, by_seed=0.0)
+    for number, s in enumerate(scored):
+        if (s.real_images, s.role) == (100, "positive control"):  # no better than chance
+            scored[number] = replace(s, probabilities=s.probabilities[::-1])
+    analysis = analyse(scored, [PART], 50, 0, attributes=())
+    page.write(str(tmp_path), "a sweep", [(analysis, scored, [PART])])
+    text = (tmp_path / "page.html").read_text()
+    assert "Not all controls came out at 100 real images: there, this experiment is too small" in text
 
 
 def test_a_sweep_without_controls_or_groups_says_so(tmp_path: Path) -> None:

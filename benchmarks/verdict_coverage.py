@@ -116,7 +116,7 @@ def main(sweeps: int) -> None:
     seen = np.median([comparison.smallest_seen for comparison in found])
     came_out = np.mean([comparison.came_out for comparison in found])
     print(
-        f"A true difference of {world.truth:.3f} AUC, 6 seeds, 150 leak groups: it came out in {came_out:.2f} of sweeps."
+        f"A true difference of {world.truth:.3f} AUC, 6 seeds, 150 leak groups: came out in {came_out:.2f} of sweeps."
     )
     print(f"By the median sweep's own line a difference of {seen:.3f} comes out in 0.80.")
 

@@ -123,6 +123,7 @@ def _power(verdict: Sequence[Comparison], images: int, clusters: int, seeds: int
         "difference": worst.smallest_seen,
         "line": power_line(worst.smallest_seen, images, clusters, seeds, words(metric)),
         "of": worst.claim,
+        "real_images": worst.real_images,
         "tests": worst.tests,
         "plan": plan,
     }

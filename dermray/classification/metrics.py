@@ -40,55 +40,71 @@ def measure(
         raise ValueError(
             f"label {strange[0]}: expected class numbers from 0 to {len(classes) - 1}; leave unknown labels out"
         )
-    predicted, numbers = decide(probabilities, threshold), list(range(len(classes)))
+    numbers = np.arange(len(classes))
+    confusion = sk.confusion_matrix(labels, decide(probabilities, threshold), labels=numbers)
+    rates = rates_of(confusion)
     by_class = {
-        name: one_against_rest(labels == i, probabilities[:, i], predicted == i, fixed)
+        name: _plain(
+            {"images": int((labels == i).sum())}
+            | ranking(labels == i, probabilities[:, i], fixed)
+            | {rate: values[i] for rate, values in rates.items()}
+        )
         for i, name in enumerate(classes)
     }
     ranked = [by_class[classes[1]]] if len(classes) == 2 else list(by_class.values())
-    present = np.unique(labels)
+    images = confusion.sum(1)
     told = {
         "images": len(labels),
-        "accuracy": sk.accuracy_score(labels, predicted),
-        "balanced_accuracy": np.mean([np.mean(predicted[labels == i] == i) for i in present]),
+        "accuracy": np.trace(confusion) / len(labels),
+        "balanced_accuracy": np.nanmean(rates["recall"]),
         "auc": _mean(row["auc"] for row in ranked),
         "average_precision": _mean(row["average_precision"] for row in ranked),
         "brier": sk.brier_score_loss(np.eye(len(classes))[labels], probabilities, scale_by_half=len(classes) == 2),
         "calibration_error": calibration_error(labels, probabilities),
     }
-    for average in ("macro", "weighted"):
-        scores = sk.precision_recall_fscore_support(labels, predicted, labels=present, average=average, zero_division=0)
-        told |= {f"{name}_{average}": value for name, value in zip(("precision", "recall", "f1"), scores, strict=False)}
+    for average, shares in (("macro", images > 0), ("weighted", images)):
+        for rate in ("precision", "recall", "f1"):  # a class that nothing was called counts as zero
+            told[f"{rate}_{average}"] = np.average(np.nan_to_num(rates[rate]), weights=shares)
     return {
         "overall": _plain(told),
         "classes": by_class,
-        "confusion": sk.confusion_matrix(labels, predicted, labels=numbers).tolist(),
+        "confusion": confusion.tolist(),
         "threshold": threshold if len(classes) == 2 else None,
     }
 
 
-def one_against_rest(
-    truth: np.ndarray, scores: np.ndarray, predicted: np.ndarray, fixed: float = FIXED
-) -> dict[str, float | None]:
-    """One class: truth (N,) bool, its probability (N,), predicted (N,) bool. Recall is sensitivity."""
-    both = 0 < truth.sum() < len(truth)
-    precision, recall, f1, _ = sk.precision_recall_fscore_support(
-        truth, predicted, average="binary", zero_division=np.nan
-    )
-    sensitivity, specificity = at_fixed(truth, scores, fixed) if both else (None, None)
-    return _plain(
-        {
-            "images": int(truth.sum()),
-            "auc": sk.roc_auc_score(truth, scores) if both else None,
-            "average_precision": sk.average_precision_score(truth, scores) if both else None,
-            "precision": precision,
-            "recall": recall,
-            "specificity": sk.recall_score(~truth, ~predicted, zero_division=np.nan),
-            "f1": f1,
-            "sensitivity_at_specificity": sensitivity,
-            "specificity_at_sensitivity": specificity,
+def rates_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """(C,) precision, recall (sensitivity), specificity and f1 of each class against the rest; nan where undefined.
+
+    Args:
+        confusion: (C, C) counts, rows are the truth.
+    """
+    right, true, called, images = np.diag(confusion), confusion.sum(1), confusion.sum(0), confusion.sum()
+    with np.errstate(invalid="ignore"):
+        return {
+            "precision": right / called,
+            "recall": right / true,
+            "specificity": (images - true - called + right) / (images - true),
+            "f1": 2 * right / (true + called),
         }
-    )
+
+
+def ranking(truth: np.ndarray, scores: np.ndarray, fixed: float = FIXED) -> dict[str, float | None]:
+    """What a class's probability is worth at any threshold; None where all images are in it, or none.
+
+    Args:
+        truth: (N,) bool. scores: (N,).
+    """
+    if not 0 < truth.sum() < len(truth):
+        names = ("auc", "average_precision", "sensitivity_at_specificity", "specificity_at_sensitivity")
+        return dict.fromkeys(names)
+    sensitivity, specificity = at_fixed(truth, scores, fixed)
+    return {
+        "auc": sk.roc_auc_score(truth, scores),
+        "average_precision": sk.average_precision_score(truth, scores),
+        "sensitivity_at_specificity": sensitivity,
+        "specificity_at_sensitivity": specificity,
+    }
 
 
 def at_fixed(truth: np.ndarray, scores: np.ndarray, fixed: float) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from dermray import pages
 from dermray.classification import page, plots
 from dermray.classification.analysis import analyse
 from dermray.classification.held_out import HeldOut, Scored
@@ -110,13 +113,26 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
         assert len(columns) == 1, "a row of a table lacks a column"
 
 
-def test_a_sweep_without_controls_or_groups_says_so(tmp_path: Path) -> None:
+def without_pictures(analysis: dict[str, Any]) -> str:
+    """The page, quickly."""
+    return pages.render(page.TEMPLATE, title="a sweep", tested=[(analysis, defaultdict(str))])
+
+
+def test_the_real_counts_at_which_controls_failed_are_named() -> None:
+    scored = sweep(PART, real_images=(50, 100), backbones=("x",), seeds=3, by_seed=0.0)
+    for number, s in enumerate(scored):
+        if (s.real_images, s.role) == (100, "positive control"):  # no better than chance
+            scored[number] = replace(s, probabilities=s.probabilities[::-1])
+    text = without_pictures(analyse(scored, [PART], 50, 0, attributes=()))
+    assert "Not all controls came out at 100 real images: there, this experiment is too small" in text
+
+
+def test_a_sweep_without_controls_or_groups_says_so() -> None:
     plain = HeldOut("plain", PART.classes, PART.labels, PART.leak_groups)
     scored = [s for s in sweep(PART, backbones=("x",), seeds=2) if not s.role.endswith("control")]
     analysis = analyse(scored, [plain], 50, 0)
     assert analysis["controls"] is None and analysis["fairness"] == []
-    page.write(str(tmp_path), "a sweep", [(analysis, scored, [plain])])
-    text = (tmp_path / "page.html").read_text()
+    text = without_pictures(analysis)
     assert "This sweep has no controls" in text and "fairness was not measured" in text
 
 

@@ -71,7 +71,7 @@ def test_the_generator_draws_what_it_is_asked_for(summary: dict[str, Any]) -> No
 
 def test_the_sweep_is_paired_and_its_controls_come_out(summary: dict[str, Any]) -> None:
     trials = {(t["arm"], t["backbone"], t["seed"]) for t in summary["sweep"]}
-    assert len(trials) == len(summary["sweep"]) == len(arms_of(ArmSettings())) * 2 * 4
+    assert len(trials) == len(summary["sweep"]) == len(arms_of(ArmSettings())) * 8
     assert all(0 <= t["metrics"]["auc"] <= 1 and set(t["metrics"]["groups"]) == set("ABC") for t in summary["sweep"])
     verdict = {v["better"] + " > " + v["worse"]: v for v in summary["verdict"]}
     assert verdict["real only > shuffled labels"]["came_out"]
@@ -137,7 +137,7 @@ def test_another_config_does_not_overwrite_a_run(quickstart: Quickstart, capsys:
 
 def test_tensorboard_logs_of_every_trial(quickstart: Quickstart) -> None:
     trials = list((quickstart.directory / "sweep").glob("data-*/tune/*/*/events.out.tfevents.*"))
-    assert len(trials) == len(arms_of(ArmSettings())) * 2 * 4
+    assert len(trials) == len(arms_of(ArmSettings())) * 8
 
 
 def test_the_report_is_self_contained_and_says_what_came_out(quickstart: Quickstart, summary: dict[str, Any]) -> None:

@@ -54,7 +54,9 @@ class _Epoch(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(self.pixels.pixels(self.rows[number]))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence((*self.seeds, number)).generate_state(1, np.uint64)[0]))
+            seed = np.random.SeedSequence((*self.seeds, number)).generate_state(1, np.uint64)
+            # torch.manual_seed would note a traceback each time, for a GPU that is not in use yet
+            torch.default_generator.manual_seed(int(seed[0]))
             images = preset(self.name, images.shape[-1])(images)
         return images, torch.from_numpy(self.labels[number])
 

@@ -55,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
                 metavar="RESULT",
                 help="ask again only what was rejected or failed in an earlier result",
             )
+        if name == "classify":
+            command.add_argument(
+                "--search", type=int, nargs="?", const=16, metavar="N",
+                help="before, try N (16) learning rates and augmentations by Optuna and ASHA; needs dermray[search]",
+            )  # fmt: skip
     _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
     export = commands.add_parser("export", help="a trained LoRA as kohya's scripts, ComfyUI and A1111 read it")
@@ -144,6 +149,8 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
     if getattr(arguments, "extend", None):
         overrides = [*overrides, f"extend={json.dumps(arguments.extend)}"]
+    if getattr(arguments, "search", None):
+        overrides = [*overrides, f"search.trials={arguments.search}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
         from dermray.captioning.run import CaptionConfig, preview

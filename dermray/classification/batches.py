@@ -1,8 +1,10 @@
 """The batches of a training: in which order images come, drawn from its seed alone, so that a resumed one has the same.
 
-Whatever process prepares a batch, its augmentation is drawn from the seed, the epoch and the batch's number.
+Whatever process prepares a batch, its augmentation is drawn from the seed, the epoch, the worker's rank and the
+batch's number.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dermray.classification import team
 from dermray.classification.augmentation import preset
 from dermray.classification.settings import TrainingSettings
 
@@ -44,7 +47,7 @@ def order(labels: np.ndarray, images: int, seed: int, epoch: int, balanced: bool
 
 
 class _Epoch(Dataset[tuple[Tensor, Tensor]]):
-    def __init__(self, pixels: Pixels, rows: np.ndarray, labels: np.ndarray, seeds: tuple[int, int], name: Any) -> None:
+    def __init__(self, pixels: Pixels, rows: np.ndarray, labels: np.ndarray, seeds: tuple[int, ...], name: Any) -> None:
         """Of rows and labels (batches, B)."""
         self.pixels, self.rows, self.labels, self.seeds, self.name = pixels, rows, labels, seeds, name
 
@@ -54,23 +57,26 @@ class _Epoch(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(self.pixels.pixels(self.rows[number]))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence((*self.seeds, number)).generate_state(1, np.uint64)[0]))
+            seed = np.random.SeedSequence((*self.seeds, number)).generate_state(1, np.uint64)
+            # torch.manual_seed would note a traceback each time, for a GPU that is not in use yet
+            torch.default_generator.manual_seed(int(seed[0]))
             images = preset(self.name, images.shape[-1])(images)
         return images, torch.from_numpy(self.labels[number])
 
 
 def batches(
     pixels: Pixels, rows: np.ndarray, labels: np.ndarray, steps: int, epoch: int, seed: int, settings: TrainingSettings
-) -> "DataLoader[tuple[Tensor, Tensor]]":
-    """An epoch's `steps` batches: images (B, 3, S, S) uint8 and labels (B,) int64.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """An epoch's `steps` batches: images (B, 3, S, S) uint8 and labels (B,) int64; of several workers this one's share.
 
     Args:
         rows, labels: (N,) int64, of the training images: numbers in `pixels`, and of their classes.
     """
     size = settings.batch_size
     chosen = order(labels, steps * size, seed, epoch, settings.balance == "sampling").reshape(steps, size)
-    data = _Epoch(pixels, rows[chosen], labels[chosen], (seed, epoch), settings.augmentation)
-    own = (
-        torch.Generator()
-    )  # of a number that DataLoader draws and nothing here uses: not from the training's generator
-    return DataLoader(data, batch_size=None, num_workers=settings.loaders, generator=own)
+    mine = chosen[:, team.rank() :: team.size()]
+    data = _Epoch(pixels, rows[mine], labels[mine], (seed, epoch, team.rank()), settings.augmentation)
+    if settings.loaders == 0:
+        return (data[number] for number in range(steps))
+    own = torch.Generator()  # DataLoader draws a number that nothing here uses: not from the training's own generator
+    return iter(DataLoader(data, batch_size=None, num_workers=settings.loaders, generator=own))

@@ -1,52 +1,32 @@
 """The classify stage: labelled rows in, one trained classifier out, tested on the test split."""
 
+import json
 import tempfile
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from dermray import manifest, storage
-from dermray.classification import labelled, pixel_store, pretrained, saved
-from dermray.classification.backbones import Backbone, build, input_of
+from dermray.classification import labelled, pixel_store, pretrained, saved, search, team, workers
+from dermray.classification.backbones import build, input_of
+from dermray.classification.classify_settings import ClassifyConfig
 from dermray.classification.fairness import auc_gap, by_group
 from dermray.classification.labelled import Splits
 from dermray.classification.metrics import measure
 from dermray.classification.pixel_store import PixelStore
 from dermray.classification.predictions import score_columns
 from dermray.classification.saved import Saved
-from dermray.classification.settings import TrainingSettings
 from dermray.classification.targets import Target
 from dermray.classification.training import probabilities, train
 from dermray.classification.try_out import try_out
-from dermray.config import Config, HowFast
 from dermray.manifest import Result, Rows
 from dermray.progress import text_at, watched
 
 SOURCES = ("ingest", "caption")
-PIXELS, PROGRESS, STATE, PREDICTIONS = "pixels", "progress.txt", "state.pt", "predictions.parquet"
-
-
-class ClassifyConfig(Config):
-    """What to learn from which images, and how."""
-
-    output: str
-    rows: str = Field(description="result of the ingest or caption stage: train, val and test images")
-    synthetic: str | None = Field(None, description="result of the generate stage, whose images are trained on too")
-    column: str = Field("malignant", description="label: malignant (binary), or entity or any other column")
-    classes: tuple[str, ...] = Field((), description="of another column, if not all that the train split has")
-    backbone: Backbone
-    training: TrainingSettings
-    image_size: int | None = Field(None, ge=8, description="px; default: what the backbone's weights were trained on")
-    pixels: HowFast[str | None] = Field(
-        None,
-        description="directory or s3:// URI of decoded images that runs share; default: this run's, removed after it",
-    )
-    cpus: HowFast[float] = Field(1, gt=0)
-    gpus: HowFast[float] = Field(0, ge=0)
-    seed: int = Field(0, ge=0)
+PIXELS, PROGRESS, STATE = "pixels", "progress.txt", "state.pt"
+METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
 
 
 def run(config: ClassifyConfig) -> Result:
@@ -64,21 +44,24 @@ def run(config: ClassifyConfig) -> Result:
             return work.finished
         data = labelled.read(config.column, config.classes, *inputs.values())
         check(config, data, size)
-        import ray
-
         from dermray.cluster import connect
 
         connect(work.uri)
         store = pixel_store.fill(config.pixels or storage.join(work.data, PIXELS), size, data.picked)
-        task = ray.remote(_trained).options(num_cpus=config.cpus, num_gpus=config.gpus)
+        chosen, found = search.chosen(config, data, store, work.data) if config.search else (config, {})
+        arguments = {"config": chosen, "data": data, "store": store, "size": size, "directory": work.data}
         with watched(text_at(storage.join(work.data, PROGRESS))):
-            metrics = ray.get(task.remote(config, data, store, size, work.data))
+            workers.run(_trained, arguments, config.workers, config.cpus, config.gpus, work.data)
+        metrics = json.loads(storage.read_bytes(storage.join(work.data, METRICS))) | found
         used = sum(len(split.labels) for split in data.splits.values())
         reasons = {"rejected: label unknown": data.unknown} if data.unknown else {}
         rows = Rows(rows_in=used + data.unknown, ok=used, rejected=data.unknown, failed=0, reasons=reasons)
-        result = work.commit(rows, rows.rows_in, cpus=config.cpus, gpus=config.gpus, **metrics)
-        storage.delete_tree(storage.join(work.data, PIXELS))  # not before: killed in between, it would be made again
-        for left in (STATE, PROGRESS):
+        result = work.commit(
+            rows, rows.rows_in, cpus=config.workers * config.cpus, gpus=config.workers * config.gpus, **metrics
+        )
+        for left in (PIXELS, "workers", search.DIRECTORY):  # not before: killed in between, they would be made again
+            storage.delete_tree(storage.join(work.data, left))
+        for left in (STATE, PROGRESS, METRICS):
             storage.delete_file(storage.join(work.data, left))
         return result
 
@@ -96,18 +79,20 @@ def check(config: ClassifyConfig, data: Splits, size: int) -> None:
     Raises:
         FileNotFoundError, ValueError: see `run`.
     """
-    if config.training.needs_validation and not len(data.splits["val"].labels):
+    if config.search:
+        search.require_optuna()
+    if (config.training.needs_validation or config.search) and not len(data.splits["val"].labels):
         raise ValueError(
-            f"rows={config.rows}: no labelled image in the val split, which training.patience and training.keep=best "
-            "need; ingest with fractions.val above 0, or leave both out"
+            f"rows={config.rows}: no labelled image in the val split, which training.patience, training.keep=best and "
+            "search need; ingest with fractions.val above 0, or leave them out"
         )
     try_out(config.backbone, size, data.target.outputs)
     if config.backbone.weights != pretrained.RANDOM:
         build(config.backbone, data.target.outputs)
 
 
-def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int, directory: str) -> dict[str, Any]:
-    """Train and test in a task; the classifier and its predictions go to `directory`. Returns the metrics."""
+def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int, directory: str, device: str) -> None:
+    """Train and test in a worker; the classifier, its predictions and its metrics go to `directory`."""
     rows = {name: store.rows(split.sample_ids) for name, split in data.splits.items()}
     train_split, val, test = (data.splits[name] for name in ("train", "val", "test"))
 
@@ -117,8 +102,10 @@ def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int,
 
     trained = train(
         store, rows["train"], train_split.labels, (rows["val"], val.labels), config.backbone, config.training,
-        data.target.outputs, config.seed, storage.join(directory, STATE), report, "cuda" if config.gpus else "cpu",
+        data.target.outputs, config.seed, storage.join(directory, STATE), report, device,
     )  # fmt: skip
+    if team.rank():
+        return
     with tempfile.TemporaryDirectory() as local:
         saved.save(local, Saved(trained.model, config.backbone, data.target, size))
         storage.copy_directory(local, storage.join(directory, "model"))
@@ -135,7 +122,7 @@ def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int,
     if "test" in scored:
         metrics["test"] = measured(test.labels, scored["test"], test.tones, data.target)
         metrics["summary"] = _summary(metrics["test"]["overall"], config.training.keep, trained.best_epoch)
-    return metrics
+    storage.write_bytes(storage.join(directory, METRICS), json.dumps(metrics).encode())
 
 
 def _write_predictions(directory: str, data: Splits, scored: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dermray.classification import team
 from dermray.classification.backbones import Backbone, Classifier, build
 from dermray.classification.batches import Pixels, batches
 from dermray.classification.settings import TrainingSettings
@@ -46,6 +47,9 @@ def train(
 ) -> Trained:
     """The same bits for the same seed on the same machine, interrupted or not.
 
+    Several processes that share a torch.distributed group train one classifier: each calls this with the same
+    arguments and takes its share of every batch and of the validation images; the first one reports and saves.
+
     Args:
         rows, labels: (N,) int64, numbers of the training images in `pixels` and of their classes.
         validation: the same of images that decide when to stop and what to keep.
@@ -60,6 +64,7 @@ def train(
     """
     if settings.needs_validation and (validation is None or len(validation[0]) == 0):
         raise ValueError("patience and keep=best need validation images, and there are none; leave both out")
+    team.require_shares(settings.batch_size)
     torch.manual_seed(seed)
     model = build(backbone, outputs).to(device)
     optimizer = torch.optim.AdamW(
@@ -71,7 +76,8 @@ def train(
     if resume is not None:
         state.restore(resume)
     weights = class_weights(labels, max(2, outputs), settings.balance == "class_weights").to(device)
-    step = _Step(torch.compile(model) if settings.compile else model, optimizer, schedule, weights, settings.precision)
+    forward = torch.compile(team.shared(model)) if settings.compile else team.shared(model)
+    step = _Step(forward, optimizer, schedule, weights, settings.precision)
     while len(state.history) < len(rounds) and not state.is_stale(settings.patience):
         epoch = len(state.history)
         torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))  # of dropout
@@ -82,9 +88,9 @@ def train(
             metrics |= validated(model, pixels, validation)
         _require_numbers(metrics, epoch + 1)
         state.add(metrics)
-        if report is not None:
+        if report is not None and team.rank() == 0:
             report(epoch + 1, metrics)
-        if resume is not None:
+        if resume is not None and team.rank() == 0:
             state.save(resume, settings.save_seconds)
     if state.best is not None:
         model.load_state_dict(state.best)
@@ -107,13 +113,21 @@ class _Step:
         for images, labels in batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 logits = self.forward(images.to(device, non_blocking=True))
-            loss = loss_of(logits.float(), labels.to(device, non_blocking=True), self.weights)
+            expected = labels.to(device, non_blocking=True)
+            loss = loss_of(logits.float(), expected, self.weights) * self._share(expected)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             self.schedule.step()
             losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+        return float(team.mean(torch.stack(losses).mean()))
+
+    def _share(self, labels: Tensor) -> Tensor | float:
+        """What this worker's weighted mean counts in that over all: their classes, and so their weights, differ."""
+        if team.size() == 1:
+            return 1.0
+        weight = self.weights[labels].sum()
+        return weight / team.mean(weight)
 
 
 def _schedule(
@@ -151,12 +165,17 @@ def class_weights(labels: np.ndarray, classes: int, balanced: bool) -> Tensor:
 
 def validated(model: Classifier, pixels: Pixels, images: Images) -> dict[str, float]:
     """Loss and accuracy on validation images; leaves the model in training mode."""
-    rows, labels = images
-    found = torch.cat(list(_logits(model.eval(), pixels, rows, AT_ONCE)))
+    device = next(model.parameters()).device
+    rows, labels = (part[team.rank() :: team.size()] for part in images)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for start, logits in zip(range(0, len(rows), AT_ONCE), _logits(model.eval(), pixels, rows, AT_ONCE), strict=True):
+        expected = torch.from_numpy(labels[start : start + AT_ONCE])
+        ones = torch.ones(max(2, logits.shape[1]))
+        sums[0] += len(logits) * loss_of(logits, expected, ones).double()
+        sums[1] += int((to_probabilities(logits).argmax(1) == expected.numpy()).sum())
     model.train()
-    loss = loss_of(found, torch.from_numpy(labels), torch.ones(max(2, found.shape[1])))
-    accuracy = float((to_probabilities(found).argmax(1) == labels).mean())
-    return {VALIDATION_LOSS: float(loss), "validation_accuracy": accuracy}
+    loss, right = (team.total(sums.to(device)) / len(images[0])).tolist()
+    return {VALIDATION_LOSS: loss, "validation_accuracy": right}
 
 
 def _require_numbers(metrics: dict[str, float], epoch: int) -> None:

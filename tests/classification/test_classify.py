@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from dermray import manifest
 from dermray.classification import classify, pixel_store, predict
 from dermray.classification.backbones import input_of, network_of
-from dermray.classification.classify import ClassifyConfig, measured
+from dermray.classification.classify import measured
+from dermray.classification.classify_settings import ClassifyConfig
 from dermray.classification.predict import PredictConfig
 from dermray.classification.targets import Target
 from dermray.config import PRESETS, load, validate
@@ -81,6 +82,21 @@ def test_predict_says_of_each_image_what_the_training_said(trained: Result, smal
     before = pq.read_table(f"{trained.data}/predictions.parquet").to_pandas().set_index("sample_id")
     same = table.loc[before.index]
     assert np.allclose(same.score_malignant, before.score_malignant, atol=1e-5) and (same.truth == before.truth).all()
+
+
+@pytest.mark.slow
+def test_a_search_trains_with_the_best_of_what_it_tried(small_run: Path, tmp_path: Path) -> None:
+    search = {"trials": 3, "learning_rate": [1e-4, 1e-2], "augmentation": ["none", "flips"], "concurrent": 3}
+    result = classify.run(config(small_run, tmp_path / "result", search=search))
+    tried = result.manifest.metrics["search"]
+    losses = [trial["validation_loss"] for trial in tried]
+    assert len(tried) == 3 and losses == sorted(losses) and len({trial["learning_rate"] for trial in tried}) == 3
+    assert all(1e-4 <= trial["learning_rate"] <= 1e-2 and 1 <= trial["epochs"] <= 2 for trial in tried)
+    about = json.loads(Path(f"{result.data}/model/config.json").read_text())
+    assert about["dermray"]["backbone"]["learning_rate"] == tried[0]["learning_rate"]
+    best = min(line["validation_loss"] for line in result.manifest.metrics["history"])
+    assert best == pytest.approx(losses[0]), "the same training again"
+    assert sorted(path.name for path in Path(result.data).iterdir()) == ["model", "predictions.parquet"]
 
 
 @pytest.mark.slow

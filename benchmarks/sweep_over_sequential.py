@@ -36,7 +36,7 @@ from dermray.manifest import Result
 
 SIZE = 64  # px
 CONFIG = {
-    "real_images": 80, "seeds": 2, "image_size": SIZE, "max_test_images": 200, "max_validation_images": 100,
+    "real_images": 60, "seeds": 2, "image_size": SIZE, "max_test_images": 150, "max_validation_images": 50,
     "resamples": 200,
 }  # fmt: skip
 OK = pc.field("status") == "ok"
@@ -48,7 +48,7 @@ def rows_of(place: str, data: str) -> tuple[Result, Result]:
         {"source": "ham10000", "path": f"{data}/ham10000_nc_subset"},
         {"source": "isic_archive", "path": f"{data}/isic_uda1"},
     ]
-    drawings = [{"source": "phantom", "count": 300, "size": 128, "broken": 0.0, "duplicates": 0.0}]
+    drawings = [{"source": "phantom", "count": 200, "size": 128, "broken": 0.0, "duplicates": 0.0}]
     found = []
     for name, sources in (("photographs", photographs), ("drawings", drawings)):
         config = {"output": f"{place}/{name}", "sources": sources}

@@ -4,7 +4,7 @@ from dermray import manifest, storage
 from dermray.classification import trial_files
 from dermray.classification.sweep_settings import SweepConfig
 from dermray.classification.tuning import TRIALS
-from dermray.config import decisive, validate
+from dermray.config import ConfigError, decisive, validate
 from dermray.manifest import Result, Work
 
 # What may differ in a larger sweep, and where things lie.
@@ -39,7 +39,12 @@ def extended(config: SweepConfig, work: Work) -> Result:
 
 def _config(sweep: Result) -> SweepConfig:
     """Its config, with nothing in the place of what its manifest has among the inputs."""
-    return validate(SweepConfig, dict.fromkeys(("output", "rows", "synthetic"), "-") | sweep.manifest.config)
+    try:
+        return validate(SweepConfig, dict.fromkeys(("output", "rows", "synthetic"), "-") | sweep.manifest.config)
+    except ConfigError as error:
+        raise ValueError(
+            f"extend={sweep.uri}: made by another version of dermray, with other settings ({error}); sweep anew"
+        ) from None
 
 
 def take_over(earlier: Result, work: Work, keys: list[str], with_model: set[str]) -> None:

@@ -40,7 +40,7 @@ class TrialSettings:
     pools: Pools
     pixels: str  # the store of decoded images
     trials: str  # directory of what finished trials leave
-    kept: frozenset[str] | None  # keys of the trials whose weights are kept; None: all
+    kept: frozenset[str]  # keys of the trials whose weights are kept
 
 
 def trial(config: dict[str, Any], settings: TrialSettings) -> None:
@@ -59,8 +59,13 @@ def trial(config: dict[str, Any], settings: TrialSettings) -> None:
     result = named | {"training_images": images, "best_epoch": trained.best_epoch, "tests": tests}
     result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
     _leave(named["key"], result, scores, trained, settings)
-    tune.report({f"{name}/{metric}": value for name, told in tests.items() for metric, value in told["overall"].items()}
-                | trained.history[-1])  # fmt: skip
+    tune.report(_flat(tests) | trained.history[-1])
+
+
+def _flat(tests: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The metrics of each test set as a whole, as trackers take them."""
+    named = ((f"{name}/{metric}", value) for name, told in tests.items() for metric, value in told["overall"].items())
+    return {name: value for name, value in named if value is not None}
 
 
 def _train(named: dict[str, Any], settings: TrialSettings, store: PixelStore) -> tuple[Trained, int]:
@@ -133,7 +138,7 @@ def _leave(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         model = None
-        if settings.kept is None or key in settings.kept:
+        if key in settings.kept:
             name = result["backbone"]
             size = settings.sizes[name]
             saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size))

@@ -62,6 +62,21 @@ def test_every_image_of_every_trial_is_decoded_and_no_other_training_image(tmp_p
     assert found.used == 280 and found.tests["test"]["images"] == len(test) == TESTED
 
 
+def test_each_synthetic_source_has_its_own_images(tmp_path: Path, rows: Result) -> None:
+    flux = source(tmp_path, rows, name="DermaFlux")
+    other = result(f"{tmp_path}/released", "ingest", phantoms(60, seed=4))
+    released = source(tmp_path, rows, other, name="Derm-T2IM", trained_on="unknown")
+    arms = arms_of(validate(ArmSettings, {"synthetic_only": [2.5]}), ["DermaFlux", "Derm-T2IM"])
+    found = prepared(tmp_path, rows, [flux, released], arms=arms, real_images=(20,), seeds=(0,))
+    ids = {name: set(Pools.read(file)[0]) for name, file in found.pools.synthetic.items()}
+    assert ids == {"DermaFlux": {r["sample_id"] for r in DRAWN}, "Derm-T2IM": {r["sample_id"] for r in phantoms(60, 4)}}
+    chosen = set(found.images["sample_id"].to_pylist())
+    assert [len(chosen & of) for of in ids.values()] == [50, 50]
+    arms = arms_of(validate(ArmSettings, {"synthetic_only": [2, 4]}), ["DermaFlux", "Derm-T2IM"])
+    with pytest.raises(ValueError, match="'Derm-T2IM only 0:4': needs 80 Derm-T2IM synthetic images .* there are 60"):
+        prepared(tmp_path, rows, [flux, released], arms=arms)
+
+
 def test_a_test_set_loses_what_training_shares(tmp_path: Path, rows: Result) -> None:
     strangers, trained_on = phantoms(40, seed=3), [row for row in REAL if row["split"] == "train"]
     partly = result(f"{tmp_path}/partly", "ingest", [*strangers, *trained_on[:6]])

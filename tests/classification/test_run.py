@@ -140,3 +140,10 @@ def test_what_is_told_apart_by_name_is_given_once() -> None:
         config(Path(), "o", test_sets=[{"name": "x", "rows": "x", "where": {"tone": ["A"]}}])
     two = [{"name": name, "result": name} for name in ("DermaFlux", "Derm-T2IM")]
     assert len(config(Path(), "o", synthetic=two).all_arms) == 10
+
+
+@pytest.mark.slow
+def test_the_page_says_what_was_left_out(swept: Result) -> None:
+    page = Path(f"{swept.data}/page.html").read_text()
+    assert page.count("images that training shares") == 1
+    assert "6 images that training shares (6 by same image, 6 by patient, 6 by lesion, 6 by near duplicate)" in page

@@ -10,7 +10,15 @@ from dermray.classification.fairness import SMALLEST, fairness, gap_floor
 from dermray.classification.held_out import HeldOut, Resampled, Scored, resample, runs
 from dermray.classification.metrics import FIXED, RESAMPLED, measure, words
 from dermray.classification.power import planned, power_line
-from dermray.classification.verdict import ALL_BACKBONES, ALPHA, BASELINE, Comparison, compare, controls_came_out
+from dermray.classification.verdict import (
+    ALL_BACKBONES,
+    ALPHA,
+    BASELINE,
+    ZERO_SHOT,
+    Comparison,
+    compare,
+    controls_came_out,
+)
 from dermray.statistics import Components, crossed
 
 MORE = (1, 2, 4)  # times as many seeds, and as many leak groups, of which the page says what they could show
@@ -27,7 +35,8 @@ def analyse(
     """Arms with intervals, the verdict with its controls, what could not have been seen, and gaps between groups.
 
     Args:
-        scored: all classifiers on one test set. held_out: that test set; of several splits each one.
+        scored: all classifiers on one test set; those of role zero-shot take no part in verdict and power, and their
+            intervals cover test images only. held_out: that test set; of several splits each one.
         resamples: of the test set's leak groups. metric: what the verdict is on. attributes: of which gaps are told;
             those of which the test set does not know two groups are left out.
 
@@ -38,9 +47,12 @@ def analyse(
         if len(np.unique(part.labels)) < 2:
             raise ValueError(f"test set {part.name!r}: {len(part.labels)} images of one class or none; expected two")
     clusters = len({group for part in held_out for group in part.leak_groups})
+    trained = [s for s in scored if s.role != ZERO_SHOT]
+    several, seeds = len({s.backbone for s in trained}) > 1, len({s.seed for s in trained})
     resampled = {name: resample(scored, held_out, name, resamples, seed) for name in RESAMPLED}
-    several = len({s.backbone for s in scored}) > 1
-    verdict = compare(resampled[metric], clusters)
+    rows = list(_arms(resampled, held_out, clusters))
+    paired = [r for r in resampled[metric] if r.scored.role != ZERO_SHOT]
+    verdict = compare(paired, clusters)
     images = sum(len(part.labels) for part in held_out)
     there = [
         name for name in attributes if all(len({*part.attributes.get(name, ())} - {UNKNOWN}) > 1 for part in held_out)
@@ -50,14 +62,15 @@ def analyse(
         "classes": list(held_out[0].classes),
         "images": images,
         "leak_groups": clusters,
-        "seeds": len({s.seed for s in scored}),
+        "seeds": seeds,
         "splits": len(held_out),
         "metric": metric,
-        "arms": list(_arms(resampled, held_out, clusters)),
+        "arms": [row for row in rows if row["role"] != ZERO_SHOT],
+        "zero_shot": [row for row in rows if row["role"] == ZERO_SHOT],
         "verdict": [comparison.as_dict() for comparison in verdict],
-        "differences": [c.as_dict() for c in compare(resampled[metric], clusters, by_backbone=True)] if several else [],
+        "differences": [c.as_dict() for c in compare(paired, clusters, by_backbone=True)] if several else [],
         "controls": controls_came_out(verdict),
-        "power": _power(verdict, images, clusters, len({s.seed for s in scored}), metric),
+        "power": _power(verdict, images, clusters, seeds, metric),
         "fixed": FIXED,
         "smallest_group": SMALLEST,
         "fairness": [
@@ -132,12 +145,13 @@ def _power(verdict: Sequence[Comparison], images: int, clusters: int, seeds: int
 def _gaps(
     scored: Sequence[Scored], held_out: Sequence[HeldOut], attribute: str, metric: str, resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Each arm and real count, its backbones together. The floor is that of real images alone."""
+    """Each arm and real count, its backbones together. The floor is that of real images alone, which
+    zero-shot classifiers do not have."""
     cells = dict.fromkeys((s.arm, s.real_images) for s in scored)
     floors: dict[int, float | None] = {}
     for few in sorted({s.real_images for s in scored}):
         base = [s for s in scored if s.role == BASELINE and s.real_images == few and s.split == held_out[0].split]
-        floors[few] = gap_floor(base, held_out[0], attribute, metric, seed)
+        floors[few] = gap_floor(base, held_out[0], attribute, metric, seed) if base else None
     for arm, few in cells:
         members = [s for s in scored if (s.arm, s.real_images) == (arm, few)]
         row = fairness(members, held_out, attribute, metric, resamples, seed)

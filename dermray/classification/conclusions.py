@@ -18,6 +18,8 @@ from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import measure
 from dermray.classification.pools import Pools
 from dermray.classification.prepare import Prepared
+from dermray.classification.verdict import ZERO_SHOT
+from dermray.classification.zero_shot_scores import Baseline
 
 TABLE = "table.csv"
 SHOWN = ("auc", "accuracy", "balanced_accuracy", "f1_macro")  # of a test set as a whole
@@ -25,12 +27,18 @@ OF_POSITIVE = ("recall", "precision", "f1")  # of the class malignant, as paper 
 
 
 def conclude(
-    trials: list[Trial], prepared: Prepared, directory: str, place: str, resamples: int, seed: int
+    trials: list[Trial],
+    others: list[Baseline],
+    prepared: Prepared,
+    directory: str,
+    place: str,
+    resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
     """What goes into the manifest; the table and the page are written below `directory`.
 
     Args:
-        place: directory of finished trials.
+        others: zero-shot classifiers. place: directory of finished trials.
     """
     results = trial_files.results(place, [trial.key for trial in trials])
     scores = {trial.key: trial_files.scores_of(place, trial.key) for trial in trials}
@@ -39,6 +47,7 @@ def conclude(
     for name in prepared.pools.tests:
         held_out = _held_out(prepared, name)
         scored = [_scored(trial, scores[trial.key][name], chosen[trial.key]) for trial in trials]
+        scored += [other.scored(trial_files.scores_of(place, other.key)[name]) for other in others]
         analysis = analyse(scored, [held_out], resamples, seed) | {"removed": prepared.tests[name]["removed"]}
         tested.append((analysis, scored, [held_out]))
         rows += _table(scored, held_out, prepared.tests[name]["removed"]["all"])
@@ -50,6 +59,7 @@ def conclude(
         "trials": [{k: v for k, v in result.items() if k != "tests"} | result["tests"][own] for result in results],
         "verdict": tested[0][0]["verdict"],
         "tested": [analysis for analysis, *_ in tested],
+        "zero_shot": [other.named() for other in others],
         "table": rows,
         "page": "page.html",
     }
@@ -78,19 +88,21 @@ def _scored(trial: Trial, probabilities: np.ndarray, chosen: Calibration) -> Sco
 
 
 def _table(scored: list[Scored], held_out: HeldOut, removed: int) -> Iterator[dict[str, Any]]:
-    """Training set x test set: means over seeds."""
+    """Training set x test set: means over seeds. Zero-shot classifiers have none."""
     cells: dict[tuple[str, int, str], list[Scored]] = defaultdict(list)
     for each in scored:
         cells[each.arm, each.real_images, each.backbone].append(each)
     for (arm, few, backbone), members in cells.items():
         measured = [measure(held_out.labels, s.probabilities, held_out.classes, s.threshold) for s in members]
         named = {"test_set": held_out.name, "test_images": len(held_out.labels), "removed": removed}
-        named |= {"arm": arm, "source": members[0].source, "ratio": members[0].ratio, "real_images": few}
+        named |= {"arm": arm, "role": members[0].role, "source": members[0].source, "ratio": members[0].ratio}
+        named |= {"real_images": few, "backbone": backbone}
         values = {name: [told["overall"][name] for told in measured] for name in SHOWN}
         if len(held_out.classes) == 2:
             positive = held_out.classes[1]
             values |= {name: [told["classes"][positive][name] for told in measured] for name in OF_POSITIVE}
-        yield named | {"backbone": backbone, "seeds": len(members)} | {k: _mean(v) for k, v in values.items()}
+        seeds = 0 if members[0].role == ZERO_SHOT else len(members)
+        yield named | {"seeds": seeds} | {k: _mean(v) for k, v in values.items()}
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -8,7 +8,9 @@ from dermray.config import ConfigError, decisive, validate
 from dermray.manifest import Result, Work
 
 # What may differ in a larger sweep, and where things lie.
-FREE = {"output", "rows", "seeds", "arms", "backbones", "real_images", "synthetic", "resamples", "keep_models"}
+FREE = {
+    "output", "rows", "seeds", "arms", "backbones", "real_images", "synthetic", "resamples", "keep_models", "zero_shot",
+}  # fmt: skip
 
 
 def extended(config: SweepConfig, work: Work) -> Result:

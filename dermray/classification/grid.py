@@ -72,9 +72,14 @@ def _key(
     sources: Mapping[str, str],
     models: Mapping[str, Any],
 ) -> str:
-    """Sixteen hex digits. An arm's name is no part of it, nor is a source's: what is drawn from is."""
+    """An arm's name is no part of it, nor is a source's: what is drawn from is."""
     images = {name: value for name, value in asdict(arm).items() if name not in ("name", "role", "source")}
     drawn = sources[arm.source] if arm.synthetic_ratio else None
     model = [decisive(backbone), models[backbone.name]]
-    text = json.dumps([images, drawn, model, few, seed, dict(shared)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return key_of(images, drawn, model, few, seed, shared)
+
+
+def key_of(*parts: Any) -> str:
+    """Sixteen hex digits of all that a result depends on."""
+    plain = [dict(part) if isinstance(part, Mapping) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -34,11 +34,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Scored:
-    """One trained classifier on one held-out set."""
+    """One classifier on one held-out set."""
 
     arm: str
-    role: str  # baseline, mixed, synthetic only, negative control or positive control
-    real_images: int  # the few of this cell of the sweep, also where the arm uses none of them
+    role: str  # baseline, mixed, synthetic only, negative control, positive control or zero-shot
+    real_images: int  # the few of this cell of the sweep, also where the arm uses none of them; zero-shot: 0
     backbone: str
     seed: int
     probabilities: np.ndarray  # (N, C) float64, scaled where a temperature was fitted; a memory map will do

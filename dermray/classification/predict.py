@@ -1,21 +1,24 @@
-"""The predict stage: a trained classifier scores every usable image of a dataset, through Ray Data."""
+"""The predict stage: a trained or zero-shot classifier scores every usable image of a dataset, through Ray Data."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dermray import manifest, node_cache, storage
+from dermray import manifest, storage
 from dermray.captioning.resume import require_each_once, resumable
-from dermray.classification import saved
+from dermray.classification import scorers, zero_shot
 from dermray.classification.batches import InMemory
 from dermray.classification.predictions import schema, score_columns
-from dermray.classification.targets import UNKNOWN
+from dermray.classification.scorers import Scorer, Scoring
+from dermray.classification.targets import BINARY, UNKNOWN, Target
 from dermray.classification.training import probabilities
+from dermray.classification.zero_shot import ZeroShot
 from dermray.columns import tally
-from dermray.config import Config, HowFast
+from dermray.config import Config, ConfigError, HowFast
 from dermray.counters import count_rows
 from dermray.datasets.decode import BadImage, decode, square
 from dermray.exactly_once import Ids
@@ -30,27 +33,49 @@ class PredictConfig(Config):
     """Whose scores of what."""
 
     output: str
-    classifier: str = Field(description="result of the classify or sweep stage")
+    classifier: str | None = Field(None, description="result of the classify or sweep stage")
+    zero_shot: ZeroShot | None = Field(None, description="a model that was not trained here, instead")
+    column: str = Field(BINARY, description="label of a zero-shot model; classes of another one are its prompts'")
     rows: str = Field(description="result of the ingest, caption or generate stage")
     actors: HowFast[int] = Field(2, ge=1)
     cpus_per_actor: HowFast[float] = Field(1, gt=0)
     gpus_per_actor: HowFast[float] = Field(0, ge=0)
     batch_size: HowFast[int] = Field(64, ge=1, description="images per block and batch: what a crash costs")
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.classifier is None) == (self.zero_shot is None):
+            raise ConfigError("classifier: expected this or zero_shot, one of them")
+        return self
+
+    @property
+    def target(self) -> Target:
+        """What a zero-shot model tells apart.
+
+        Raises:
+            ValueError: no such column, or fewer than two classes.
+        """
+        return Target.of(self.column, classes=self.zero_shot.prompts if self.zero_shot else ())
+
 
 def run(config: PredictConfig) -> Result:
     """Score all usable rows, each once.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, or results of other stages.
+        FileNotFoundError, ValueError: missing inputs, results of other stages, or no zero-shot model there.
+        ImportError: a zero-shot model without open_clip.
     """
-    inputs = {
-        "classifier": _result(config.classifier, "classifier", CLASSIFIERS),
-        "rows": _result(config.rows, "rows", SOURCES),
-    }
-    with manifest.work("predict", config.output, config, inputs) as work:
+    inputs = {"rows": _result(config.rows, "rows", SOURCES)}
+    if config.classifier:
+        inputs["classifier"] = _result(config.classifier, "classifier", CLASSIFIERS)
+    revision = zero_shot.revision(config.zero_shot) if config.zero_shot else None
+    with manifest.work("predict", config.output, config, inputs, **({"weights": revision} if revision else {})) as work:
         if work.finished:
             return work.finished
+        if config.zero_shot:
+            scoring = scorers.zero_shot_model(config.zero_shot, config.target, revision)
+        else:
+            scoring = scorers.trained(inputs["classifier"])
         import ray
 
         from dermray.cluster import connect
@@ -63,7 +88,7 @@ def run(config: PredictConfig) -> Result:
         )
         expected = source.manifest.rows.ok
         with watched(rows_written(target, expected, ("_Predict",))):
-            _predict(inputs["classifier"], source, target, checkpoint, config)
+            _predict(scoring, source, target, checkpoint, config)
         ids = Ids(source.row_files(), ("sample_id",), pc.field("status") == "ok", expected), Ids(target, ("sample_id",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         counts = tally(target, ["label"])
@@ -87,18 +112,16 @@ def _result(uri: str, field: str, stages: tuple[str, ...]) -> Result:
     return result
 
 
-def _predict(classifier: Result, source: Result, target: str, checkpoint: str, config: PredictConfig) -> None:
+def _predict(scoring: Scoring, source: Result, target: str, checkpoint: str, config: PredictConfig) -> None:
     import ray.data
 
-    model = storage.join(classifier.data, "model")
-    column = saved.target_of(storage.read_bytes(storage.join(model, saved.CONFIG))).column
     system, path = storage.filesystem(target)
     with resumable("sample_id", checkpoint):
-        columns = list(dict.fromkeys([*KEPT, "status", "image", column]))
+        columns = list(dict.fromkeys([*KEPT, "status", "image", scoring.column]))
         rows = source.row_files().usable_in_ray(columns)
         scored = rows.repartition(target_num_rows_per_block=config.batch_size).map_batches(
             _Predict,
-            fn_constructor_args=[model, classifier.manifest.key, config.gpus_per_actor > 0],
+            fn_constructor_args=[scoring.load, scoring.key, config.gpus_per_actor > 0],
             batch_format="pyarrow",
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=config.actors),
@@ -111,14 +134,14 @@ def _predict(classifier: Result, source: Result, target: str, checkpoint: str, c
 class _Predict:
     """An actor that holds the classifier."""
 
-    def __init__(self, model: str, key: str, on_gpu: bool) -> None:
-        self.saved, self.key = saved.load(node_cache.local_copy(model)), key
+    def __init__(self, load: Callable[[], Scorer], key: str, on_gpu: bool) -> None:
+        self.scorer, self.key = load(), key
         if on_gpu:
-            self.saved.model.to("cuda")
+            self.scorer.model.to("cuda")
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Rows with their scores; those whose image cannot be decoded fail, with the reason."""
-        target, size = self.saved.target, self.saved.image_size
+        target, size = self.scorer.target, self.scorer.image_size
         shown, reasons = np.zeros((len(rows), 3, size, size), np.uint8), list[str | None]()
         for place, image in enumerate(rows["image"].to_pylist()):
             try:
@@ -127,7 +150,7 @@ class _Predict:
             except BadImage as error:
                 reasons.append(str(error))
         failed = np.array([reason is not None for reason in reasons])
-        scores = probabilities(self.saved.model, InMemory(shown), np.arange(len(rows)))
+        scores = probabilities(self.scorer.model, InMemory(shown), np.arange(len(rows)))
         truth = target.numbers(rows[target.column].to_pylist())
         columns: dict[str, Any] = {name: rows[name] for name in KEPT}
         columns["truth"] = _names(truth, target.classes)

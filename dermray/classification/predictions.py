@@ -17,7 +17,7 @@ def schema(target: Target) -> pa.Schema:
             ("truth", pa.string()),  # the row's own label by the classifier's classes; null if unknown
             ("label", pa.string()),  # the class with the highest score
             *((name, pa.float64()) for name in score_names(target)),
-            ("model", pa.string()),  # manifest key of the classifier
+            ("model", pa.string()),  # manifest key of the classifier, or a zero-shot model's name@revision
             ("status", pa.string()),
             ("reason", pa.string()),
         ]

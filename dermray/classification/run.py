@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from dermray import manifest, storage
-from dermray.classification import extension, pretrained, trial_files
+from dermray.classification import extension, pretrained, trial_files, zero_shot, zero_shot_scores
 from dermray.classification.backbones import build, input_of
 from dermray.classification.grid import Trial, grid
 from dermray.classification.overlap import write_fingerprints
 from dermray.classification.prepare import Prepared, Prints, Wanted, prepare
 from dermray.classification.sources import UNKNOWN, Source, read_rows
 from dermray.classification.sweep_settings import SweepConfig
-from dermray.classification.targets import BINARY
+from dermray.classification.targets import BINARY, Target
 from dermray.classification.test_sets import OWN, External
 from dermray.classification.trial import TrialSettings, trial
 from dermray.classification.try_out import try_out
 from dermray.classification.tuning import TRIALS, complete
+from dermray.classification.zero_shot_scores import Baseline, baselines
 from dermray.config import decisive
 from dermray.manifest import Result, Rows, Work
 from dermray.progress import busy, watched
@@ -29,19 +30,23 @@ def run(config: SweepConfig) -> Result:
     """Train a classifier for each arm, real count, backbone and seed, and compare them in pairs.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, a backbone that cannot work at the images' size, too few images,
-            leaking rows, test images that were seen in training, an earlier sweep of other data, failed trials.
+        FileNotFoundError, ValueError: missing inputs, a backbone that cannot work at the images' size, a zero-shot
+            model that cannot be read, too few images, leaking rows, test images that were seen in training, an earlier
+            sweep of other data, failed trials. ImportError: zero-shot models without open_clip.
     """
     rows = read_rows(config.rows)
     sources = [Source(given, rows) for given in config.sources]
     tests = [(given, read_rows(given.rows)) for given in config.test_sets]
     inputs, models = _inputs(rows, sources, tests), _models(config)
     weights = {f"weights.{name}": model["weights"] for name, model in models.items() if model["weights"]}
+    revisions = {given.name: zero_shot.revision(given) for given in config.zero_shot}
+    weights |= {f"weights.zero_shot.{name}": revision for name, revision in revisions.items() if revision}
     with manifest.work("sweep", config.output, config, inputs, **weights) as work:
         if work.finished:
             return work.finished
         earlier = extension.extended(config, work) if config.extend else None
         _try_out(config, models)
+        untrained = [(given, zero_shot.image_size(given), revisions[given.name]) for given in config.zero_shot]
         import ray
 
         from dermray.cluster import connect
@@ -52,12 +57,15 @@ def run(config: SweepConfig) -> Result:
             prepared = ray.get(ray.remote(prepare).remote(work.data, rows, sources, tests, _wanted(config), prints))
         _say(prepared, sources)
         _require_validation(prepared, config)
-        trials = _grid(config, prepared, inputs, sources, models)
+        shared = _shared(config, prepared, inputs)
+        trials, others = _grid(config, shared, sources, models), baselines(untrained, shared)
         kept = {trial.key for trial in trials} if config.keep_models == "all" else {_served(trials).key}
         if earlier:
-            extension.take_over(earlier, work, [trial.key for trial in trials], kept)
+            extension.take_over(earlier, work, [trial.key for trial in trials] + [other.key for other in others], kept)
+        place = storage.join(work.data, TRIALS)
+        zero_shot_scores.score(others, prepared, _store(work, config), place, config.tune)  # no weights fail it later
         _train(trials, prepared, models, kept, work, config)
-        return _finish(trials, prepared, models, work, config)
+        return _finish(trials, others, prepared, models, work, config)
 
 
 def _inputs(rows: Result, sources: Sequence[Source], tests: Tests) -> dict[str, Result]:
@@ -80,6 +88,9 @@ def _try_out(config: SweepConfig, models: Models) -> None:
         try_out(backbone, models[backbone.name]["size"], outputs)
         if backbone.weights != pretrained.RANDOM:
             build(backbone, outputs)
+    if config.column == BINARY or config.classes:  # else the rows say which classes there are
+        for given in config.zero_shot:
+            zero_shot.texts(given, Target.of(config.column, classes=config.classes))
 
 
 def _fingerprints(directory: str, rows: Result, sources: Sequence[Source], tests: Tests) -> Prints:
@@ -133,14 +144,9 @@ def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
                   f"left out ({', '.join(parts)})", flush=True)  # fmt: skip
 
 
-def _grid(
-    config: SweepConfig,
-    prepared: Prepared,
-    inputs: dict[str, Result],
-    sources: Sequence[Source],
-    models: Models,
-) -> list[Trial]:
-    shared = {
+def _shared(config: SweepConfig, prepared: Prepared, inputs: dict[str, Result]) -> dict[str, Any]:
+    """What all trials depend on."""
+    return {
         "rows": inputs["rows"].manifest.key,
         "target": [prepared.target.column, *prepared.target.classes],
         "tests": [[decisive(given), inputs[f"test_sets.{given.name}"].manifest.key] for given in config.test_sets],
@@ -148,6 +154,9 @@ def _grid(
         "images": [config.balanced, config.max_test_images, config.max_validation_images],
         "seed": config.seed,
     }
+
+
+def _grid(config: SweepConfig, shared: dict[str, Any], sources: Sequence[Source], models: Models) -> list[Trial]:
     keys = {source.name: source.result.manifest.key for source in sources}
     return grid(config.all_arms, config.backbones, config.real_counts, config.seeds, shared, keys, models)
 
@@ -156,6 +165,10 @@ def _served(trials: list[Trial]) -> Trial:
     """The classifier to serve: first backbone, first seed, most real images. Chosen before it was tested."""
     first = [t for t in trials if t.seed == 0 and t.backbone == trials[0].backbone]
     return max(first, key=lambda trial: (trial.arm.real * trial.real_images, trial.arm.control))
+
+
+def _store(work: Work, config: SweepConfig) -> str:
+    return config.pixels or storage.join(work.data, PIXELS)
 
 
 def _train(
@@ -171,7 +184,7 @@ def _train(
 
     from dermray.classification.pixel_store import fill
 
-    place, store = storage.join(work.data, TRIALS), config.pixels or storage.join(work.data, PIXELS)
+    place, store = storage.join(work.data, TRIALS), _store(work, config)
     if {trial.key for trial in trials} - trial_files.finished(place, kept):
         for size in sorted({model["size"] for model in models.values()}):
             fill(store, size, prepared.images)
@@ -191,13 +204,15 @@ def _train(
     complete(trials, work.data, tune.with_parameters(trial, settings=settings), config.tune, kept)
 
 
-def _finish(trials: list[Trial], prepared: Prepared, models: Models, work: Work, config: SweepConfig) -> Result:
+def _finish(
+    trials: list[Trial], others: list[Baseline], prepared: Prepared, models: Models, work: Work, config: SweepConfig
+) -> Result:
     """What the trials say, and the classifier to serve."""
     from dermray.classification.conclusions import conclude
 
     place = storage.join(work.data, TRIALS)
     with watched(busy("comparing arms")):
-        told = conclude(trials, prepared, work.data, place, config.resamples, config.seed)
+        told = conclude(trials, others, prepared, work.data, place, config.resamples, config.seed)
     storage.copy_directory(trial_files.model_of(place, _served(trials).key), storage.join(work.data, "model"))
     lost = {"shared with training": prepared.removed, "label unknown": prepared.unlabelled}
     counts = Rows(

@@ -8,7 +8,7 @@ import numpy as np
 from dermray.classification import plots
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import words
-from dermray.classification.verdict import ALL_BACKBONES, BASELINE, POSITIVE
+from dermray.classification.verdict import ALL_BACKBONES, BASELINE, POSITIVE, ZERO_SHOT
 from dermray.evaluation.plots import figure_bytes
 
 MARKERS = "os^vD*PX"
@@ -16,9 +16,10 @@ ON_CURVE = (BASELINE, "mixed")  # roles with real images and a ratio
 
 
 def draw(analysis: dict[str, Any], scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> dict[str, bytes]:
-    """All pictures of one test set, by file name. Those of the classifiers are of the smallest real count."""
-    few = min(s.real_images for s in scored)
-    smallest = [s for s in scored if s.real_images == few]
+    """All pictures of one test set, by file name. Those of the classifiers are of the smallest real count, and of
+    zero-shot ones."""
+    few = min(s.real_images for s in scored if s.role != ZERO_SHOT)
+    smallest = [s for s in scored if s.real_images == few or s.role == ZERO_SHOT]
     pictures = {
         "ratio.png": ratio_curve(analysis),
         "differences.png": differences(analysis),
@@ -47,6 +48,10 @@ def ratio_curve(analysis: dict[str, Any]) -> bytes:
             if row["role"] == POSITIVE:
                 colour = plots.PALETTE[backbones.index(row["backbone"]) % len(plots.PALETTE)]
                 axis.axhline(row["metrics"][metric]["mean"], color=colour, ls=":", lw=1.2)
+        for i, row in enumerate(analysis["zero_shot"]):
+            label = row["arm"] if axis is axes[0] else None
+            colour = plots.PALETTE[(len(backbones) + i) % len(plots.PALETTE)]
+            axis.axhline(row["metrics"][metric]["mean"], color=colour, ls="-.", lw=1.2, label=label)
         axis.set_title(f"{few} real images", fontsize=9)
         _ratio_axis(axis, panel)
     axes[0].set_ylabel(f"{words(metric)} on {analysis['test_set']}")
@@ -56,7 +61,7 @@ def ratio_curve(analysis: dict[str, Any]) -> bytes:
 
 def gaps(analysis: dict[str, Any]) -> bytes:
     """The gap between best and worst group against ratio: a panel an attribute, a line a real count."""
-    rows = [row for row in analysis["fairness"] if row["gap"] is not None]
+    rows = [row for row in analysis["fairness"] if row["gap"] is not None and row["role"] != ZERO_SHOT]
     attributes = list(dict.fromkeys(row["attribute"] for row in rows))
     figure, axes = _panels(len(attributes))
     for axis, attribute in zip(axes, attributes, strict=True):

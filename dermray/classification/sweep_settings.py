@@ -11,6 +11,7 @@ from dermray.classification.sources import Synthetic
 from dermray.classification.targets import BINARY
 from dermray.classification.test_sets import External
 from dermray.classification.tuning_settings import TuneSettings
+from dermray.classification.zero_shot import ZeroShot
 from dermray.config import Config, ConfigError, HowFast
 
 SEEDS_APART = 1000  # of the sweep's seed: sweeps of neighbouring seeds share no trial
@@ -33,6 +34,7 @@ class SweepConfig(Config):
     image_size: int | None = Field(None, ge=8, description="px; default: what each backbone's weights were trained on")
     training: TrainingSettings = TrainingSettings(steps=150, schedule="one_cycle")
     test_sets: list[External] = Field([], description="beside the rows' own test split")
+    zero_shot: list[ZeroShot] = Field([], description="models that score the test sets without training")
     max_test_images: int = Field(4000, ge=10, description="of each test set: those with the least ids")
     max_validation_images: int = Field(2000, ge=0)
     keep_models: Literal["served", "all"] = Field("served", description="weights of one trial, or of each")
@@ -47,7 +49,7 @@ class SweepConfig(Config):
         description="directory or s3:// URI of decoded images that runs share; default: this run's, then removed",
     )
 
-    @field_validator("backbones", "synthetic", "test_sets")
+    @field_validator("backbones", "synthetic", "test_sets", "zero_shot")
     @classmethod
     def _told_apart(cls, given: Any) -> Any:
         """Trials are told apart by the names of these."""

@@ -16,6 +16,7 @@ from dermray.classification.power import smallest_difference
 from dermray.statistics import LEVEL, Estimate, crossed, holm
 
 BASELINE = "baseline"  # the role of real images alone: 1:0
+ZERO_SHOT = "zero-shot"  # of a model that was not trained here: it has no pairs, so it is compared with nothing
 NEGATIVE, POSITIVE = CONTROLS = ("negative control", "positive control")
 ALL_BACKBONES = "all"
 ALPHA = 1 - LEVEL

@@ -13,9 +13,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dermray import pages
-from dermray.classification import page, plots
+from dermray.classification import page, plots, sweep_plots
 from dermray.classification.analysis import analyse
 from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.verdict import ZERO_SHOT
+from dermray.statistics import auc_interval
 from tests.classification.made_up import ARMS, held_out, sweep
 
 PART = held_out(240)
@@ -134,6 +136,31 @@ def test_a_sweep_without_controls_or_groups_says_so() -> None:
     assert analysis["controls"] is None and analysis["fairness"] == []
     text = without_pictures(analysis)
     assert "This sweep has no controls" in text and "fairness was not measured" in text
+
+
+def test_a_zero_shot_model_is_told_beside_and_changes_nothing_else() -> None:
+    trained = sweep(PART, backbones=("x",), seeds=2)
+    models = [
+        Scored(f"zero-shot {name}", ZERO_SHOT, 0, name, 0, scored.probabilities)
+        for name, scored in zip("ab", sweep(PART, backbones=("y",), seeds=1), strict=False)
+    ]
+    before, analysis = (analyse(given, [PART], 400, 0) for given in (trained, [*trained, *models]))
+    assert [row["arm"] for row in analysis["zero_shot"]] == ["zero-shot a", "zero-shot b"]
+    for name in before.keys() - {"zero_shot", "fairness"}:
+        assert analysis[name] == before[name], name
+    of_models = [row for row in analysis["fairness"] if row["role"] == ZERO_SHOT]
+    assert [row for row in analysis["fairness"] if row not in of_models] == before["fairness"]
+    assert len(of_models) == 2 * 2 and all(row["gap_floor"] is None for row in of_models)
+    for row, model in zip(analysis["zero_shot"], models, strict=True):
+        told, positive = row["metrics"]["auc"], model.probabilities[:, 1]
+        assert told["mean"] == pytest.approx(roc_auc_score(PART.labels, positive))
+        expected = auc_interval(PART.labels == 1, positive, PART.leak_groups, 2000, 1)
+        assert (told["low"], told["high"]) == pytest.approx(expected, abs=0.02), "test images alone"
+    text = without_pictures(analysis)
+    assert text.count("Zero-shot models were not trained here") == 1 and "zero-shot a" in text
+    assert "Zero-shot" not in without_pictures(before)
+    assert sweep_plots.ratio_curve(analysis) != sweep_plots.ratio_curve(before)
+    assert set(sweep_plots.draw(analysis, [*trained, *models], [PART])) >= {"roc.png", "gaps.png", "confusion.png"}
 
 
 def test_a_test_set_of_one_class_is_refused() -> None:

@@ -10,12 +10,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dermray import manifest
-from dermray.classification import saved, trial_files
+from dermray.classification import saved, trial_files, zero_shot
+from dermray.classification.batches import InMemory
 from dermray.classification.pools import Pools
 from dermray.classification.run import run
 from dermray.classification.sweep_settings import SweepConfig
+from dermray.classification.targets import Target
+from dermray.classification.training import probabilities
 from dermray.config import ConfigError, decisive, validate
+from dermray.datasets.decode import decode, square
 from dermray.manifest import Result
+from tests.classification import tiny_clip
 from tests.classification.made_rows import generated, phantoms, result
 
 BACKBONES = [{"name": "test_resnet", "learning_rate": 6e-3}]
@@ -113,6 +118,38 @@ def _identity(place: Path, arms: dict[str, Any]) -> dict[str, Any]:
     """Of the same sweep made at once."""
     settings = decisive(config(place, "larger", seeds=3, arms=arms))
     return {name: value for name, value in settings.items() if name not in ("output", "rows", "synthetic")}
+
+
+@pytest.mark.slow
+def test_zero_shot_models_stand_beside_trained_ones(
+    swept: Result, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"name": "tiny", "model": str(tiny_clip.write(place / "clip"))}
+    capsys.readouterr()
+    beside = run(config(place, "beside", extend=swept.uri, zero_shot=[given]))
+    assert "12 of 13 trials are taken" in capsys.readouterr().out and not Path(f"{beside.data}/tune").exists()
+    assert trials_of(beside) == trials_of(swept)
+    [told] = beside.manifest.metrics["zero_shot"]
+    assert told["revision"] == beside.manifest.inputs["weights.zero_shot.tiny"]
+    model = zero_shot.load(validate(zero_shot.ZeroShot, given), Target("malignant", ("benign", "malignant")))
+    images = {row["sample_id"]: square(decode(row["image"]), tiny_clip.SIZE) for row in [*REAL, *STRANGERS]}
+    rows = [row for row in beside.manifest.metrics["table"] if row["role"] == "zero-shot"]
+    assert [(row["arm"], row["test_set"], row["seeds"]) for row in rows] == [
+        ("zero-shot tiny", "test", 0), ("zero-shot tiny", "strangers", 0)
+    ]  # fmt: skip
+    scores = trial_files.scores_of(f"{beside.data}/trials", told["key"])
+    for row in rows:
+        ids, labels = Pools.read(Pools(f"{beside.data}/pools", {}, []).test(row["test_set"]))
+        shown = InMemory(np.stack([images[sample_id] for sample_id in ids]))
+        assert np.allclose(scores[row["test_set"]], probabilities(model, shown, np.arange(len(ids))), atol=1e-6)
+        assert row["auc"] == pytest.approx(roc_auc_score(labels, scores[row["test_set"]][:, 1]))
+    assert "zero-shot tiny" in Path(f"{beside.data}/page.html").read_text()
+
+
+def test_prompts_for_other_classes_are_refused_before_anything_starts(place: Path) -> None:
+    given = {"name": "tiny", "model": str(tiny_clip.write(place / "words")), "prompts": {"mel": ["melanoma"]}}
+    with pytest.raises(ValueError, match="zero_shot tiny: prompts for mel, which malignant does not have here"):
+        run(config(place, "refused", zero_shot=[given]))
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ models/resnet.pth               a file, local or in S3
 package:name/path/in/it.pth     a file of an installed Python package
 """
 
+import contextlib
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,8 @@ def data_config(given: str) -> dict[str, Any]:
     if place in (RANDOM, TIMM) or place.startswith(PACKAGE) or weights.is_single_file(place):
         return {}
     if weights.on_hub(place):
-        found: dict[str, Any] = timm.models.load_model_config_from_hf(place)[0]
+        with hub(place):
+            found: dict[str, Any] = timm.models.load_model_config_from_hf(place)[0]
         return found
     file = storage.join(place, "config.json")
     return dict(json.loads(storage.read_bytes(file)).get("pretrained_cfg", {})) if storage.exists(file) else {}
@@ -86,6 +89,24 @@ def load(network: nn.Module, name: str, given: str) -> None:
     network.load_state_dict(state, strict=False)
 
 
+@contextlib.contextmanager
+def hub(given: str) -> Iterator[None]:
+    """What the hub does not give is said with the name of what was asked for.
+
+    Raises:
+        FileNotFoundError: it has no such weights, or cannot be reached and no copy is here.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        yield
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{FIELD}={given}: the hub did not give these weights, and this machine has no copy of them "
+            f"({type(error).__name__}); give a directory, a file or an s3:// URI, or {FIELD}={RANDOM}"
+        ) from None
+
+
 def _head(network: nn.Module) -> tuple[str, ...]:
     """What the names of a head's tensors begin with."""
     names = network.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's, and ours in small_cnn
@@ -113,7 +134,8 @@ def _read(place: str) -> dict[str, Tensor]:
     if place.startswith(PACKAGE):
         file = _in_package(place)
     elif weights.on_hub(place):
-        found: dict[str, Tensor] = timm.models.load_state_dict_from_hf(place)
+        with hub(place):
+            found: dict[str, Tensor] = timm.models.load_state_dict_from_hf(place)
         return found
     else:
         file = _file(Path(weights.locate(place, FIELD)), place)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from dermray import storage
@@ -137,6 +138,18 @@ def test_a_hub_id_is_loaded_by_timm(
         assert torch.equal(model.network.state_dict()["bn1.weight"], weights["bn1.weight"])
         assert input_of(backbone(weights=given)) == Input(48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert asked == ["somebody/model"] * 2
+
+
+@pytest.mark.parametrize("given", ["timm", "somebody/model"])
+def test_a_hub_out_of_reach_is_told_with_what_was_asked_for(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: Any, **kwargs: Any) -> None:
+        raise LocalEntryNotFoundError("check your connection")
+
+    monkeypatch.setattr(timm.models, "load_model_config_from_hf", unreachable)
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", unreachable)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
+    with pytest.raises(FileNotFoundError, match=f"weights={given}.*: the hub did not give these weights, and this"):
+        build(backbone(weights=given), 1)
 
 
 def test_size_mean_and_deviation_are_timms(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def build(backbone: Backbone, outputs: int) -> Classifier:
         network = network_of(backbone, outputs)
     if backbone.weights not in (RANDOM, TIMM):
         pretrained.load(network, backbone.name, backbone.weights)
+    if backbone.weights != RANDOM:
+        pretrained.fresh_head(network)
     _, mean, std = input_of(backbone)
     return Classifier(network, mean, std)
 

@@ -27,6 +27,7 @@ RANDOM, TIMM, HUB, PACKAGE = "random", "timm", "hf-hub:", "package:"
 FIELD = "backbone.weights"
 USUAL = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers name a model's one file
 COUNTER = "num_batches_tracked"  # of batch normalisation; older files have none, and nothing depends on it
+HEAD_STD = 0.01
 SHOWN = 3
 
 
@@ -111,6 +112,18 @@ def _head(network: nn.Module) -> tuple[str, ...]:
     """What the names of a head's tensors begin with."""
     names = network.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's, and ours in small_cnn
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def fresh_head(network: nn.Module) -> None:
+    """Weights of the head near 0, so that a pretrained network begins with the loss of a guess.
+
+    timm draws EfficientNet's by the number of outputs: of one logit between -1 and 1, and features of ImageNet then
+    give logits of 10 and a first loss of 4.
+    """
+    head = _head(network)
+    for name, parameter in network.named_parameters():
+        if name.startswith(head):
+            nn.init.trunc_normal_(parameter, std=HEAD_STD) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
 
 def _misfit(state: dict[str, Tensor], expected: dict[str, Tensor]) -> str:

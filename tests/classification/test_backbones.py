@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -74,6 +75,8 @@ def test_lite0_of_the_package_is_that_ports_own_network() -> None:
             expected, found = theirs.extract_features(images), ours.network.forward_features(images)
             assert torch.allclose(found, expected, atol=1e-4), (found - expected).abs().max()
             assert expected.std() > 0.1
+        begun = torch.nn.functional.binary_cross_entropy_with_logits(ours(IMAGES), torch.ones(2, 1))
+        assert begun == pytest.approx(np.log(2), abs=0.15), "a fresh head begins with the loss of a guess"
 
 
 def test_position_embeddings_are_fitted_to_the_size_as_timm_does(tmp_path: Path) -> None:

@@ -64,12 +64,12 @@ def one_after_the_other(config: SweepConfig, photographs: Result, drawings: Resu
     tested, _ = read_pool(photographs, OK & real & (split == "test"), target, config.max_test_images)
     validated, _ = read_pool(photographs, OK & real & (split == "val"), target, config.max_validation_images)
     drawn, _ = read_pool(drawings, OK, target)
-    labels = [table["label"].to_numpy() for table in (training, drawn)]
+    real_labels, drawn_labels = (table["label"].to_numpy() for table in (training, drawn))
     scores = {}
     for seed in range(config.seeds):
         for backbone in config.backbones:
             for arm in config.all_arms:
-                chosen = choose(arm, *labels, config.real_counts[0], seed)
+                chosen = choose(arm, real_labels, drawn_labels, config.real_counts[0], seed)
                 parts = [(training, chosen.real), (drawn, chosen.synthetic)]
                 images = [pixels(table.take(pa.array(rows)), SIZE) for table, rows in parts if len(rows)]
                 both = InMemory(np.concatenate(images))

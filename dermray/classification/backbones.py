@@ -72,9 +72,15 @@ def build(backbone: Backbone, outputs: int) -> Classifier:
     Raises:
         FileNotFoundError, ValueError: the weights are not there, or do not fit: see `pretrained.load`.
     """
-    network = network_of(backbone, outputs, backbone.weights == TIMM)
+    if backbone.weights == TIMM:
+        with pretrained.hub(f"{TIMM} ({backbone.name})"):
+            network = network_of(backbone, outputs, pretrained=True)
+    else:
+        network = network_of(backbone, outputs)
     if backbone.weights not in (RANDOM, TIMM):
         pretrained.load(network, backbone.name, backbone.weights)
+    if backbone.weights != RANDOM:
+        pretrained.fresh_head(network)
     _, mean, std = input_of(backbone)
     return Classifier(network, mean, std)
 

@@ -8,9 +8,11 @@ models/resnet.pth               a file, local or in S3
 package:name/path/in/it.pth     a file of an installed Python package
 """
 
+import contextlib
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ RANDOM, TIMM, HUB, PACKAGE = "random", "timm", "hf-hub:", "package:"
 FIELD = "backbone.weights"
 USUAL = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers name a model's one file
 COUNTER = "num_batches_tracked"  # of batch normalisation; older files have none, and nothing depends on it
+HEAD_STD = 0.01
 SHOWN = 3
 
 
@@ -55,7 +58,8 @@ def data_config(given: str) -> dict[str, Any]:
     if place in (RANDOM, TIMM) or place.startswith(PACKAGE) or weights.is_single_file(place):
         return {}
     if weights.on_hub(place):
-        found: dict[str, Any] = timm.models.load_model_config_from_hf(place)[0]
+        with hub(place):
+            found: dict[str, Any] = timm.models.load_model_config_from_hf(place)[0]
         return found
     file = storage.join(place, "config.json")
     return dict(json.loads(storage.read_bytes(file)).get("pretrained_cfg", {})) if storage.exists(file) else {}
@@ -86,10 +90,40 @@ def load(network: nn.Module, name: str, given: str) -> None:
     network.load_state_dict(state, strict=False)
 
 
+@contextlib.contextmanager
+def hub(given: str) -> Iterator[None]:
+    """What the hub does not give is said with the name of what was asked for.
+
+    Raises:
+        FileNotFoundError: it has no such weights, or cannot be reached and no copy is here.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        yield
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{FIELD}={given}: the hub did not give these weights, and this machine has no copy of them "
+            f"({type(error).__name__}); give a directory, a file or an s3:// URI, or {FIELD}={RANDOM}"
+        ) from None
+
+
 def _head(network: nn.Module) -> tuple[str, ...]:
     """What the names of a head's tensors begin with."""
     names = network.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's, and ours in small_cnn
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def fresh_head(network: nn.Module) -> None:
+    """Weights of the head near 0, so that a pretrained network begins with the loss of a guess.
+
+    timm draws EfficientNet's by the number of outputs: of one logit between -1 and 1, and features of ImageNet then
+    give logits of 10 and a first loss of 4.
+    """
+    head = _head(network)
+    for name, parameter in network.named_parameters():
+        if name.startswith(head):
+            nn.init.trunc_normal_(parameter, std=HEAD_STD) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
 
 def _misfit(state: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
@@ -113,7 +147,8 @@ def _read(place: str) -> dict[str, Tensor]:
     if place.startswith(PACKAGE):
         file = _in_package(place)
     elif weights.on_hub(place):
-        found: dict[str, Tensor] = timm.models.load_state_dict_from_hf(place)
+        with hub(place):
+            found: dict[str, Tensor] = timm.models.load_state_dict_from_hf(place)
         return found
     else:
         file = _file(Path(weights.locate(place, FIELD)), place)

@@ -36,7 +36,7 @@ class TrainingSettings(Config):
     @model_validator(mode="after")
     def _as_long_as_one_says(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise ConfigError(f"steps={self.steps}: give either epochs or steps, not both or neither")
+            raise ConfigError(f"steps={self.steps}: give epochs or steps, not both or neither; null leaves one out")
         return self
 
     @property

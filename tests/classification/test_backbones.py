@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from dermray import storage
@@ -73,6 +75,8 @@ def test_lite0_of_the_package_is_that_ports_own_network() -> None:
             expected, found = theirs.extract_features(images), ours.network.forward_features(images)
             assert torch.allclose(found, expected, atol=1e-4), (found - expected).abs().max()
             assert expected.std() > 0.1
+        begun = torch.nn.functional.binary_cross_entropy_with_logits(ours(IMAGES), torch.ones(2, 1))
+        assert begun == pytest.approx(np.log(2), abs=0.15), "a fresh head begins with the loss of a guess"
 
 
 def test_position_embeddings_are_fitted_to_the_size_as_timm_does(tmp_path: Path) -> None:
@@ -137,6 +141,18 @@ def test_a_hub_id_is_loaded_by_timm(
         assert torch.equal(model.network.state_dict()["bn1.weight"], weights["bn1.weight"])
         assert input_of(backbone(weights=given)) == Input(48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert asked == ["somebody/model"] * 2
+
+
+@pytest.mark.parametrize("given", ["timm", "somebody/model"])
+def test_a_hub_out_of_reach_is_told_with_what_was_asked_for(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: Any, **kwargs: Any) -> None:
+        raise LocalEntryNotFoundError("check your connection")
+
+    monkeypatch.setattr(timm.models, "load_model_config_from_hf", unreachable)
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", unreachable)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
+    with pytest.raises(FileNotFoundError, match=f"weights={given}.*: the hub did not give these weights, and this"):
+        build(backbone(weights=given), 1)
 
 
 def test_size_mean_and_deviation_are_timms(tmp_path: Path) -> None:

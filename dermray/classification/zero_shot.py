@@ -137,7 +137,9 @@ def load(given: ZeroShot, target: Target, revision: str | None = None) -> ZeroSh
 
     Raises:
         FileNotFoundError, ValueError: no such model, weights that do not fit it, changed files, or see `texts`.
+        ImportError: no open_clip on this node.
     """
+    require_open_clip()
     import open_clip
 
     told = texts(given, target)

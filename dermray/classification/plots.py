@@ -14,7 +14,7 @@ PALETTE = ("#30638e", "#d1495b", "#2a7f62", "#e3a72f", "#7b4b94", "#3fa7b8", "#b
 NEGATIVE_COLOUR = "#9a9a9a"
 GRID = np.linspace(0, 1, 101)
 RELIABILITY_BINS = 10
-MOST_MATRICES = 8  # in one picture
+MOST_MATRICES = 12  # in one picture
 
 
 def colours(scored: Sequence[Scored]) -> dict[str, str]:

@@ -149,9 +149,9 @@ def load(given: ZeroShot, target: Target, revision: str | None = None) -> ZeroSh
     except RuntimeError as error:  # keys or shapes that do not fit, or a hub that cannot be reached
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{FIELD}={given.model}: open_clip cannot load it: {reason}") from None
-    clip.eval()
+    clip.eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(name)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode, whose tensors no later autograd may touch
         return ZeroShotClassifier(clip, torch.stack([_direction(clip, tokenizer(each)) for each in told])).eval()
 
 

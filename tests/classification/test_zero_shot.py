@@ -65,6 +65,7 @@ def test_a_class_of_several_names_is_the_mean_of_all_its_texts(directory: Path) 
     tokens = open_clip.get_tokenizer(f"local-dir:{directory}")
     told = [["a a mole here", "one a mole"]]
     told += [["a melanoma here", "one melanoma", "a skin cancer here", "one skin cancer"]]
+    assert classifier(torch.from_numpy(IMAGES)).shape == (7, 2), "with autograd on, too"
     for direction, texts in zip(classifier.directions, told, strict=True):
         with torch.no_grad():
             mean = torch.stack([v / v.norm() for v in model.encode_text(tokens(texts))]).mean(0)

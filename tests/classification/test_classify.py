@@ -47,7 +47,7 @@ def test_metrics_of_several_classes_are_scikit_learns() -> None:
     assert found["auc"] == pytest.approx(np.mean([roc_auc_score(labels == c, scores[:, c]) for c in range(3)]))
     assert found["accuracy"] == accuracy_score(labels, scores.argmax(1)) and found["images"] == 60
     lacking = labels > 0
-    found = measured(labels[lacking], scores[lacking], ["A"] * lacking.sum(), target)
+    found = measured(labels[lacking], scores[lacking], ["A"] * int(lacking.sum()), target)
     assert found["classes"]["a"]["auc"] is None
 
 

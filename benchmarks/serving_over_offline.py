@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import torch
 
 from dermray import manifest
-from dermray.classification.training import scores
+from dermray.classification.batches import InMemory
+from dermray.classification.training import probabilities
 from dermray.datasets.decode import decode, square
 from dermray.records import read_columns
 
@@ -35,7 +36,7 @@ def offline(run: str, images: list[bytes]) -> float:
     started = time.perf_counter()
     for first in range(0, len(images), 64):
         batch = [square(decode(image), model.size) for image in images[first : first + 64]]
-        scores(model.model, np.stack(batch))
+        probabilities(model.saved.model, InMemory(np.stack(batch)), np.arange(len(batch)))
     return len(images) / (time.perf_counter() - started)
 
 

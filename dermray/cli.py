@@ -19,7 +19,9 @@ DESCRIPTIONS = {
     "train": "train a text-to-image generator",
     "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
-    "sweep": "classifiers over real and synthetic images, with controls",
+    "sweep": "classifiers over real and synthetic images in any ratio, with controls",
+    "classify": "train one classifier on labelled rows",
+    "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-captions": "are captions true, do they leak the label, do they say anything",
 }
 
@@ -38,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
                 action="store_true",
                 help="print what it would take (memory, operations, files), start nothing",
             )
+        if name == "sweep":
+            command.add_argument(
+                "--extend",
+                metavar="RESULT",
+                help="an earlier sweep of the same data: only trials that it lacks are run",
+            )
         if name == "caption":
             command.add_argument(
                 "--preview", type=int, metavar="N", help="print the first N filled prompts, start nothing"
@@ -47,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
                 metavar="RESULT",
                 help="ask again only what was rejected or failed in an earlier result",
             )
+        if name == "classify":
+            command.add_argument(
+                "--search", type=int, nargs="?", const=16, metavar="N",
+                help="before, try N (16) learning rates and augmentations by Optuna and ASHA; needs dermray[search]",
+            )  # fmt: skip
     _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
     export = commands.add_parser("export", help="a trained LoRA as kohya's scripts, ComfyUI and A1111 read it")
@@ -134,6 +147,10 @@ def _run_stage(arguments: argparse.Namespace) -> None:
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
         overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
+    if getattr(arguments, "extend", None):
+        overrides = [*overrides, f"extend={json.dumps(arguments.extend)}"]
+    if getattr(arguments, "search", None):
+        overrides = [*overrides, f"search.trials={arguments.search}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
         from dermray.captioning.run import CaptionConfig, preview
@@ -150,6 +167,8 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         return
     result = run(settings)
     print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
+    if said := result.manifest.metrics.get("summary"):
+        print(said)
     if page := result.manifest.metrics.get("page"):
         print(f"page: {result.data}/{page}")
 

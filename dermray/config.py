@@ -154,6 +154,9 @@ def decisive(config: BaseModel) -> dict[str, Any]:
             del settings[name]
         elif isinstance(value, BaseModel):
             settings[name] = decisive(value)
+        elif isinstance(value, list | tuple):
+            kept = zip(value, settings[name], strict=True)
+            settings[name] = [decisive(item) if isinstance(item, BaseModel) else text for item, text in kept]
     return settings
 
 

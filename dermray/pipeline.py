@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from dermray import report, storage
-from dermray.classification.arms import ARMS
 from dermray.config import Config, ConfigError, validate
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
@@ -24,7 +23,11 @@ STAGES = {
     "sweep": "dermray.classification.run:SweepConfig",
 }
 # What is run by itself, beside the stages of a pipeline.
-COMMANDS = STAGES | {"audit-captions": "dermray.captioning.audit.run:AuditConfig"}
+COMMANDS = STAGES | {
+    "audit-captions": "dermray.captioning.audit.run:AuditConfig",
+    "classify": "dermray.classification.classify:ClassifyConfig",
+    "predict": "dermray.classification.predict:PredictConfig",
+}
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {
     "caption": {"rows": "ingest", "captioner": "captioner"},
@@ -83,9 +86,9 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     outputs = {storage.normalise(stage.output): name for name, stage in configs.items()}  # type: ignore[attr-defined]  # each has one
     if shared := [name for name in configs if name not in outputs.values()]:
         raise ConfigError(f"{shared[0]}.output: another stage's too; give each stage an output of its own")
-    drawn, few = configs["generate"].count, configs["sweep"].real_images  # type: ignore[attr-defined]  # SynthesisConfig, SweepConfig
-    needed = max(round(few * each.synthetic_ratio) for each in ARMS)
-    if drawn < needed and "synthetic" not in config.sweep:
+    drawn, sweep = configs["generate"].count, configs["sweep"]  # type: ignore[attr-defined]  # SynthesisConfig
+    if drawn < (needed := sweep.synthetic_images) and "synthetic" not in config.sweep:  # type: ignore[attr-defined]  # SweepConfig
+        few = max(sweep.real_counts)  # type: ignore[attr-defined]  # see above
         raise ConfigError(f"generate.count={drawn}: sweep.real_images={few} needs {needed} synthetic images or more")
     return configs
 

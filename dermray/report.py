@@ -15,7 +15,7 @@ from dermray.manifest import Result
 from dermray.memory import PeakMemory
 from dermray.picked import pick, take
 
-PICTURES = {"evaluate": ("samples.png", "pca.png"), "sweep": ("roc.png", "arms.png")}
+PICTURES = ("samples.png", "pca.png")  # of the evaluation
 EXAMPLES = 3
 
 
@@ -47,18 +47,17 @@ def summarise(results: Mapping[str, Result], memory: PeakMemory) -> dict[str, An
 
 def write(run: str, results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> None:
     """`summary.json` and `report.html` into the run's directory."""
-    page = render(results, summary, title, notes)
+    text = render(results, summary, title, notes)
     storage.write_bytes(storage.join(run, "summary.json"), json.dumps(summary, indent=1).encode())
-    storage.write_bytes(storage.join(run, "report.html"), page.encode())
+    storage.write_bytes(storage.join(run, "report.html"), text.encode())
 
 
 def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> str:
     """The page, pictures inside."""
-    pictures = {
-        name: pages.data_url(storage.read_bytes(storage.join(results[stage].data, name)))
-        for stage, names in PICTURES.items()
-        for name in names
-    }
+    from dermray.classification import page
+
+    evaluation, sweep = results["evaluate"], results["sweep"]
+    pictures = {name: pages.data_url(storage.read_bytes(storage.join(evaluation.data, name))) for name in PICTURES}
     return pages.render(
         Path(__file__).parent / "report.html",
         title=title,
@@ -66,6 +65,7 @@ def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, n
         results=results,
         summary=summary,
         pictures=pictures,
+        sweep_pictures=[page.pictures(sweep.data, analysis) for analysis in sweep.manifest.metrics["tested"]],
         examples=_examples(results),
         losses=_loss_curve(results["train"].manifest.metrics["training"]["losses"]),
     )

@@ -14,7 +14,7 @@ HUB_SECONDS = 5  # for the hub's answer
 WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, first and last MiB
 COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
-SINGLE_FILES = (".safetensors", ".ckpt")
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
 

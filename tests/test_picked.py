@@ -21,7 +21,8 @@ from dermray.captioning import run as captioning
 from dermray.captioning import summary
 from dermray.captioning.audit import run as audit
 from dermray.captioning.audit.run import AuditConfig
-from dermray.classification import images as sweep
+from dermray.classification.pools import read_pool
+from dermray.classification.targets import Target
 from dermray.datasets.decode import decode, square
 from dermray.datasets.pixels import pixels
 from dermray.evaluation import measure
@@ -126,12 +127,11 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
         return used
 
     def classification() -> list[dict[str, Any]]:
-        pixels = sweep.load(found, found, 4)
-        used = {"real": of("train"), "test": of("test")[:4], "synthetic": ok}
-        for name, expected in used.items():
-            assert np.array_equal(pixels[name], [square(decode(each["image"]), SIDE) for each in expected])
-            assert pixels[f"{name}_labels"].tolist() == [each["malignant"] for each in expected]
-        return [each for expected in used.values() for each in expected]
+        used = of("test")[:4]
+        table, _ = read_pool(found, OK & (pc.field("split") == "test"), Target.of("malignant"), 4)
+        assert np.array_equal(pixels(table, SIDE), [square(decode(each["image"]), SIDE) for each in used])
+        assert table["label"].to_pylist() == [each["malignant"] for each in used]
+        return used
 
     def caption_page() -> list[dict[str, Any]]:
         end = summary.read(found.row_files())

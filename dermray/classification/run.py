@@ -1,194 +1,239 @@
-"""The sweep: Ray Tune over arm x backbone x seed, then a verdict over pairs."""
+"""The sweep: Ray Tune over backbone x number of real images x arm x seed, then what it says."""
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from pydantic import Field, field_validator
-
 from dermray import manifest, storage
-from dermray.classification import plots
-from dermray.classification.arms import ARMS, POSITIVE, arm, choose
-from dermray.classification.backbones import Backbone
-from dermray.classification.images import image_size, load
-from dermray.classification.training import try_out
-from dermray.classification.trial import WEIGHTS, TrialSettings, trial
-from dermray.classification.verdict import compare
-from dermray.config import Config
-from dermray.failures import plain_cause
-from dermray.manifest import Result, Rows
-from dermray.progress import busy, files_written, watched
-from dermray.statistics import auc_interval
+from dermray.classification import extension, pretrained, trial_files, zero_shot, zero_shot_scores
+from dermray.classification.backbones import build, input_of
+from dermray.classification.grid import Trial, grid
+from dermray.classification.overlap import write_fingerprints
+from dermray.classification.prepare import Prepared, Prints, Wanted, prepare
+from dermray.classification.sources import UNKNOWN, Source, read_rows
+from dermray.classification.sweep_settings import SweepConfig
+from dermray.classification.targets import BINARY, Target
+from dermray.classification.test_sets import OWN, External
+from dermray.classification.trial import TrialSettings, trial
+from dermray.classification.try_out import try_out
+from dermray.classification.tuning import TRIALS, complete
+from dermray.classification.zero_shot_scores import Baseline, baselines
+from dermray.config import decisive
+from dermray.manifest import Result, Rows, Work
+from dermray.progress import busy, watched
 
-
-class SweepConfig(Config):
-    """How many real images the few are, and over what to sweep."""
-
-    output: str
-    rows: str = Field(description="result of the caption stage: the real rows")
-    synthetic: str = Field(description="result of the generate stage")
-    real_images: int = Field(100, ge=4, description="the few")
-    seeds: int = Field(3, ge=2)
-    backbones: list[Backbone] = Field(
-        [Backbone(name="test_resnet", learning_rate=6e-3), Backbone(name="test_efficientnet", learning_rate=1e-2)],
-        min_length=1,
-    )
-    steps: int = Field(150, ge=10)
-    batch_size: int = Field(32, ge=2)
-    max_test_images: int = Field(4000, ge=10)
-    concurrent: int = Field(2, ge=1)
-    cpus_per_trial: float = Field(1, gt=0)
-    gpus_per_trial: float = Field(0, ge=0)
-    resamples: int = Field(500, ge=10)
-    seed: int = Field(0, ge=0)
-
-    @field_validator("backbones")
-    @classmethod
-    def _told_apart(cls, backbones: list[Backbone]) -> list[Backbone]:
-        """Trials are told apart by the name of their backbone."""
-        names = [backbone.name for backbone in backbones]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"expected each name once, got {twice} more than once; sweep them in two runs")
-        return backbones
+PIXELS = "pixels"  # images that the trials read
+Tests = Sequence[tuple[External, Result]]
+Models = dict[str, dict[str, Any]]  # by a backbone's name the revision of its weights, and its images' size in px
 
 
 def run(config: SweepConfig) -> Result:
-    """Train len(ARMS) x backbones x seeds classifiers and compare them in pairs.
+    """Train a classifier for each arm, real count, backbone and seed, and compare them in pairs.
 
     Raises:
-        FileNotFoundError, ValueError: missing inputs, a backbone that cannot work at the images' size, too few images,
-            leaking rows, failed trials.
+        FileNotFoundError, ValueError: missing inputs, a backbone that cannot work at the images' size, a zero-shot
+            model that cannot be read, too few images, leaking rows, test images that were seen in training, an earlier
+            sweep of other data, failed trials. ImportError: zero-shot models without open_clip.
     """
-    rows, synthetic = manifest.read(config.rows, "caption"), manifest.read(config.synthetic, "generate")
-    if synthetic.manifest.inputs["rows"] != rows.manifest.key:
-        raise ValueError(
-            f"synthetic={config.synthetic}: drawn by a generator of other rows; its test split is not this one"
-        )
-    with manifest.work("sweep", config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
+    rows = read_rows(config.rows)
+    sources = [Source(given, rows) for given in config.sources]
+    tests = [(given, read_rows(given.rows)) for given in config.test_sets]
+    inputs, models = _inputs(rows, sources, tests), _models(config)
+    weights = {f"weights.{name}": model["weights"] for name, model in models.items() if model["weights"]}
+    revisions = {given.name: zero_shot.revision(given) for given in config.zero_shot}
+    weights |= {f"weights.zero_shot.{name}": revision for name, revision in revisions.items() if revision}
+    with manifest.work("sweep", config.output, config, inputs, **weights) as work:
         if work.finished:
             return work.finished
-        for backbone in config.backbones:
-            try_out(backbone, image_size(synthetic))
+        earlier = extension.extended(config, work) if config.extend else None
+        _try_out(config, models)
+        untrained = [(given, zero_shot.image_size(given), revisions[given.name]) for given in config.zero_shot]
         import ray
 
         from dermray.cluster import connect
 
         connect(work.uri)
-        with watched(busy("reading images")):
-            images = ray.get(ray.remote(load).remote(rows, synthetic, config.max_test_images))
-        for each in ARMS:  # before any trial starts
-            choose(each, images["real_labels"], images["synthetic_labels"], config.real_images, 0)
-        number = len(ARMS) * len(config.backbones) * config.seeds
-        with watched(files_written(storage.join(work.data, "tune"), WEIGHTS, "trials done", number)):
-            trials = _tune(images, work.data, config)
-        metrics = _metrics(trials, images, config)
-        for name, picture in plots.draw(trials, images, config).items():
-            storage.write_bytes(storage.join(work.data, name), picture)
-        _keep_served(trials, work.data, config)
-        used = len(images["real_labels"]) + len(images["synthetic_labels"]) + len(images["test_labels"])
-        counts = Rows(rows_in=used, ok=used, rejected=0, failed=0)
-        return work.commit(counts, used, cpus=config.concurrent * config.cpus_per_trial, **metrics)
+        prints = _fingerprints(work.data, rows, sources, tests)
+        with watched(busy("choosing images")):
+            prepared = ray.get(ray.remote(prepare).remote(work.data, rows, sources, tests, _wanted(config), prints))
+        _say(prepared, sources)
+        _require_validation(prepared, config)
+        shared = _shared(config, prepared, inputs)
+        trials, others = _grid(config, shared, sources, models), baselines(untrained, shared)
+        kept = {trial.key for trial in trials} if config.keep_models == "all" else {_served(trials).key}
+        if earlier:
+            extension.take_over(earlier, work, [trial.key for trial in trials] + [other.key for other in others], kept)
+        place = storage.join(work.data, TRIALS)
+        zero_shot_scores.score(others, prepared, _store(work, config), place, config.tune)  # no weights fail it later
+        _train(trials, prepared, models, kept, work, config)
+        return _finish(trials, others, prepared, models, work, config)
 
 
-def _tune(images: dict[str, Any], directory: str, config: SweepConfig) -> list[dict[str, Any]]:
-    """One dict per trial, with its test scores."""
+def _inputs(rows: Result, sources: Sequence[Source], tests: Tests) -> dict[str, Result]:
+    """All results that are read, by the name under which the manifest has them."""
+    inputs = {"rows": rows} | {f"synthetic.{source.name}".rstrip("."): source.result for source in sources}
+    inputs |= {f"synthetic.{source.name}.trained_on": source.seen for source in sources if source.seen}
+    return inputs | {f"test_sets.{given.name}": result for given, result in tests}
+
+
+def _models(config: SweepConfig) -> Models:
+    return {
+        each.name: {"weights": pretrained.revision(each.weights), "size": config.image_size or input_of(each).size}
+        for each in config.backbones
+    }
+
+
+def _try_out(config: SweepConfig, models: Models) -> None:
+    outputs = 1 if config.column == BINARY else max(2, len(config.classes))
+    for backbone in config.backbones:
+        try_out(backbone, models[backbone.name]["size"], outputs)
+        if backbone.weights != pretrained.RANDOM:
+            build(backbone, outputs)
+    if config.column == BINARY or config.classes:  # else the rows say which classes there are
+        for given in config.zero_shot:
+            zero_shot.texts(given, Target.of(config.column, classes=config.classes))
+
+
+def _fingerprints(directory: str, rows: Result, sources: Sequence[Source], tests: Tests) -> Prints:
+    """Of other test sets and of what they must not share images with; of the rows' own test split where a generator of
+    other rows may have seen it."""
+    found, foreign = dict[tuple[str, ...], str](), [source for source in sources if source.seen]
+
+    def printed(result: Result, *splits: str) -> str:
+        """Results that are several test sets are looked at once."""
+        name = (result.manifest.key, *splits)
+        if name not in found:
+            found[name] = storage.join(directory, "fingerprints", "-".join(name))
+            write_fingerprints(result.row_files(), splits, found[name])
+        return found[name]
+
+    with watched(busy("fingerprints of images")):
+        return Prints(
+            {given.name: printed(result) for given, result in tests}
+            | ({OWN: printed(rows, "test")} if foreign else {}),
+            printed(rows, "train", "val") if tests else None,
+            {source.name: printed(source.seen, *source.saw) for source in foreign if source.seen},
+        )
+
+
+def _wanted(config: SweepConfig) -> Wanted:
+    seeds = [config.first_seed + seed for seed in range(config.seeds)]
+    return Wanted(
+        config.column, config.classes, config.all_arms, config.real_counts, seeds, config.balanced,
+        config.max_test_images, config.max_validation_images,
+    )  # fmt: skip
+
+
+def _require_validation(prepared: Prepared, config: SweepConfig) -> None:
+    if config.training.needs_validation and not prepared.validation:
+        raise ValueError(
+            f"rows={config.rows}: no image with a label in the val split, which training.patience and "
+            "training.keep=best need; ingest with fractions.val above 0, or leave both out"
+        )
+
+
+def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.unknown:
+            print(f"      warning: what the generator of {source.name} saw is unknown, test images may be among it",
+                  flush=True)  # fmt: skip
+    for name, told in prepared.tests.items():
+        parts = [f"{number} by {what}" for what, number in told["removed"].items() if number and what != "all"]
+        if parts:
+            removed = told["removed"]["all"]
+            print(f"      test set {name}: {removed} of {removed + told['images']} images are shared with training and "
+                  f"left out ({', '.join(parts)})", flush=True)  # fmt: skip
+
+
+def _shared(config: SweepConfig, prepared: Prepared, inputs: dict[str, Result]) -> dict[str, Any]:
+    """What all trials depend on."""
+    return {
+        "rows": inputs["rows"].manifest.key,
+        "target": [prepared.target.column, *prepared.target.classes],
+        "tests": [[decisive(given), inputs[f"test_sets.{given.name}"].manifest.key] for given in config.test_sets],
+        "training": decisive(config.training),
+        "images": [config.balanced, config.max_test_images, config.max_validation_images],
+        "seed": config.seed,
+    }
+
+
+def _grid(config: SweepConfig, shared: dict[str, Any], sources: Sequence[Source], models: Models) -> list[Trial]:
+    keys = {source.name: source.result.manifest.key for source in sources}
+    return grid(config.all_arms, config.backbones, config.real_counts, config.seeds, shared, keys, models)
+
+
+def _served(trials: list[Trial]) -> Trial:
+    """The classifier to serve: first backbone, first seed, most real images. Chosen before it was tested."""
+    first = [t for t in trials if t.seed == 0 and t.backbone == trials[0].backbone]
+    return max(first, key=lambda trial: (trial.arm.real * trial.real_images, trial.arm.control))
+
+
+def _store(work: Work, config: SweepConfig) -> str:
+    return config.pixels or storage.join(work.data, PIXELS)
+
+
+def _train(
+    trials: list[Trial],
+    prepared: Prepared,
+    models: Models,
+    kept: set[str],
+    work: Work,
+    config: SweepConfig,
+) -> None:
+    """All that is not finished."""
     from ray import tune
 
-    resources = {"cpu": config.cpus_per_trial} | ({"gpu": config.gpus_per_trial} if config.gpus_per_trial else {})
+    from dermray.classification.pixel_store import fill
+
+    place, store = storage.join(work.data, TRIALS), _store(work, config)
+    if {trial.key for trial in trials} - trial_files.finished(place, kept):
+        for size in sorted({model["size"] for model in models.values()}):
+            fill(store, size, prepared.images)
     settings = TrialSettings(
-        {backbone.name: backbone for backbone in config.backbones},
-        config.real_images,
-        config.steps,
-        config.batch_size,
-        config.seed * 1000,
+        arms={arm.name: arm for arm in config.all_arms},
+        backbones={backbone.name: backbone for backbone in config.backbones},
+        sizes={name: model["size"] for name, model in models.items()},
+        training=config.training,
+        target=prepared.target,
+        balanced=config.balanced,
+        first_seed=config.first_seed,
+        pools=prepared.pools,
+        pixels=store,
+        trials=place,
+        kept=frozenset(kept),
     )
-    trainable = tune.with_resources(tune.with_parameters(trial, images=images, settings=settings), resources)
-    system, path = storage.filesystem(directory)
-    space = {
-        "arm": tune.grid_search([each.name for each in ARMS]),
-        "seed": tune.grid_search(list(range(config.seeds))),
-        "backbone": tune.grid_search([b.name for b in config.backbones]),
-    }
-    run_config = tune.RunConfig(name="tune", storage_path=path, storage_filesystem=system, verbose=0)
-
-    def restored() -> Any:
-        uri = f"{path}/tune"
-        return tune.Tuner.restore(uri, trainable=trainable, storage_filesystem=system, resume_errored=True)
-
-    if storage.exists(storage.join(directory, "tune", "tuner.pkl")):  # an interrupted sweep: only what is missing runs
-        tuner = restored()
-    else:
-        limits = tune.TuneConfig(max_concurrent_trials=config.concurrent, reuse_actors=True)
-        tuner = tune.Tuner(trainable, param_space=space, tune_config=limits, run_config=run_config)
-    results = tuner.fit()
-    if results.errors and all(by_the_machine(error) for error in results.errors):
-        results = restored().fit()
-    if errors := results.errors:
-        first = min(errors, key=by_the_machine)
-        raise ValueError(f"{len(errors)} of {len(results)} trials failed, one of them with: {plain_cause(first)}")
-    return [_trial_of(result) for result in results]
+    complete(trials, work.data, tune.with_parameters(trial, settings=settings), config.tune, kept)
 
 
-def by_the_machine(error: BaseException) -> bool:
-    """Whether a trial may succeed when it is run once more: its process died, or Tune gave it up.
+def _finish(
+    trials: list[Trial], others: list[Baseline], prepared: Prepared, models: Models, work: Work, config: SweepConfig
+) -> Result:
+    """What the trials say, and the classifier to serve."""
+    from dermray.classification.conclusions import conclude
 
-    Tune does so where a process, used again, was slow to let go of the trial before. What a trial itself raised it
-    would raise again.
-    """
-    from ray.exceptions import RayError
-    from ray.tune import TuneError
-
-    return issubclass(plain_cause(error).kind, (RayError, TuneError, OSError, MemoryError))
-
-
-def _trial_of(result: Any) -> dict[str, Any]:
-    return {**result.config, "auc": result.metrics["auc"], "checkpoint": result.checkpoint} | json.loads(
-        result.metrics["details"]
+    place = storage.join(work.data, TRIALS)
+    with watched(busy("comparing arms")):
+        told = conclude(trials, others, prepared, work.data, place, config.resamples, config.seed)
+    storage.copy_directory(trial_files.model_of(place, _served(trials).key), storage.join(work.data, "model"))
+    lost = {"shared with training": prepared.removed, "label unknown": prepared.unlabelled}
+    counts = Rows(
+        rows_in=prepared.used + sum(lost.values()),
+        ok=prepared.used,
+        rejected=sum(lost.values()),
+        failed=0,
+        reasons={f"rejected: {reason}": number for reason, number in lost.items() if number},
     )
-
-
-def _metrics(trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """What goes into the manifest: trials without their scores, arms with intervals, the verdict."""
-    left_out = ("scores", "checkpoint")
-    return {
-        "trials": [
-            {k: v for k, v in trial.items() if k not in left_out} | {"ratio": arm(trial["arm"]).synthetic_ratio}
-            for trial in sorted(trials, key=lambda t: (t["backbone"], t["arm"], t["seed"]))
-        ],
-        "arms": [
-            _arm_summary(each.name, backbone.name, trials, images, config)
-            for each in ARMS
-            for backbone in config.backbones
-        ],
-        "verdict": [comparison.as_dict() for comparison in compare(trials)],
-        "test_images": len(images["test_labels"]),
-        "image_size": int(images["test"].shape[-1]),
-    }
-
-
-def _arm_summary(
-    name: str, backbone: str, trials: list[dict[str, Any]], images: dict[str, Any], config: SweepConfig
-) -> dict[str, Any]:
-    """Mean over seeds and a bootstrap interval, overall and per skin tone."""
-    chosen = [t for t in trials if t["arm"] == name and t["backbone"] == backbone]
-    scores, labels = np.array([t["scores"] for t in chosen]), images["test_labels"]
-    tones = np.array(images["test_tones"])
-    groups = {"all": np.ones(len(labels), bool)} | {str(tone): tones == tone for tone in np.unique(tones)}
-    summary: dict[str, Any] = {"arm": name, "backbone": backbone, "groups": {}}
-    for group, rows in groups.items():
-        clusters = [c for c, kept in zip(images["test_groups"], rows, strict=True) if kept]
-        aucs = [t["overall"]["auc"] if group == "all" else t["groups"][group]["auc"] for t in chosen]
-        summary["groups"][group] = {
-            "images": int(rows.sum()),
-            "auc": None if None in aucs else float(np.mean(aucs)),
-            "interval": auc_interval(labels[rows], scores[:, rows], clusters, config.resamples, config.seed),
-        }
-    return summary
-
-
-def _keep_served(trials: list[dict[str, Any]], directory: str, config: SweepConfig) -> None:
-    """The classifier to serve: first backbone, first seed, most real images. Chosen before it was tested."""
-    wanted = {"arm": POSITIVE, "backbone": config.backbones[0].name, "seed": 0}
-    served = next(t for t in trials if wanted.items() <= t.items())
-    with served["checkpoint"].as_directory() as local:
-        storage.copy_directory(str(local), storage.join(directory, "model"))
+    at_once, tests = config.tune.concurrent, prepared.tests
+    sizes = {name: model["size"] for name, model in models.items()}
+    result = work.commit(
+        counts,
+        counts.rows_in,
+        cpus=at_once * config.tune.cpus_per_trial,
+        gpus=at_once * config.tune.gpus_per_trial,
+        classes=list(prepared.target.classes),
+        tests=tests,
+        image_size=sizes,
+        sources_unknown=[source.name for source in config.sources if source.trained_on == UNKNOWN],
+        **told,
+    )
+    storage.delete_tree(storage.join(work.data, PIXELS))  # not before: killed in between, all would be decoded again
+    return result

@@ -1,91 +1,206 @@
-"""Train one classifier on arrays of pixels. Pure torch."""
+"""Train one classifier on images by their numbers, and score images. Pure torch."""
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dermray.classification.backbones import Backbone, build, usual_size
+from dermray.classification import team
+from dermray.classification.backbones import Backbone, Classifier, build
+from dermray.classification.batches import Pixels, batches
+from dermray.classification.settings import TrainingSettings
+from dermray.classification.state import VALIDATION_LOSS, State
+
+AT_ONCE = 256  # images scored together
+RISE = 0.25  # of a one-cycle schedule's steps
+
+Images = tuple[np.ndarray, np.ndarray]  # rows and labels, (N,) int64 each
+Report = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier in evaluation mode, and how it came to be."""
+
+    model: Classifier
+    history: list[dict[str, float]]  # an epoch: step, loss, learning_rate; with validation its loss and accuracy
+    best_epoch: int | None  # the one of the lowest validation loss, from 1; None without validation
 
 
 def train(
-    images: np.ndarray, labels: np.ndarray, backbone: Backbone, steps: int, batch_size: int, seed: int
-) -> torch.nn.Module:
-    """Equal steps whatever the number of images: arms differ in their images and in nothing else.
+    pixels: Pixels,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    validation: Images | None,
+    backbone: Backbone,
+    settings: TrainingSettings,
+    outputs: int,
+    seed: int,
+    resume: str | None = None,
+    report: Report | None = None,
+    device: str = "cpu",
+) -> Trained:
+    """The same bits for the same seed on the same machine, interrupted or not.
+
+    Several processes that share a torch.distributed group train one classifier: each calls this with the same
+    arguments and takes its share of every batch and of the validation images; the first one reports and saves.
 
     Args:
-        images: (N, 3, S, S) uint8. labels: (N,) bool.
-    """
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    model = build(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=backbone.learning_rate, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, backbone.learning_rate, total_steps=steps, pct_start=0.25)
-    targets = torch.from_numpy(labels.astype(np.float32))
-    pixels = torch.from_numpy(images)
-    for _ in range(steps):
-        index = torch.randint(len(pixels), (batch_size,), generator=order)
-        batch = torch.rot90(pixels[index], int(torch.randint(4, (), generator=order)), (2, 3))
-        if int(torch.randint(2, (), generator=order)):
-            batch = batch.flip(3)
-        loss = _loss(model, batch, targets[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return model.eval()
-
-
-def _loss(model: torch.nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(model(normalise(images))[:, 0], targets)
-
-
-def try_out(backbone: Backbone, size: int) -> None:
-    """One step of training and one score at `size` px, before there are images.
+        rows, labels: (N,) int64, numbers of the training images in `pixels` and of their classes.
+        validation: the same of images that decide when to stop and what to keep.
+        outputs: logits; 1 for labels 0 and 1, otherwise one for each class.
+        resume: URI of a file in which the state is kept from time to time, and gone on from where it is there. It is
+            for this training alone: nothing in it tells other images or settings.
+        report: called after each epoch with its number, from 1, and its line of `history`.
 
     Raises:
-        ValueError: it cannot work at that size, and what would.
+        FileNotFoundError, ValueError: weights that are not there or do not fit, no validation images where settings
+            need some, or a loss that is no number.
     """
-    error = _failure(backbone, size)
-    if error is None:
-        return
-    sized = backbone.model_copy(update={"arguments": backbone.arguments | {"img_size": size}})
-    if "img_size" not in backbone.arguments and _failure(sized, size) is None:
-        remedy = f"give this backbone arguments={{img_size: {size}}}"
-    elif (usual := usual_size(backbone)) != size and _failure(backbone, usual) is None:
-        remedy = f"it works at {usual} px: train a generator of that image size, or take another backbone"
-    else:
-        remedy = "take another backbone, such as test_resnet or resnet18"
-    raise ValueError(f"backbone {backbone.name}: cannot be trained at the sweep's {size} px ({error}); {remedy}")
+    if settings.needs_validation and (validation is None or len(validation[0]) == 0):
+        raise ValueError("patience and keep=best need validation images, and there are none; leave both out")
+    team.require_shares(settings.batch_size)
+    torch.manual_seed(seed)
+    model = build(backbone, outputs).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=backbone.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    rounds = settings.rounds(len(rows))
+    schedule = _schedule(optimizer, settings, backbone.learning_rate, sum(rounds))
+    state = State(model, optimizer, schedule, settings.keep == "best")
+    if resume is not None:
+        state.restore(resume)
+    weights = class_weights(labels, max(2, outputs), settings.balance == "class_weights").to(device)
+    forward = torch.compile(team.shared(model)) if settings.compile else team.shared(model)
+    step = _Step(forward, optimizer, schedule, weights, settings.precision)
+    while len(state.history) < len(rounds) and not state.is_stale(settings.patience):
+        epoch = len(state.history)
+        torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))  # of dropout
+        loss = step.all_of(batches(pixels, rows, labels, rounds[epoch], epoch, seed, settings))
+        rate = float(schedule.get_last_lr()[0])
+        metrics = {"step": float(sum(rounds[: epoch + 1])), "loss": loss, "learning_rate": rate}
+        if validation is not None and len(validation[0]):
+            metrics |= validated(model, pixels, validation)
+        _require_numbers(metrics, epoch + 1)
+        state.add(metrics)
+        if report is not None and team.rank() == 0:
+            report(epoch + 1, metrics)
+        if resume is not None and team.rank() == 0:
+            state.save(resume, settings.save_seconds)
+    if state.best is not None:
+        model.load_state_dict(state.best)
+    return Trained(model.eval(), state.history, state.best_epoch)
 
 
-def _failure(backbone: Backbone, size: int) -> str | None:
-    """Why it fails. Shapes alone are computed first, which takes neither memory nor time; a failure is then confirmed.
+@dataclass
+class _Step:
+    """One step of the optimizer after another."""
 
-    Some models ask for values, which torch's meta device does not have.
+    forward: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    weights: Tensor  # (C,) of classes in the loss
+    precision: str
+
+    def all_of(self, batches: Any) -> float:
+        """The mean loss over an epoch's batches, which is asked for once: on a GPU each time is a wait."""
+        device, losses = self.weights.device, list[Tensor]()
+        for images, labels in batches:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                logits = self.forward(images.to(device, non_blocking=True))
+            expected = labels.to(device, non_blocking=True)
+            loss = loss_of(logits.float(), expected, self.weights) * self._share(expected)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            losses.append(loss.detach())
+        return float(team.mean(torch.stack(losses).mean()))
+
+    def _share(self, labels: Tensor) -> Tensor | float:
+        """What this worker's weighted mean counts in that over all: their classes, and so their weights, differ."""
+        if team.size() == 1:
+            return 1.0
+        weight = self.weights[labels].sum()
+        return weight / team.mean(weight)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, rate: float, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A learning rate for each of so many steps."""
+    schedules = torch.optim.lr_scheduler
+    if settings.schedule == "one_cycle":
+        return schedules.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=RISE)
+    if settings.schedule == "cosine":
+        return schedules.CosineAnnealingLR(optimizer, steps)
+    return schedules.ConstantLR(optimizer, factor=1)
+
+
+def loss_of(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean cross-entropy, binary where there is one logit, weighted by class as torch's `cross_entropy` weights.
+
+    Args:
+        logits: (B, 1) or (B, C). labels: (B,) int64. weights: (C,), 2 for one logit.
     """
-    for device in ("meta", "cpu"):
-        try:
-            with torch.device(device):
-                images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-                model = build(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see above
-                _loss(model.train(), images, torch.ones(2)).backward()
-                model.eval()(normalise(images))[:, 0]
-            return None
-        except Exception as error:  # whatever a model raises, it is told of by name
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
-    return told
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, labels, weights)
+    weight = weights[labels]
+    losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), weight, reduction="sum")
+    return losses / weight.sum()
 
 
-def normalise(images: Tensor) -> Tensor:
-    """(B, 3, S, S) uint8 to about [-1, 1]."""
-    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+def class_weights(labels: np.ndarray, classes: int, balanced: bool) -> Tensor:
+    """(C,) float32: ones, or such that all classes that occur weigh the same, N / (C * n_c)."""
+    if not balanced:
+        return torch.ones(classes)
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(len(labels) / (classes * np.maximum(counts, 1))).float()
+
+
+def validated(model: Classifier, pixels: Pixels, images: Images) -> dict[str, float]:
+    """Loss and accuracy on validation images; leaves the model in training mode."""
+    device = next(model.parameters()).device
+    rows, labels = (part[team.rank() :: team.size()] for part in images)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for start, logits in zip(range(0, len(rows), AT_ONCE), _logits(model.eval(), pixels, rows, AT_ONCE), strict=True):
+        expected = torch.from_numpy(labels[start : start + AT_ONCE])
+        ones = torch.ones(max(2, logits.shape[1]))
+        sums[0] += len(logits) * loss_of(logits, expected, ones).double()
+        sums[1] += int((to_probabilities(logits).argmax(1) == expected.numpy()).sum())
+    model.train()
+    loss, right = (team.total(sums.to(device)) / len(images[0])).tolist()
+    return {VALIDATION_LOSS: loss, "validation_accuracy": right}
+
+
+def _require_numbers(metrics: dict[str, float], epoch: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(
+                f"epoch {epoch}: {name} is {value}; lower backbone.learning_rate, or take precision=float32"
+            )
 
 
 @torch.inference_mode()
-def scores(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    """(N,) float64 probabilities of malignancy."""
-    parts: list[Any] = [torch.sigmoid(model(normalise(batch))[:, 0]) for batch in torch.from_numpy(images).split(256)]
-    return np.asarray(torch.cat(parts).double().numpy())
+def _logits(model: nn.Module, pixels: Pixels, rows: np.ndarray, at_once: int) -> Iterator[Tensor]:
+    device = next(model.parameters()).device
+    for start in range(0, len(rows), at_once):
+        yield model(torch.from_numpy(pixels.pixels(rows[start : start + at_once])).to(device)).float().cpu()
+
+
+def probabilities(model: nn.Module, pixels: Pixels, rows: np.ndarray, at_once: int = AT_ONCE) -> np.ndarray:
+    """(N, C) float64 of a model in evaluation mode, for images by their numbers."""
+    return np.concatenate([to_probabilities(part) for part in _logits(model, pixels, rows, at_once)])
+
+
+def to_probabilities(logits: Tensor) -> np.ndarray:
+    """(B, C) float64: of one logit those of class 0 and 1, of several their softmax."""
+    values = logits.double()
+    if values.shape[1] == 1:
+        values = torch.cat([-values / 2, values / 2], 1)  # whose softmax is the sigmoid
+    return np.asarray(values.softmax(1).numpy())

@@ -1,58 +1,149 @@
 """One classifier of a sweep, in a Tune worker. A module of its own: the worker imports no plots."""
 
-import json
 import tempfile
+import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_model
-from torch import nn
+import torch
 
-from dermray.classification.arms import arm, choose
+from dermray import storage
+from dermray.classification import saved, trial_files
+from dermray.classification.arms import Arm, choose
+from dermray.classification.attributes import attributes_of
 from dermray.classification.backbones import Backbone
-from dermray.classification.metrics import point_metrics
-from dermray.classification.training import scores, train
+from dermray.classification.fairness import auc_gap, by_group
+from dermray.classification.metrics import measure
+from dermray.classification.pixel_store import PixelStore
+from dermray.classification.pools import Pools
+from dermray.classification.saved import Saved
+from dermray.classification.settings import TrainingSettings
+from dermray.classification.targets import Target
+from dermray.classification.training import Images, Trained, probabilities, train
 
-WEIGHTS = "model.safetensors"  # each trial that is done has one in its checkpoint
+STATE = "state.pt"  # of a training under way
+BETWEEN_REPORTS = 1.0  # seconds: each waits for the driver, and epochs of nano models take less
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a sweep share."""
+    """What all trials of a sweep share: small, for it travels to each. Images and labels lie where it says."""
 
+    arms: dict[str, Arm]  # by name
     backbones: dict[str, Backbone]  # by name
-    real_images: int  # the few
-    steps: int
-    batch_size: int
+    sizes: dict[str, int]  # px, by the backbone's name
+    training: TrainingSettings
+    target: Target
+    balanced: bool
     first_seed: int
+    pools: Pools
+    pixels: str  # the store of decoded images
+    trials: str  # directory of what finished trials leave
+    kept: frozenset[str]  # keys of the trials whose weights are kept
 
 
-def trial(chosen: dict[str, Any], images: dict[str, Any], settings: TrialSettings) -> None:
-    """Train, test, report to Tune.
+def trial(config: dict[str, Any], settings: TrialSettings) -> None:
+    """Train, test, leave what `trial_files` says; tell Tune how it goes.
 
     Args:
-        chosen: arm, backbone and seed, out of Tune's grid. images: see `images.load`.
+        config: `trial`: what `grid.Trial.named` says of it.
     """
-    backbone, seed = settings.backbones[chosen["backbone"]], settings.first_seed + chosen["seed"]
-    real, synthetic, labels = choose(
-        arm(chosen["arm"]), images["real_labels"], images["synthetic_labels"], settings.real_images, seed
-    )
-    pixels = np.concatenate([images["real"][real], images["synthetic"][synthetic]])
-    model = train(pixels, labels, backbone, settings.steps, settings.batch_size, seed)
-    tested = scores(model, images["test"])
-    metrics = point_metrics(images["test_labels"], tested, images["test_tones"])
-    details = metrics | {"scores": tested.tolist(), "training_images": len(labels)}
-    _report(model, {"backbone": backbone.model_dump(), "image_size": images["test"].shape[-1]}, details)
-
-
-def _report(model: nn.Module, about: dict[str, Any], details: dict[str, Any]) -> None:
-    """Metrics to Tune and TensorBoard, weights as the trial's checkpoint."""
     from ray import tune
 
+    named = config["trial"]
+    store = PixelStore.open(settings.pixels, settings.sizes[named["backbone"]])
+    trained, images = _train(named, settings, store)
+    scores = {name: probabilities(trained.model, store, rows) for name, (rows, _) in _scored(settings, store).items()}
+    tests = {name: _measured(scores[name], name, settings) for name in settings.pools.tests}
+    result = named | {"training_images": images, "best_epoch": trained.best_epoch, "tests": tests}
+    result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
+    _leave(named["key"], result, scores, trained, settings)
+    tune.report(_flat(tests) | trained.history[-1])
+
+
+def _flat(tests: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The metrics of each test set as a whole, as trackers take them."""
+    named = ((f"{name}/{metric}", value) for name, told in tests.items() for metric, value in told["overall"].items())
+    return {name: value for name, value in named if value is not None}
+
+
+def _train(named: dict[str, Any], settings: TrialSettings, store: PixelStore) -> tuple[Trained, int]:
+    """The classifier, and of how many images."""
+    rows, labels = _training_images(named, settings, store)
+    backbone, training = settings.backbones[named["backbone"]], settings.training
+    # without a need for it, nano trainings of seconds would spend half of them on validation images
+    watched = training.needs_validation or training.epochs is not None
+    held_out = _images(store, settings.pools.validation) if watched else None
+    trained = train(
+        store, rows, labels, held_out, backbone, training, settings.target.outputs, _seed(named, settings),
+        storage.join(settings.trials, named["key"], STATE), _Reports(), _device(),
+    )  # fmt: skip
+    return trained, len(labels)
+
+
+def _training_images(named: dict[str, Any], settings: TrialSettings, store: PixelStore) -> Images:
+    arm, pools = settings.arms[named["arm"]], settings.pools
+    real_ids, real_labels = pools.read(pools.real)
+    drawn_ids, drawn_labels = pools.read(pools.synthetic[arm.source]) if arm.synthetic_ratio else ([], np.empty(0, int))
+    chosen = choose(arm, real_labels, drawn_labels, named["real_images"], _seed(named, settings), settings.balanced)
+    ids = [real_ids[i] for i in chosen.real] + [drawn_ids[i] for i in chosen.synthetic]
+    return store.rows(ids), chosen.labels
+
+
+def _seed(named: dict[str, Any], settings: TrialSettings) -> int:
+    return settings.first_seed + int(named["seed"])
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"  # Tune shows a trial the GPUs that it was given
+
+
+class _Reports:
+    """Curves to Tune and so to its loggers, not more often than every so many seconds."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+
+    def __call__(self, epoch: int, metrics: dict[str, float]) -> None:
+        from ray import tune
+
+        if time.monotonic() - self.last >= BETWEEN_REPORTS:
+            tune.report({"epoch": epoch} | metrics)
+            self.last = time.monotonic()
+
+
+def _images(store: PixelStore, pool: str) -> Images:
+    ids, labels = Pools.read(pool)
+    return store.rows(ids), labels
+
+
+def _scored(settings: TrialSettings, store: PixelStore) -> dict[str, Images]:
+    """All images that a finished classifier scores."""
+    named = {trial_files.VALIDATION: settings.pools.validation}
+    named |= {name: settings.pools.test(name) for name in settings.pools.tests}
+    found = {name: _images(store, pool) for name, pool in named.items()}
+    return {name: images for name, images in found.items() if len(images[0])}
+
+
+def _measured(scores: np.ndarray, name: str, settings: TrialSettings) -> dict[str, Any]:
+    rows = settings.pools.read_rows(settings.pools.test(name))
+    labels = rows["label"].to_numpy()
+    groups = by_group(labels, scores, attributes_of(rows)["skin_tone"])
+    return measure(labels, scores, settings.target.classes) | {"groups": groups, "auc_gap": auc_gap(groups)}
+
+
+def _leave(
+    key: str, result: dict[str, Any], scores: dict[str, np.ndarray], trained: Trained, settings: TrialSettings
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        save_model(model, str(Path(directory) / WEIGHTS))
-        (Path(directory) / "config.json").write_text(json.dumps(about | {"label": "malignant"}))
-        flat = {name: details["overall"][name] for name in ("auc", "balanced_accuracy")}
-        tune.report(flat | {"details": json.dumps(details)}, checkpoint=tune.Checkpoint.from_directory(directory))
+        model = None
+        if key in settings.kept:
+            name = result["backbone"]
+            size = settings.sizes[name]
+            saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size))
+            model = directory
+        trial_files.write(settings.trials, key, result, scores, list(trained.history), model)
+    storage.delete_file(storage.join(settings.trials, key, STATE))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the process goes on with another trial, and others share its GPU

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
+from dermray.statistics import draws
+
 BOOTSTRAPS = 10
 
 
@@ -59,8 +61,11 @@ def compare(real: Tensor, synthetic: Tensor, seed: int) -> Distances:
     real = real[torch.randperm(len(real), generator=order)]
     synthetic = synthetic[torch.randperm(len(synthetic), generator=order)][:count]
     first, second = real[:count], real[count : 2 * count]
+    images = [str(number) for number in range(count)]  # each its own cluster: none shows another's lesion
     resampled = [
-        frechet_distance(first, synthetic[torch.randint(count, (count,), generator=order)]) for _ in range(BOOTSTRAPS)
+        frechet_distance(first, synthetic.repeat_interleave(torch.from_numpy(times), 0))
+        for weights in draws(images, BOOTSTRAPS, seed)
+        for times in weights.astype(int)
     ]
     return Distances(
         count,

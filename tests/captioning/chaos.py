@@ -48,7 +48,7 @@ def main(directory: str, kills: int, rows: int = ROWS) -> None:
 
     head = {"num_cpus": 4, "object_store_memory": 200_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": NOTICED_SOON})
-    nodes = [_add(cluster) for _ in range(REPLICAS)]
+    nodes = [add_node(cluster) for _ in range(REPLICAS)]
     os.environ["RAY_ADDRESS"] = cluster.address
     (Path(directory) / "record").mkdir()
     model_directory(directory)
@@ -70,7 +70,7 @@ def main(directory: str, kills: int, rows: int = ROWS) -> None:
             kind = planned[len(done)]
             if kind == "node":
                 cluster.remove_node(nodes.pop(0), allow_graceful=False)
-                nodes.append(_add(cluster))
+                nodes.append(add_node(cluster))
             elif not _kill(kind, driver, dice):
                 continue  # none of that kind is running right now
             done.append(kind)
@@ -85,7 +85,8 @@ def _blocks_begun(directory: str) -> int:
     return len(os.listdir(Path(directory) / "record"))
 
 
-def _add(cluster: Any) -> Any:
+def add_node(cluster: Any) -> Any:
+    """One of two CPUs."""
     # Nodes of one machine share a session's directory: without a place of its own, a new one unpacks the driver's code
     # over what others stand in.
     own = f"runtime_resources_{uuid.uuid4().hex}"
@@ -111,7 +112,7 @@ def _driver(directory: str) -> subprocess.Popen[bytes]:
 
 def _kill(kind: str, driver: subprocess.Popen[bytes], dice: random.Random) -> bool:
     ours = psutil.Process().children(recursive=True)
-    actors = [process for process in ours if _named(process, "MapBatches(_Engine)")]
+    actors = [process for process in ours if named(process, "MapBatches(_Engine)")]
     if kind == "driver":
         if actors:
             driver.kill()
@@ -123,7 +124,8 @@ def _kill(kind: str, driver: subprocess.Popen[bytes], dice: random.Random) -> bo
     return bool(found)
 
 
-def _named(process: psutil.Process, name: str) -> bool:
+def named(process: psutil.Process, name: str) -> bool:
+    """Whether a process has `name` in its command line."""
     try:
         return any(name in part for part in process.cmdline())
     except psutil.Error:

@@ -96,7 +96,7 @@ def test_all_stages_as_submitted_jobs(
                                          "model={image_size: 32, width: 32, blocks: 1}"]),
         ("generate", "generate/nano", [rows, f"generator={run}/train", "count=24", "sampling_steps=2",
                                        "gate_quantile=0.0", "actors=1"]),
-        ("sweep", "sweep/nano", [rows, f"synthetic={run}/generate", "real_images=8", "seeds=2", "steps=10",
+        ("sweep", "sweep/nano", [rows, f"synthetic={run}/generate", "real_images=8", "seeds=2", "training.steps=10",
                                  "resamples=20", "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]"]),
     ]  # fmt: skip
     for name, preset, overrides in jobs:

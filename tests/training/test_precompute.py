@@ -14,7 +14,6 @@ from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
 from dermray import manifest
-from dermray.classification.images import image_size
 from dermray.config import ConfigError, validate
 from dermray.datasets.decode import decode
 from dermray.datasets.phantom import encode_png
@@ -252,7 +251,6 @@ def _draws_several_sizes(result: manifest.Result, rows: str, output: str) -> Non
     assert sum(counts.values()) == 24 and set(counts.values()) == {2} and {size for *_, size in counts} == {32, 64}
     for row in found:
         assert decode(row["image"]).size == (row["width"], row["height"]) and row["nearest_distance"] > 0
-    assert image_size(drawn) == 32
 
 
 def ids(images: EncodedImages) -> list[str]:

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from dermray.captioning.compose import ENTITY_NAMES
 from dermray.captioning.reading.typography import plain
-from dermray.statistics import auc_interval
+from dermray.statistics import auc_interval, shuffled_groups
 
 RESAMPLES = 500
 DIAGNOSES = (
@@ -39,7 +39,7 @@ def label_leak(texts: list[str], labels: np.ndarray, groups: list[str], folds: i
     if few < folds:
         return {"reason": f"{few} leak groups in the rarer class: {folds} folds need at least as many"}
     scores = _out_of_fold(texts, labels, groups, folds, seed)
-    low, high = auc_interval(labels, scores[None], groups, RESAMPLES, seed) or (None, None)
+    low, high = auc_interval(labels, scores, groups, RESAMPLES, seed) or (None, None)
     rng = np.random.default_rng(seed)
     shuffled = []
     for turn in range(20):
@@ -53,16 +53,6 @@ def label_leak(texts: list[str], labels: np.ndarray, groups: list[str], folds: i
         "floor_high": float(np.quantile(shuffled, 0.975)),
         "texts": len(texts),
     }
-
-
-def shuffled_groups(labels: np.ndarray, groups: list[str], rng: np.random.Generator) -> np.ndarray:
-    """(N,) the same labels, whole groups of them in another order."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(np.unique(groups, return_inverse=True)[1][order])) + 1
-    runs = np.split(labels[order], starts)
-    mixed = np.empty_like(labels)
-    mixed[order] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
-    return mixed
 
 
 def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds: int, seed: int) -> np.ndarray:

@@ -1,0 +1,152 @@
+"""Pictures of a sweep's analysis, as PNG bytes: every trial, metric and gap against ratio, paired differences."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dermray.classification import plots
+from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.metrics import words
+from dermray.classification.verdict import ALL_BACKBONES, BASELINE, POSITIVE, ZERO_SHOT
+from dermray.evaluation.plots import figure_bytes
+
+MARKERS = "os^vD*PX"
+ON_CURVE = (BASELINE, "mixed")  # roles with real images and a ratio
+
+
+def draw(analysis: dict[str, Any], scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> dict[str, bytes]:
+    """All pictures of one test set, by file name. Those of the classifiers are of the smallest real count, and of
+    zero-shot ones."""
+    few = min(s.real_images for s in scored if s.role != ZERO_SHOT)
+    smallest = [s for s in scored if s.real_images == few or s.role == ZERO_SHOT]
+    pictures = {
+        "ratio.png": ratio_curve(analysis),
+        "differences.png": differences(analysis),
+        "roc.png": plots.roc(smallest, held_out),
+        "reliability.png": plots.reliability_plot(smallest, held_out),
+        "confusion.png": plots.confusion(smallest, held_out),
+    }
+    return pictures | (
+        {"gaps.png": gaps(analysis)} if any(row["gap"] is not None for row in analysis["fairness"]) else {}
+    )
+
+
+def ratio_curve(analysis: dict[str, Any]) -> bytes:
+    """The metric against synthetic images a real one, with 95% intervals: a line a backbone, a panel a real count."""
+    metric, arms = analysis["metric"], analysis["arms"]
+    counts = sorted({row["real_images"] for row in arms})
+    figure, axes = _panels(len(counts))
+    backbones = list(dict.fromkeys(row["backbone"] for row in arms))
+    for axis, few in zip(axes, counts, strict=True):
+        panel = [row for row in arms if row["real_images"] == few]
+        for i, (backbone, source, line) in enumerate(_lines(panel, ON_CURVE)):
+            colour = plots.PALETTE[backbones.index(backbone) % len(plots.PALETTE)]
+            values = [row["metrics"][metric] for row in line]
+            _intervals(axis, _ratios(line, i), values, colour, MARKERS[i % 8], f"{backbone} {source}".strip())
+        for row in panel:
+            if row["role"] == POSITIVE:
+                colour = plots.PALETTE[backbones.index(row["backbone"]) % len(plots.PALETTE)]
+                axis.axhline(row["metrics"][metric]["mean"], color=colour, ls=":", lw=1.2)
+        for i, row in enumerate(analysis["zero_shot"]):
+            label = row["arm"] if axis is axes[0] else None
+            colour = plots.PALETTE[(len(backbones) + i) % len(plots.PALETTE)]
+            axis.axhline(row["metrics"][metric]["mean"], color=colour, ls="-.", lw=1.2, label=label)
+        axis.set_title(f"{few} real images", fontsize=9)
+        _ratio_axis(axis, panel)
+    axes[0].set_ylabel(f"{words(metric)} on {analysis['test_set']}")
+    axes[0].plot([], [], ":", color="#5f5f5f", lw=1.2, label="more real images (control)")
+    return _with_legend(figure, axes[0])
+
+
+def gaps(analysis: dict[str, Any]) -> bytes:
+    """The gap between best and worst group against ratio: a panel an attribute, a line a real count."""
+    rows = [row for row in analysis["fairness"] if row["gap"] is not None and row["role"] != ZERO_SHOT]
+    attributes = list(dict.fromkeys(row["attribute"] for row in rows))
+    figure, axes = _panels(len(attributes))
+    for axis, attribute in zip(axes, attributes, strict=True):
+        panel = [row for row in rows if row["attribute"] == attribute]
+        for i, few in enumerate(sorted({row["real_images"] for row in panel})):
+            colour, of_few = plots.PALETTE[i % len(plots.PALETTE)], [r for r in panel if r["real_images"] == few]
+            for _, source, line in _lines(of_few, ON_CURVE):
+                values = [{"mean": r["gap"], "low": r["gap_low"], "high": r["gap_high"]} for r in line]
+                _intervals(axis, _ratios(line, i), values, colour, MARKERS[i % 8], f"{few} real {source}".strip())
+            if (floor := of_few[0]["gap_floor"]) is not None:
+                axis.axhline(floor, color=colour, ls="--", lw=1)
+        axis.axhline(0, color="#bbbbbb", lw=0.8)
+        axis.set_title(attribute.replace("_", " "), fontsize=9)
+        _ratio_axis(axis, panel)
+    axes[0].set_ylabel(f"{words(analysis['metric'])}: best group - worst group")
+    axes[0].plot([], [], "--", color="#5f5f5f", lw=1, label="floor: groups shuffled, 95% lie below")
+    return _with_legend(figure, axes[0])
+
+
+def differences(analysis: dict[str, Any]) -> bytes:
+    """Each comparison with real images alone: mean, 95% interval; filled where it came out after correction."""
+    from matplotlib.figure import Figure
+
+    rows = analysis["verdict"] + analysis["differences"]
+    figure = Figure(figsize=(7.4, 0.8 + 0.27 * len(rows)))
+    axis = figure.subplots()
+    several = len({row["real_images"] for row in rows}) > 1
+    for i, row in enumerate(rows):
+        colour = plots.PALETTE[2] if row["came_out"] else plots.PALETTE[1] if row["harmful"] else "#777777"
+        axis.plot([row["low"], row["high"]], [i, i], color=colour, lw=1.6)
+        axis.plot(row["mean"], i, "s" if row["control"] else "o", color=colour, mfc=colour if row["came_out"] else "w")
+    axis.axvline(0, color="#222222", lw=0.8)
+    if analysis["differences"]:
+        axis.axhline(len(analysis["verdict"]) - 0.5, color="#cccccc", lw=0.8)
+    names = [
+        f"{row['better']} - {row['worse']}, {_backbone(row)}" + (f", {row['real_images']} real" if several else "")
+        for row in rows
+    ]
+    axis.set_yticks(range(len(rows)), names, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel(f"difference in {words(analysis['metric'])}; squares: controls; green: came out, red: does worse")
+    return figure_bytes(figure)
+
+
+def _backbone(row: dict[str, Any]) -> str:
+    return "all backbones" if row["backbone"] == ALL_BACKBONES else str(row["backbone"])
+
+
+def _ratio_axis(axis: Any, rows: list[dict[str, Any]]) -> None:
+    ratios = sorted({row["ratio"] for row in rows if row["role"] in ON_CURVE})
+    axis.set_xticks(ratios, [f"1:{ratio:g}" for ratio in ratios], fontsize=8)
+    axis.set_xlabel("real : synthetic")
+
+
+def _with_legend(figure: Any, axis: Any) -> bytes:
+    """Below the panels, where it hides no point."""
+    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    return figure_bytes(figure)
+
+
+def _lines(rows: list[dict[str, Any]], roles: Sequence[str]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Backbone, source and the rows from 1:0 upwards; the baseline begins the line of every source."""
+    rows = [row for row in rows if row["role"] in roles]
+    sources = list(dict.fromkeys(row["source"] for row in rows if row["role"] != BASELINE)) or [""]
+    for backbone in dict.fromkeys(row["backbone"] for row in rows):
+        for source in sources:
+            line = [r for r in rows if r["backbone"] == backbone and (r["role"] == BASELINE or r["source"] == source)]
+            yield backbone, source, sorted(line, key=lambda row: row["ratio"])
+
+
+def _ratios(line: list[dict[str, Any]], number: int) -> np.ndarray:
+    """Where a line's points lie: a little beside those of other lines, so that their intervals can be told apart."""
+    ratios = np.array([row["ratio"] for row in line], float)
+    return ratios + 0.02 * number * max(ratios.max(), 1)
+
+
+def _intervals(axis: Any, x: np.ndarray, values: list[dict[str, float]], colour: str, marker: str, label: str) -> None:
+    mean, low, high = (np.array([value[k] for value in values]) for k in ("mean", "low", "high"))
+    axis.errorbar(
+        x, mean, [mean - low, high - mean], color=colour, marker=marker, ms=4.5, lw=1.4, capsize=2.5, label=label
+    )
+
+
+def _panels(number: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.2, 3.4 * number), 4.0), layout="constrained")
+    return figure, figure.subplots(1, number, sharey=True, squeeze=False)[0]

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+
+from dermray.classification.calibration import Calibration, Rule, fit, fit_temperature, operating_point
+from dermray.classification.metrics import calibration_error
+
+
+def example(classes: int, temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from the probabilities of logits, and the same logits made too sure by a temperature."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (count, classes))
+    labels = np.array([rng.choice(classes, p=p) for p in softmax(logits, axis=1)])
+    return labels, softmax(logits * temperature, axis=1)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_temperature_that_made_it_too_sure_is_found(classes: int) -> None:
+    labels, probabilities = example(classes, 3.0)
+    chosen = fit(labels, probabilities)
+    assert chosen.temperature == pytest.approx(3.0, rel=0.08)
+    scaled = chosen.scale(probabilities)
+    assert np.allclose(scaled.sum(1), 1)
+    assert calibration_error(labels, scaled) < 0.03 < 0.1 < calibration_error(labels, probabilities)
+    assert np.array_equal(np.argsort(scaled[:, 1]), np.argsort(probabilities[:, 1])) or classes > 2  # ranks stay
+
+
+def test_scaling_equals_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 600)
+    features = rng.normal(0, 2, (600, 4)) + 0.8 * np.eye(4)[labels]
+    model = LogisticRegression(C=1e3).fit(features[:40], labels[:40])  # of so few it is too sure
+    theirs = CalibratedClassifierCV(FrozenEstimator(model), method="temperature").fit(features[40:300], labels[40:300])
+    ours = fit(labels[40:300], model.predict_proba(features[40:300]))
+    assert ours.temperature > 1.2
+    scaled = ours.scale(model.predict_proba(features[300:]))
+    assert np.allclose(scaled, theirs.predict_proba(features[300:]), atol=2e-3)
+
+
+def test_sure_probabilities_have_no_infinite_logits() -> None:
+    labels, probabilities = np.array([0, 1, 1, 0]), np.array([[1.0, 0], [0, 1], [1, 0], [0.9, 0.1]])
+    assert np.isfinite(fit_temperature(labels, probabilities))
+    assert np.isfinite(Calibration(0.5).scale(probabilities)).all()
+
+
+@pytest.mark.parametrize("rule", ["youden", "sensitivity", "specificity"])
+def test_operating_points_are_the_best_of_all_thresholds(rule: Rule) -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.random(300) < 0.3
+    scores = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.2), 0, 1), 2)  # with ties
+
+    def rates(threshold: float) -> tuple[float, float]:
+        return float(np.mean(scores[truth] >= threshold)), float(np.mean(scores[~truth] < threshold))
+
+    sensitivity, specificity = rates(operating_point(truth, scores, rule, 0.85))
+    every = [rates(threshold) for threshold in np.linspace(0, 1.001, 1002)]
+    if rule == "youden":
+        assert sensitivity + specificity == pytest.approx(max(a + b for a, b in every))
+    elif rule == "sensitivity":
+        assert sensitivity >= 0.85 and specificity == max(b for a, b in every if a >= 0.85)
+    else:
+        assert specificity >= 0.85 and sensitivity == max(a for a, b in every if b >= 0.85)
+
+
+def test_it_decides_as_it_was_chosen() -> None:
+    labels, probabilities = example(2, 2.0)
+    chosen = fit(labels, probabilities, "sensitivity", 0.95)
+    called = chosen.decide(chosen.scale(probabilities))
+    assert 0.95 <= np.mean(called[labels == 1] == 1) < 0.97
+    assert Calibration(**chosen.as_dict()) == chosen
+
+
+def test_a_validation_split_of_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="validation split: 3 images of one class or none; expected two classes"):
+        fit(np.ones(3, int), np.full((3, 2), 0.5))

@@ -1,0 +1,169 @@
+"""A sweep's analysis, pictures and page, from a made-up sweep."""
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from dermray import pages
+from dermray.classification import page, plots, sweep_plots
+from dermray.classification.analysis import analyse
+from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.verdict import ZERO_SHOT
+from dermray.statistics import auc_interval
+from tests.classification.made_up import ARMS, held_out, sweep
+
+PART = held_out(240)
+MANY = held_out(120, ("nv", "mel", "bcc"))
+Tested = list[tuple[dict[str, Any], list[Scored], list[HeldOut]]]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page and its pictures lie."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def tested(directory: Path) -> Tested:
+    """Two test sets: binary with two backbones and real counts, three classes with one."""
+    first = sweep(PART, real_images=(50, 100), seeds=3)
+    second = sweep(MANY, dict.fromkeys(ARMS, 1.0), backbones=("x",), seeds=2)
+    of_sets = [(analyse(scored, [part], 60, 0), scored, [part]) for scored, part in ((first, PART), (second, MANY))]
+    page.write(str(directory), "a sweep", of_sets)
+    return of_sets
+
+
+def test_an_arm_is_the_mean_of_its_classifiers(tested: Tested) -> None:
+    analysis, scored, _ = tested[0]
+    assert len(analysis["arms"]) == len(ARMS) * 2 * 2 and json.dumps(analysis)
+    row = next(r for r in analysis["arms"] if (r["arm"], r["backbone"], r["real_images"]) == ("real only", "y", 100))
+    chosen = [s for s in scored if (s.arm, s.backbone, s.real_images) == ("real only", "y", 100)]
+    aucs = [roc_auc_score(PART.labels, s.probabilities[:, 1]) for s in chosen]
+    assert row["metrics"]["auc"]["mean"] == pytest.approx(np.mean(aucs)) and row["runs"] == len(aucs) == 3
+    assert row["metrics"]["auc"]["low"] < min(np.mean(aucs), row["metrics"]["auc"]["high"])
+    assert row["classes"]["malignant"]["auc"] == pytest.approx(np.mean(aucs))
+    assert set(row["classes"]) == {"benign", "malignant"}
+
+
+def test_the_verdict_is_of_the_backbones_mean_and_each_is_told_too(tested: Tested) -> None:
+    analysis, other = tested[0][0], tested[1][0]
+    assert {v["backbone"] for v in analysis["verdict"]} == {"all"} and len(analysis["verdict"]) == 5 * 2
+    assert {v["backbone"] for v in analysis["differences"]} == {"x", "y"} and len(analysis["differences"]) == 5 * 2 * 2
+    assert analysis["controls"] is True and analysis["power"]["tests"] == 6
+    assert other["differences"] == [] and other["controls"] is False
+    claims = [v for v in analysis["verdict"] if not v["control"]]
+    assert analysis["power"]["difference"] == max(v["smallest_seen"] for v in claims)
+    assert analysis["power"]["plan"][0]["difference"] == pytest.approx(analysis["power"]["difference"])
+
+
+def test_gaps_of_attributes_that_are_known(tested: Tested) -> None:
+    analysis = tested[0][0]
+    assert {row["attribute"] for row in analysis["fairness"]} == {"skin_tone", "sex"}
+    assert len(analysis["fairness"]) == 2 * len(ARMS) * 2
+
+
+def test_pictures_are_pictures(tested: Tested, directory: Path) -> None:
+    usual = {"ratio.png", "differences.png", "gaps.png", "roc.png", "reliability.png", "confusion.png"}
+    for analysis, *_ in tested:
+        assert set(analysis["pictures"]) == usual
+        for path in analysis["pictures"].values():
+            pixels = np.asarray(Image.open(directory / path).convert("L"))
+            assert min(pixels.shape) > 150 and pixels.std() > 10
+
+
+def test_a_mean_curve_has_the_mean_area() -> None:
+    scored = [s for s in sweep(PART) if s.arm == "real only"]
+    curves = [plots.mean_roc(PART.labels, s.probabilities) for s in scored]
+    area = np.trapezoid(np.mean(curves, axis=0), plots.GRID)
+    assert area == pytest.approx(np.mean([roc_auc_score(PART.labels, s.probabilities[:, 1]) for s in scored]), abs=0.01)
+
+
+def test_an_arm_has_one_colour_and_the_negative_control_is_grey() -> None:
+    tint = plots.colours(sweep(PART, seeds=1))
+    assert len(set(tint.values())) == len(ARMS) and tint["shuffled labels"] == plots.NEGATIVE_COLOUR
+
+
+def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, directory: Path) -> None:
+    text = (directory / "page.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", text) and text.count('src="data:image/') == 12
+    came_out, failed = "The controls came out", "Not all controls came out"
+    assert text.count(came_out) == text.count(failed) == 1
+    assert (
+        text.index(came_out)
+        < text.index("<table>")
+        < text.index(failed)
+        < text.index("real + synthetic", text.index(failed))
+    )
+    verdicts = [v for analysis, *_ in tested for v in analysis["verdict"] + analysis["differences"]]
+    assert text.count("no: not shown here") == sum(not v["came_out"] for v in verdicts)
+    assert text.count("could have been seen") + text.count("could not have been seen") == 2 and "Holm" in text
+    for line in (analysis["power"]["line"] for analysis, *_ in tested):
+        assert line in text
+    for analysis, *_ in tested:
+        again = page.pictures(str(directory), analysis)
+        assert set(again) == set(analysis["pictures"]) and all(url in text for url in again.values())
+    for row in re.findall(r"<table.*?</table>", text, re.S):
+        columns = {len(re.findall(r"<t[dh]", line)) for line in re.findall(r"<tr>.*?</tr>", row, re.S)}
+        assert len(columns) == 1, "a row of a table lacks a column"
+
+
+def without_pictures(analysis: dict[str, Any]) -> str:
+    """The page, quickly."""
+    return pages.render(page.TEMPLATE, title="a sweep", tested=[(analysis, defaultdict(str))])
+
+
+def test_the_real_counts_at_which_controls_failed_are_named() -> None:
+    scored = sweep(PART, real_images=(50, 100), backbones=("x",), seeds=3, by_seed=0.0)
+    for number, s in enumerate(scored):
+        if (s.real_images, s.role) == (100, "positive control"):  # no better than chance
+            scored[number] = replace(s, probabilities=s.probabilities[::-1])
+    text = without_pictures(analyse(scored, [PART], 50, 0, attributes=()))
+    assert "Not all controls came out at 100 real images: there, this experiment is too small" in text
+
+
+def test_a_sweep_without_controls_or_groups_says_so() -> None:
+    plain = HeldOut("plain", PART.classes, PART.labels, PART.leak_groups)
+    scored = [s for s in sweep(PART, backbones=("x",), seeds=2) if not s.role.endswith("control")]
+    analysis = analyse(scored, [plain], 50, 0)
+    assert analysis["controls"] is None and analysis["fairness"] == []
+    text = without_pictures(analysis)
+    assert "This sweep has no controls" in text and "fairness was not measured" in text
+
+
+def test_a_zero_shot_model_is_told_beside_and_changes_nothing_else() -> None:
+    trained = sweep(PART, backbones=("x",), seeds=2)
+    models = [
+        Scored(f"zero-shot {name}", ZERO_SHOT, 0, name, 0, scored.probabilities)
+        for name, scored in zip("ab", sweep(PART, backbones=("y",), seeds=1), strict=False)
+    ]
+    before, analysis = (analyse(given, [PART], 400, 0) for given in (trained, [*trained, *models]))
+    assert [row["arm"] for row in analysis["zero_shot"]] == ["zero-shot a", "zero-shot b"]
+    for name in before.keys() - {"zero_shot", "fairness"}:
+        assert analysis[name] == before[name], name
+    of_models = [row for row in analysis["fairness"] if row["role"] == ZERO_SHOT]
+    assert [row for row in analysis["fairness"] if row not in of_models] == before["fairness"]
+    assert len(of_models) == 2 * 2 and all(row["gap_floor"] is None for row in of_models)
+    for row, model in zip(analysis["zero_shot"], models, strict=True):
+        told, positive = row["metrics"]["auc"], model.probabilities[:, 1]
+        assert told["mean"] == pytest.approx(roc_auc_score(PART.labels, positive))
+        expected = auc_interval(PART.labels == 1, positive, PART.leak_groups, 2000, 1)
+        assert (told["low"], told["high"]) == pytest.approx(expected, abs=0.02), "test images alone"
+    text = without_pictures(analysis)
+    assert text.count("Zero-shot models were not trained here") == 1 and "zero-shot a" in text
+    assert "Zero-shot" not in without_pictures(before)
+    assert sweep_plots.ratio_curve(analysis) != sweep_plots.ratio_curve(before)
+    assert set(sweep_plots.draw(analysis, [*trained, *models], [PART])) >= {"roc.png", "gaps.png", "confusion.png"}
+
+
+def test_a_test_set_of_one_class_is_refused() -> None:
+    alone = HeldOut("nevi", PART.classes, np.zeros(240, int), PART.leak_groups)
+    with pytest.raises(ValueError, match="test set 'nevi': 240 images of one class or none; expected two"):
+        analyse(sweep(PART, seeds=2), [alone], 10, 0)

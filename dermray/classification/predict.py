@@ -45,8 +45,8 @@ def run(config: PredictConfig) -> Result:
         FileNotFoundError, ValueError: missing inputs, or results of other stages.
     """
     inputs = {
-        "classifier": _result(config.classifier, "classifier", CLASSIFIERS),
-        "rows": _result(config.rows, "rows", SOURCES),
+        "classifier": result_of(config.classifier, "classifier", CLASSIFIERS),
+        "rows": result_of(config.rows, "rows", SOURCES),
     }
     with manifest.work("predict", config.output, config, inputs) as work:
         if work.finished:
@@ -80,7 +80,12 @@ def run(config: PredictConfig) -> Result:
         return result
 
 
-def _result(uri: str, field: str, stages: tuple[str, ...]) -> Result:
+def result_of(uri: str, field: str, stages: tuple[str, ...]) -> Result:
+    """The finished result at `uri`.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is of no such stage; names the config's `field`.
+    """
     result = manifest.read(uri)
     if result.manifest.stage not in stages:
         raise ValueError(f"{field}={uri}: result of stage {result.manifest.stage!r}, expected one of {stages}")

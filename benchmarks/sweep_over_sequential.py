@@ -105,6 +105,7 @@ def main() -> None:
         started = time.perf_counter()
         swept = run(config)
         sweep = time.perf_counter() - started
+        print(f"sweep: {sweep:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)  # at once: the loop takes longer
         ray.shutdown()
         torch.set_num_threads(cores)
         started = time.perf_counter()

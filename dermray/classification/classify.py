@@ -61,7 +61,7 @@ def run(config: ClassifyConfig) -> Result:
         )
         for left in (PIXELS, "workers", search.DIRECTORY):  # not before: killed in between, they would be made again
             storage.delete_tree(storage.join(work.data, left))
-        for left in (STATE, PROGRESS, METRICS):
+        for left in (STATE, PROGRESS, METRICS, workers.HOPELESS):
             storage.delete_file(storage.join(work.data, left))
         return result
 
@@ -79,6 +79,7 @@ def check(config: ClassifyConfig, data: Splits, size: int) -> None:
     Raises:
         FileNotFoundError, ValueError: see `run`.
     """
+    team.require_shares(config.training.batch_size, config.workers)
     if config.search:
         search.require_optuna()
     if (config.training.needs_validation or config.search) and not len(data.splits["val"].labels):

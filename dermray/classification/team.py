@@ -33,20 +33,14 @@ def mean(values: Tensor) -> Tensor:
     return total(values) / size()
 
 
-def wait() -> None:
-    """Until all are here."""
-    if size() > 1:
-        distributed.barrier()
-
-
-def require_shares(batch_size: int) -> None:
+def require_shares(batch_size: int, workers: int) -> None:
     """Refuse a batch that cannot be shared out evenly.
 
     Raises:
         ValueError: it cannot.
     """
-    if batch_size % size() or batch_size // size() < 2:
+    if batch_size % workers or batch_size // workers < 2:
         raise ValueError(
-            f"batch_size={batch_size}: expected a multiple of {size()} workers, at least two images each; "
-            f"take {max(2, -(-batch_size // size())) * size()}"
+            f"batch_size={batch_size}: expected a multiple of {workers} workers, at least two images each; "
+            f"take {max(2, -(-batch_size // workers)) * workers}"
         )

@@ -64,7 +64,7 @@ def train(
     """
     if settings.needs_validation and (validation is None or len(validation[0]) == 0):
         raise ValueError("patience and keep=best need validation images, and there are none; leave both out")
-    team.require_shares(settings.batch_size)
+    team.require_shares(settings.batch_size, team.size())
     torch.manual_seed(seed)
     model = build(backbone, outputs).to(device)
     optimizer = torch.optim.AdamW(

@@ -5,6 +5,7 @@ from typing import Any
 
 from dermray import storage
 
+HOPELESS = "hopeless.txt"
 TRIES = 3  # after which a training whose workers die is given up; each goes on from the last state
 
 
@@ -26,9 +27,11 @@ def run(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     system, path = storage.filesystem(place)
+    note = storage.join(place, HOPELESS)
+    storage.delete_file(note)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"function": function, "arguments": arguments},
+        train_loop_config={"function": function, "arguments": arguments, "note": note},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers,
@@ -46,6 +49,13 @@ def run(
 
 
 def _worker(given: dict[str, Any]) -> None:
+    """Ray starts workers again after any error; one that would come again is noted, and raised at once then."""
     from ray.train.torch import get_device
 
-    given["function"](**given["arguments"], device=str(get_device()))
+    if storage.exists(given["note"]):
+        raise ValueError(storage.read_bytes(given["note"]).decode())
+    try:
+        given["function"](**given["arguments"], device=str(get_device()))
+    except ValueError as error:
+        storage.write_bytes(given["note"], str(error).encode())
+        raise

@@ -30,10 +30,15 @@ def member(rank: int, directory: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{directory}/meet", rank=rank, world_size=2)
     epochs: list[int] = []
     done = trained(report=lambda epoch, metrics: epochs.append(epoch))
-    with pytest.raises(ValueError, match="batch_size=3: expected a multiple of 2 workers, at least two .* take 4"):
-        team.require_shares(3)
     torch.save({"epochs": epochs, "history": done.history, "model": done.model.state_dict()}, f"{directory}/{rank}.pt")
     distributed.destroy_process_group()
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
+    for batch_size, workers_, better in ((3, 2, 4), (32, 3, 33), (4, 4, 8)):
+        with pytest.raises(ValueError, match=f"batch_size={batch_size}: expected a multiple of .* take {better}"):
+            team.require_shares(batch_size, workers_)
+    team.require_shares(32, 4)
 
 
 @pytest.mark.slow

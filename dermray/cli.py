@@ -22,6 +22,7 @@ DESCRIPTIONS = {
     "sweep": "classifiers over real and synthetic images in any ratio, with controls",
     "classify": "train one classifier on labelled rows",
     "predict": "score every image of an ingested dataset by a trained classifier",
+    "audit-classifier": "does a classifier's score shift where only skin tone, sex or site changes",
     "audit-captions": "are captions true, do they leak the label, do they say anything",
 }
 

@@ -25,6 +25,7 @@ STAGES = {
 # What is run by itself, beside the stages of a pipeline.
 COMMANDS = STAGES | {
     "audit-captions": "dermray.captioning.audit.run:AuditConfig",
+    "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
     "predict": "dermray.classification.predict:PredictConfig",
 }

@@ -65,9 +65,9 @@ def run(config: PredictConfig) -> Result:
         FileNotFoundError, ValueError: missing inputs, results of other stages, or no zero-shot model there.
         ImportError: a zero-shot model without open_clip.
     """
-    inputs = {"rows": _result(config.rows, "rows", SOURCES)}
+    inputs = {"rows": result_of(config.rows, "rows", SOURCES)}
     if config.classifier:
-        inputs["classifier"] = _result(config.classifier, "classifier", CLASSIFIERS)
+        inputs["classifier"] = result_of(config.classifier, "classifier", CLASSIFIERS)
     revision = zero_shot.revision(config.zero_shot) if config.zero_shot else None
     with manifest.work("predict", config.output, config, inputs, **({"weights": revision} if revision else {})) as work:
         if work.finished:
@@ -105,7 +105,12 @@ def run(config: PredictConfig) -> Result:
         return result
 
 
-def _result(uri: str, field: str, stages: tuple[str, ...]) -> Result:
+def result_of(uri: str, field: str, stages: tuple[str, ...]) -> Result:
+    """The finished result at `uri`.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is of no such stage; names the config's `field`.
+    """
     result = manifest.read(uri)
     if result.manifest.stage not in stages:
         raise ValueError(f"{field}={uri}: result of stage {result.manifest.stage!r}, expected one of {stages}")

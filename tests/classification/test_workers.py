@@ -61,6 +61,7 @@ def note(place: str, device: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_trial_of_tune_may_have_several_workers(local_ray: None, tmp_path: Path) -> None:
     from ray import tune
 

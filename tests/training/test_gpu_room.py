@@ -102,7 +102,7 @@ prepare_environment()
 import ray
 from dermray import gpus
 gpus.memories_here = lambda: [24 << 30, 16 << 30]
-ray.init(num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
 print(gpus.gpu_memories())
 """
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from dermray import storage
 from dermray.generators.base import family
@@ -17,13 +19,15 @@ BOTH = pytest.mark.parametrize("name", list(FAMILIES))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base`, `vae`, `clip` and `flux` as published, but weights are empty files: whoever reads them fails."""
+    """`base`, `vae`, `clip` and `flux` as published, but files of weights have none: whoever reads them fails."""
     directory = tmp_path_factory.mktemp("published")
     published(directory / "base")
     for name, made in (("vae", autoencoder), ("clip", clip), ("flux", flux)):
         made(directory / name)
-    for file in [*directory.rglob("*.safetensors"), *directory.rglob("*.bin")]:
-        file.write_bytes(b"")
+    for file in directory.rglob("*.safetensors"):
+        file.write_bytes(save({}))
+    for file in directory.rglob("*.bin"):
+        torch.save({}, file)
     return directory
 
 

@@ -33,6 +33,8 @@ def check(
 
     place = weights.everywhere(base, field)
     wanted = f"{field}={base}: expected a {pipeline} in diffusers' format"
+    if weights.is_single_file(place):
+        raise ValueError(f"{wanted}, got a single file; give the folder that has {INDEX}")
     files = None if weights.on_hub(place) else [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
     if files is not None and INDEX not in files:
         raise ValueError(f"{wanted}, and there is no {INDEX}; give the folder that has it")

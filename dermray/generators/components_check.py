@@ -61,6 +61,8 @@ def _found(name: str, place: str, folder: str, field: str) -> dict[str, Any] | N
     root = weights.everywhere(place, field)
     if weights.on_hub(root):
         return None
+    if weights.is_single_file(root):
+        raise ValueError(f"{field}={place}: expected a directory in diffusers' format, got a single file")
     root = storage.join(root, folder) if folder else root
     files = [file.rpartition("/")[2] for file in storage.list_files(root, below=False)]
     wanted = f"expected a pipeline with a folder {folder}" if folder else "expected the folder of one model"

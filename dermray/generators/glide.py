@@ -142,6 +142,8 @@ class Glide(Generator):
         from dermray import storage, weights
 
         place = _place(config)
+        if weights.is_single_file(place):
+            raise ValueError(f"model.base={config.base}: expected a directory, got a single file. {REMEDY}")
         if weights.on_hub(place):
             return  # the loader asks for what it needs
         frozen.read_about(Path(weights.locate_small(place, "model.base")), "glide")

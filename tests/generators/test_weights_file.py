@@ -124,3 +124,24 @@ def test_a_cut_glide_is_told(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ValueError, match=f"^model.base={tmp_path}: base/{UNET}: cut or damaged"):
         Glide.check_start(asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flux_lora", "expected a FluxPipeline in diffusers' format, got a single file; give the folder that has"),
+        ("glide", "expected a directory, got a single file. GLIDE starts from .*: `dermray import glide"),
+        ("dermdit", "expected a directory in diffusers' format, got a single file"),
+    ],
+)
+def test_a_single_file_is_no_base_of_other_families(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "base.pt").write_bytes(WHOLE)
+    cls = family(name)
+    with pytest.raises(ValueError, match=f"^model.base={tmp_path}/base.pt: {message}"):
+        cls.check_start(cls.Config(base=f"{tmp_path}/base.pt"))
+
+
+def test_configs_are_no_single_file(folder: str, tmp_path: Path) -> None:
+    whole = single_file(folder, tmp_path / "whole.safetensors")
+    with pytest.raises(ValueError, match="^model.base_config=.*: expected a StableDiffusionPipeline .*, got a single"):
+        check(StableDiffusionBaseConfig(base=whole, base_config=whole))

@@ -44,6 +44,8 @@ def _read_weights(file: str, name: str) -> dict[str, Tensor]:
     """Tensors by their names; `name` is how an error calls the file."""
     from dermray import storage  # not at the top: architectures alone need no storage
 
+    if not storage.exists(storage.normalise(file)):
+        raise FileNotFoundError(f"{name}: no such file")
     if storage.is_directory(storage.normalise(file)):
         raise ValueError(f"{name}: a directory; give the file of weights inside")
     data = storage.read_bytes(storage.normalise(file))

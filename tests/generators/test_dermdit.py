@@ -281,6 +281,8 @@ def test_a_damaged_start_gets_one_sentence(name: str, content: Any, message: str
         torch.save(content, file)
     with pytest.raises(ValueError, match=f"^model.start_from={file}: {message}$"):
         DermDiT.check_start(CONFIG.model_copy(update={"start_from": str(file)}))
+    with pytest.raises(FileNotFoundError, match="^model.start_from=/nowhere.pt: no such file$"):
+        DermDiT.check_start(CONFIG.model_copy(update={"start_from": "/nowhere.pt"}))
 
 
 def test_patches_that_do_not_cover_the_latents_are_refused() -> None:

@@ -161,6 +161,9 @@ def test_a_base_that_is_none_is_told_before_anything_starts(published: Path, tmp
             FileNotFoundError, match="no such directory.*GLIDE starts from OpenAI's weights: `dermray import"
         ):
             ask(absent)
+    (tmp_path / "config.json").write_text("{junk")
+    with pytest.raises(ValueError, match="config.json: damaged, no JSON .*; copy it again"):
+        Glide.check_start(GlideConfig(base=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"family": "dermdit"}')
     with pytest.raises(ValueError, match="expected a glide checkpoint, found dermdit"):
         Glide.check_start(GlideConfig(base=str(tmp_path)))

@@ -78,6 +78,12 @@ def exists(uri: str) -> bool:
     return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
+def is_directory(uri: str) -> bool:
+    """Whether a directory is there."""
+    system, path = filesystem(uri)
+    return bool(system.get_file_info(path).type == fs.FileType.Directory)
+
+
 def read_bytes(uri: str) -> bytes:
     """The file's bytes.
 

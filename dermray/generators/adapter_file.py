@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from dermray.generators.weights_file import NO_WEIGHTS
+
 SUFFIXES = {
     "lora_A.weight": "down", "lora_B.weight": "up",  # peft, diffusers, AI-toolkit
     "lora_A.default.weight": "down", "lora_B.default.weight": "up",  # peft's modules, saved without its own function
@@ -46,8 +48,7 @@ METHODS = {  # other methods, by regular expressions of their keys
 FOREIGN = {  # first bytes of what people take for an adapter
     b"PK\x03\x04": "a pickled file of torch (.bin, .pt)",
     b"\x80": "a pickled file (.bin, .pt, .ckpt)",
-    b"<": "a web page, not the file that its link leads to",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
+    **NO_WEIGHTS,
 }
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import diffusers
 
-from dermray.generators import frozen
+from dermray.generators import frozen, weights_file
 
 INDEX = "model_index.json"
+TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
 def check(
@@ -32,21 +33,61 @@ def check(
 
     place = weights.everywhere(base, field)
     wanted = f"{field}={base}: expected a {pipeline} in diffusers' format"
+    if weights.is_single_file(place):
+        raise ValueError(f"{wanted}, got a single file; give the folder that has {INDEX}")
     files = None if weights.on_hub(place) else [file.removeprefix(f"{place}/") for file in storage.list_files(place)]
     if files is not None and INDEX not in files:
         raise ValueError(f"{wanted}, and there is no {INDEX}; give the folder that has it")
     index = (
         diffusers.DiffusionPipeline.load_config(place, revision=revision)
         if files is None
-        else json.loads(storage.read_bytes(storage.join(place, INDEX)))
+        else read_json(storage.join(place, INDEX), f"{field}={base}: {INDEX}")
     )
     if (kind := index.get("_class_name")) != pipeline:
         raise ValueError(f"{wanted}, got a {kind}; give another base, or the family that it belongs to")
     missing = _missing_parts(index, files, (*models, *others))
     if files is not None:
         missing += _missing_files(files, [folder for folder in models if folder not in missing], weights_too)
+        tokenizers = [part for part in others if part.startswith("tokenizer") and part not in missing]
+        missing += [
+            f"{' or '.join(TOKENIZERS)} in {part}"
+            for part in tokenizers
+            if not any(f"{part}/{name}" in files for name in TOKENIZERS)
+        ]
     if missing:
         raise ValueError(f"{wanted}, and it lacks {', '.join(missing)}; copy or download it again, whole")
+    if files is not None and weights_too:
+        for folder in models:
+            for file in loaded([file for file in files if file.startswith(f"{folder}/")]):
+                weights_file.check(storage.join(place, file), f"{field}={base}: {file}")
+
+
+def read_json(uri: str, name: str) -> dict[str, Any]:
+    """A small file of a model's.
+
+    Args:
+        uri: here or in S3. name: what an error calls it.
+
+    Raises:
+        ValueError: it is none, or has no names and values.
+    """
+    from dermray import storage
+
+    try:
+        content = json.loads(storage.read_bytes(uri))
+    except ValueError as error:
+        raise ValueError(f"{name}: damaged, no JSON ({error}); copy it again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: expected names and values, got a {type(content).__name__}; copy it again")
+    return content
+
+
+def loaded(files: Sequence[str]) -> list[str]:
+    """Files of one model's weights that diffusers and transformers would load: safetensors before others, variants
+    (model.fp16.safetensors) where there is nothing else."""
+    tensors = [file for file in files if file.endswith(".safetensors")]
+    tensors = tensors or [file for file in files if file.endswith(weights_file.PICKLED)]
+    return [file for file in tensors if file.rpartition("/")[2].count(".") == 1] or tensors
 
 
 def _missing_parts(index: Mapping[str, Any], files: list[str] | None, parts: Sequence[str]) -> list[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from dermray.config import ConfigError
-from dermray.generators import frozen, nano
+from dermray.generators import base_check, frozen, nano, weights_file
 from dermray.generators.components import FOLDERS, PartsConfig, field_of, place_of
 
 KINDS = {  # by the name of a part; `clip` has both of its towers
     "vae": ("AutoencoderKL",), "text_encoder": ("clip", "clip_text_model"), "unet": ("UNet2DConditionModel",),
 }  # fmt: skip
-TOKENIZERS = ("tokenizer.json", "vocab.json")
 SIZES: dict[str, dict[str, Any]] = {  # where a config leaves them out
     "vae": {"latent_channels": 4}, "text_encoder": {"hidden_size": 512},
     "unet": {"cross_attention_dim": 1280, "in_channels": 4, "out_channels": 4},
@@ -63,20 +61,27 @@ def _found(name: str, place: str, folder: str, field: str) -> dict[str, Any] | N
     root = weights.everywhere(place, field)
     if weights.on_hub(root):
         return None
+    if weights.is_single_file(root):
+        raise ValueError(f"{field}={place}: expected a directory in diffusers' format, got a single file")
     root = storage.join(root, folder) if folder else root
     files = [file.rpartition("/")[2] for file in storage.list_files(root, below=False)]
     wanted = f"expected a pipeline with a folder {folder}" if folder else "expected the folder of one model"
     if name == "tokenizer":
-        if not set(TOKENIZERS) & set(files):
-            raise ValueError(f"{field}={place}: {wanted}, a tokenizer inside; there is no {' or '.join(TOKENIZERS)}")
+        if not set(base_check.TOKENIZERS) & set(files):
+            names = " or ".join(base_check.TOKENIZERS)
+            raise ValueError(f"{field}={place}: {wanted}, a tokenizer inside; there is no {names}")
         return None
     if "config.json" not in files:
         raise ValueError(f"{field}={place}: {wanted}, config.json and weights inside; there is no config.json")
-    about: dict[str, Any] = json.loads(storage.read_bytes(storage.join(root, "config.json")))
+    own = f"{folder}/" if folder else ""
+    about = base_check.read_json(f"{root}/config.json", f"{field}={place}: {own}config.json")
     kind = about.get("_class_name") or about.get("model_type")
     if kind not in KINDS[name]:
         raise ValueError(f"{field}={place}: expected a {name} of kind {KINDS[name][0]}, got {kind}; give another one")
     if name != "unet" and not any(file.endswith(weights.TENSORS) for file in files):
         raise ValueError(f"{field}={place}: {wanted}, config.json and weights inside; there are no weights; copy all")
+    if name != "unet":
+        for file in base_check.loaded(files):
+            weights_file.check(f"{root}/{file}", f"{field}={place}: {own}{file}")
     sizes: dict[str, Any] = about.get("text_config", {}) if kind == "clip" else about
     return sizes

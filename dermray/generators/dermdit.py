@@ -12,21 +12,20 @@ Checkpoints hold the names of the public code: Munia03/DermDiT, and facebookrese
 
 from __future__ import annotations
 
-import argparse
-import io
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import diffusers
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dermray.config import ConfigError
 from dermray.generators import components, components_check, ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample
 from dermray.generators.coverage import Reader
+from dermray.generators.dermdit_start import read_start
 from dermray.generators.dit import Geometry, Transformer
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPMSolverMultistepScheduler"}
@@ -34,7 +33,6 @@ SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler", "dpm_solver": "DPM
 # default of diffusers, "leading", would begin 20 steps at 950, where images are no pure noise yet.
 SPACINGS = {"ddpm": "linspace", "ddim": "trailing", "dpm_solver": "trailing"}
 NETWORK = 2  # of checkpoints: 1 was no published network
-CLASS_TABLE = "y_embedder.embedding_table.weight"
 
 
 class DermDiTConfig(components.PartsConfig):
@@ -59,6 +57,16 @@ class DermDiTConfig(components.PartsConfig):
     def _whole_heads(self) -> Self:
         if self.width % self.heads:
             raise ConfigError(f"width={self.width}: expected a multiple of heads={self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        side = self.image_size // 8  # of latents, by the autoencoder of Stable Diffusion
+        if side % self.patch:
+            raise ConfigError(
+                f"patch={self.patch}: latents of image_size={self.image_size} are {side} x {side}; give a patch that "
+                f"divides {side}"
+            )
         return self
 
     @property
@@ -272,38 +280,6 @@ def geometry(config: DermDiTConfig, vae: Any) -> Geometry:
         side=config.image_size // 2 ** (len(vae.block_out_channels) - 1), channels=vae.latent_channels,
         learned_sigma=config.learned_sigma, text_width=config.text_width, conditioning=config.conditioning,
     )  # fmt: skip
-
-
-def read_start(file: str, transformer: Transformer) -> dict[str, Tensor]:
-    """The weights in a checkpoint of this family or of the public code, whose averages are preferred.
-
-    Raises:
-        FileNotFoundError: no such file. ValueError: they are not those of `transformer`, and how they differ.
-    """
-    from dermray import storage  # not at the top: architectures alone need no storage
-
-    data = storage.read_bytes(storage.normalise(file))
-    if file.endswith(".safetensors"):
-        found: dict[str, Any] = load(data)
-    else:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the public code keeps its arguments beside them
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        found = found.get("ema") or found.get("model") or found
-    wanted = transformer.state_dict()
-    if CLASS_TABLE in wanted and CLASS_TABLE in found:
-        found[CLASS_TABLE] = found[CLASS_TABLE][-1:]  # of DiT's 1000 classes and none, the last row is none
-    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing or unknown:
-        differ = {"missing": missing, "unknown": unknown}
-        told = [f"{len(names)} {what}, such as {names[0]}" for what, names in differ.items() if names]
-        raise ValueError(f"model.start_from={file}: not the weights of this network: {'; '.join(told)}")
-    for name, value in wanted.items():
-        if found[name].shape != value.shape:
-            raise ValueError(
-                f"model.start_from={file}: {name} is {tuple(found[name].shape)}, and this config makes it "
-                f"{tuple(value.shape)}; see model.width, blocks, patch, image_size and learned_sigma"
-            )
-    return found
 
 
 def _wanted(config: DermDiTConfig) -> list[str]:

@@ -211,7 +211,10 @@ def read_about(directory: Path, family: str) -> dict[str, Any]:
         ValueError: another family's checkpoint, or none.
     """
     path = directory / "config.json"
-    about: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        about: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, no JSON ({error}); copy it again") from None
     if about.get("family") != family:
         raise ValueError(f"{directory}: expected a {family} checkpoint, found {about.get('family') or 'none'}")
     return about

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dermray.config import Config, ConfigError
-from dermray.generators import ddpm, frozen, glide_sampling, nano
+from dermray.generators import ddpm, frozen, glide_sampling, nano, weights_file
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 from dermray.generators.coverage import Reader, TokenReader
 from dermray.generators.glide_models import PUBLISHED, STAGES, Sizes, Stage
@@ -142,12 +142,16 @@ class Glide(Generator):
         from dermray import storage, weights
 
         place = _place(config)
+        if weights.is_single_file(place):
+            raise ValueError(f"model.base={config.base}: expected a directory, got a single file. {REMEDY}")
         if weights.on_hub(place):
             return  # the loader asks for what it needs
         frozen.read_about(Path(weights.locate_small(place, "model.base")), "glide")
         files = [f"{name}/{file}" for name in STAGES for file in FILES] + ["tokenizer/tokenizer.json"]
         if missing := [file for file in files if not storage.exists(storage.join(place, file))]:
             raise ValueError(f"model.base={config.base}: lacks {', '.join(missing)}; copy it whole. {REMEDY}")
+        for file in files:
+            weights_file.check(storage.join(place, file), f"model.base={config.base}: {file}")
 
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
         """Pixels in [-1, 1] at full size, and token ids (128,)."""

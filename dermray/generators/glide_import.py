@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dermray.generators import weights_file
 from dermray.generators.glide import Glide, GlideConfig
 from dermray.generators.glide_models import PUBLISHED, STAGES, Sizes, Stage
 from dermray.generators.glide_tokenizer import read_tokenizer
@@ -78,11 +78,7 @@ def read_stage(file: Path, name: str, sizes: Sizes) -> Stage:
 def _read(file: Path, name: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; OpenAI's is {SOURCE}{PUBLISHED_FILES[name]}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{file}: damaged, cut off, or no checkpoint of torch ({reason}); copy it again") from None
+    state = weights_file.load_pickled(file, str(file))
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file}: expected tensors by name, as in OpenAI's {PUBLISHED_FILES[name]}")
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:

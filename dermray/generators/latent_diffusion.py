@@ -67,6 +67,8 @@ class LatentDiffusion(LatentUNet):
     @classmethod
     def check_start(cls, config: LatentDiffusionConfig) -> None:
         """The frozen parts by their configs, and whether the U-Net goes between them."""
+        if config.unet is not None:
+            _check_arguments(config.unet)
         from_base = config.unet is None and not _fits_parts(config)
         configs = components_check.check(config, (*components.FOLDERS, *(["unet"] if from_base else [])))
         unet = configs.get("unet") if config.unet is None else components_check.SIZES["unet"] | config.unet
@@ -90,6 +92,16 @@ class LatentDiffusion(LatentUNet):
         """What `save` wrote: the U-Net as it was trained, in full precision."""
         config = LatentDiffusionConfig(**frozen.read_about(directory, "latent_diffusion")["config"])
         return cls(config, frozen.load_pipeline(str(directory), None, config.dtype, dtypes={"unet": "fp32"}))
+
+
+def _check_arguments(unet: dict[str, Any]) -> None:
+    """Whether diffusers makes a network of them; it is made without weights."""
+    try:
+        with torch.device("meta"):
+            diffusers.UNet2DConditionModel(**unet)
+    except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"model.unet={unet}: diffusers makes no network of it: {reason}") from None
 
 
 def geometry(config: LatentDiffusionConfig, text_width: int) -> dict[str, Any]:

@@ -6,14 +6,15 @@ are trained here draw nothing but skin.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import diffusers
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from dermray.generators import base_check, frozen, nano
+from dermray.generators import base_check, frozen, nano, weights_file
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNetConfig
 
@@ -23,6 +24,7 @@ OTHERS = ("tokenizer", "scheduler")
 WITHOUT = {"safety_checker": None, "feature_extractor": None, "image_encoder": None, "requires_safety_checker": False}
 # How names of tensors begin in a single file, by the part of the pipeline.
 SINGLE_FILE = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
+TEXT_LAYER = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"  # (320, channels of text)
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"  # (channels, 4, 3, 3) where the U-Net reads latents alone
 
 
@@ -90,7 +92,7 @@ def check(config: StableDiffusionBaseConfig) -> None:
     Raises:
         FileNotFoundError, ValueError: there is none, or it is another family's, or lacks a part.
     """
-    from dermray import weights
+    from dermray import storage, weights
 
     if not weights.is_single_file(config.base):
         if config.base_config:
@@ -102,10 +104,17 @@ def check(config: StableDiffusionBaseConfig) -> None:
             f"model.base={config.base}: a single file has no configs and no tokenizer; give model.base_config, a "
             "pipeline that it goes with, such as CompVis/stable-diffusion-v1-4 (2.x: stabilityai/stable-diffusion-2-1)"
         )
+    if config.base_config == frozen.NANO:
+        raise ValueError(
+            "model.base_config=nano: its sizes are those of no single file; give the pipeline that model.base goes with"
+        )
     place, revision = configs(config)
     base_check.check(place, revision, PIPELINE, MODELS, OTHERS, "model.base_config", weights_too=False)
-    if config.base.endswith(".safetensors"):
-        _check_single_file(config.base)
+    file = weights.everywhere(config.base, "model.base")
+    if file.endswith(".safetensors") or not storage.is_s3(file):
+        _check_single_file(config, file)
+    else:  # to see more of it, all is to be copied
+        weights_file.check(file, f"model.base={config.base}")
 
 
 def configs(config: StableDiffusionBaseConfig) -> tuple[str, str | None]:
@@ -121,6 +130,7 @@ def _single_file(config: StableDiffusionBaseConfig, unet: str) -> diffusers.Stab
     if not config.base_config:
         raise ValueError(f"model.base={config.base}: a single file needs model.base_config")
     file = weights.locate(config.base, "model.base", config.revision)
+    _check_single_file(config, file)
     configs = weights.locate_small(config.base_config, "model.base_config")
     pipeline = diffusers.StableDiffusionPipeline.from_single_file(
         file, config=configs, revision=config.base_config_revision if weights.on_hub(configs) else None, **WITHOUT
@@ -129,22 +139,40 @@ def _single_file(config: StableDiffusionBaseConfig, unet: str) -> diffusers.Stab
     return frozen.at_rest(pipeline)
 
 
-def _check_single_file(file: str) -> None:
-    """By the names of its tensors, which stand at its beginning."""
-    from dermray import storage, weights
+def _check_single_file(config: StableDiffusionBaseConfig, file: str) -> None:
+    """By names and shapes of its tensors.
 
-    system, path = storage.filesystem(weights.everywhere(file, "model.base"))
-    with system.open_input_file(path) as opened:
-        size, length = opened.size(), int.from_bytes(opened.read(8), "little")
-        if not 0 < length < size:
-            raise ValueError(f"model.base={file}: no whole safetensors file; copy it again")
-        header: dict[str, Any] = json.loads(opened.read(length))
-    missing = [part for part, prefix in SINGLE_FILE.items() if not any(name.startswith(prefix) for name in header)]
+    Args:
+        file: the config's, wherever it is by now.
+    """
+    name = f"model.base={config.base}"
+    shapes = _shapes(file, name)
+    missing = [part for part, prefix in SINGLE_FILE.items() if not any(key.startswith(prefix) for key in shapes)]
     if missing:
         raise ValueError(
-            f"model.base={file}: expected all of Stable Diffusion 1.x or 2.x by its authors' names, but there is no "
+            f"{name}: expected all of Stable Diffusion 1.x or 2.x by its authors' names, but there is no "
             f"{', no '.join(missing)} inside: another family's, or one model alone"
         )
-    channels = header.get(FIRST_LAYER, {}).get("shape", [0, 0])[1]
+    channels = shapes.get(FIRST_LAYER, [0, 0])[1]
     if channels != 4:
-        raise ValueError(f"model.base={file}: its U-Net takes {channels} channels, expected 4: is it for inpainting?")
+        raise ValueError(f"{name}: its U-Net takes {channels} channels, expected 4: is it for inpainting?")
+    from dermray import weights
+
+    place, revision = configs(config)
+    located = weights.locate_small(place, "model.base_config")
+    expected = diffusers.UNet2DConditionModel.load_config(located, subfolder="unet", revision=revision)
+    width, wanted = shapes.get(TEXT_LAYER, [0, 0])[1], expected.get("cross_attention_dim", 1280)
+    if width != wanted:
+        raise ValueError(
+            f"{name}: its U-Net reads text of {width} channels, and that of model.base_config={place} reads {wanted}; "
+            "Stable Diffusion 1.x has 768, 2.x has 1024: give the configs of the same version"
+        )
+
+
+def _shapes(file: str, name: str) -> dict[str, Sequence[int]]:
+    """Of all tensors, without reading them."""
+    if file.endswith(".safetensors"):
+        return {key: tensor["shape"] for key, tensor in weights_file.read_header(file, name).items()}
+    state = weights_file.load_pickled(Path(file), name, "meta")
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {key: value.shape for key, value in state.items() if isinstance(value, Tensor)}

@@ -1,8 +1,12 @@
 """What `dermray train --dry-run` prints: a forecast in words."""
 
+from pydantic import BaseModel
+
+from dermray.generators import frozen
+from dermray.generators.base import family
 from dermray.gpus import memories_here
 from dermray.training.forecast import Forecast, forecast
-from dermray.training.settings import TrainConfig
+from dermray.training.settings import TrainConfig, check
 
 GPUS = (8, 12, 16, 24, 32, 40, 48, 80, 141, 180)  # GiB, of cards that are sold
 
@@ -11,9 +15,29 @@ def dry_run(config: TrainConfig) -> str:
     """The bill of a training. Nothing is started, no weights are read.
 
     Raises:
-        FileNotFoundError, ValueError: see `forecast`.
+        FileNotFoundError, ValueError: see `forecast`; or the training would not start.
     """
+    settings = check(config)
+    if _has_weights(settings):
+        family(config.family).check_start(settings)
     return told(config, forecast(config), min(memories_here(), default=None))
+
+
+def _has_weights(settings: BaseModel) -> bool:
+    """Whether what a training starts from lies here or in S3, weights too. A forecast does with folders of configs."""
+    from dermray import storage, weights
+
+    sources = {name: getattr(settings, name, None) for name in ("base", "vae", "text_encoder")}
+    for name, given in sources.items():
+        if given in (None, frozen.NANO):
+            continue
+        place = weights.everywhere(given, f"model.{name}")
+        if weights.on_hub(place):
+            return False
+        files = [place] if weights.is_single_file(place) else storage.list_files(place)
+        if not any(file.endswith(weights.TENSORS) for file in files):
+            return False
+    return True
 
 
 def told(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
@@ -57,8 +81,8 @@ def _memory(bill: Forecast) -> str:
         "weights": memory.weights, "averages": memory.averages, "optimizer": memory.optimizer,
         "gradients": memory.gradients, "activations": memory.activations,
     }  # fmt: skip
-    listed = ", ".join(f"{name} {_bytes(size)}" for name, size in parts.items() if size)
-    return f"at most {_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
+    listed = ", ".join(f"{name} {_memory_bytes(size)}" for name, size in parts.items() if size)
+    return f"at most {_memory_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
 
 
 def too_small(bill: Forecast, which: str, gpu: int) -> str:
@@ -68,13 +92,13 @@ def too_small(bill: Forecast, which: str, gpu: int) -> str:
         which: GPU. gpu: bytes of it.
     """
     return (
-        f"a worker needs {_need(bill)}, and the GPU ({which}) has {_bytes(gpu)}; give "
+        f"a worker needs {_need(bill)}, and the GPU ({which}) has {_memory_bytes(gpu)}; give "
         "loop.gradient_checkpointing=true, a larger loop.accumulate, or loop.parallel=fsdp and more workers"
     )
 
 
 def _need(bill: Forecast) -> str:
-    return f"{_bytes(bill.gpu)} with CUDA's own"
+    return f"{_memory_bytes(bill.gpu)} with CUDA's own"
 
 
 def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
@@ -85,7 +109,7 @@ def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
         return f"too small here: {too_small(bill, 'that of this machine', gpu)}"
     large_enough = [size for size in GPUS if size * 2**30 >= bill.gpu]
     return f"{_need(bill)}: " + (
-        f"{large_enough[0]} GB or more" if large_enough else f"more than any of {GPUS[-1]} GB has"
+        f"{large_enough[0]} GiB or more" if large_enough else f"more than any of {GPUS[-1]} GiB has"
     )
 
 
@@ -97,13 +121,19 @@ def _cache(config: TrainConfig, bill: Forecast) -> str:
 
 
 def _bytes(size: int) -> str:
+    """Of files, in the units of disks."""
     return f"{_number(size)}B"
 
 
-def _number(value: float) -> str:
+def _memory_bytes(size: int) -> str:
+    """In the units of GPUs."""
+    return f"{_number(size, 1024, ('', 'Ki', 'Mi', 'Gi', 'Ti'))}B"
+
+
+def _number(value: float, step: int = 1000, prefixes: tuple[str, ...] = ("", "k", "M", "G", "T", "P", "E", "Z")) -> str:
     """Three digits and a unit's prefix, so that FLOP or B can follow."""
-    for prefix in ("", "k", "M", "G", "T", "P", "E", "Z"):
-        if value < 999.5 or prefix == "Z":
+    for prefix in prefixes:
+        if value < 999.5 or prefix == prefixes[-1]:
             break
-        value /= 1000
+        value /= step
     return f"{value:.3g} {prefix}"

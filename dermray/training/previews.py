@@ -11,6 +11,7 @@ from dermray.records import about, read_columns
 from dermray.row_files import RowFiles
 
 SHOWN = 60  # letters of a prompt in a picture's name
+LARGEST = 2048  # px of a preview; what is larger, no family here has been trained for
 
 
 class PreviewConfig(Config):
@@ -44,8 +45,12 @@ def check_previews(config: PreviewConfig, name: str, settings: BaseModel) -> Non
     own: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
     if size not in (None, own) and not kind.any_size:
         raise ConfigError(f"previews.size={size}: family {name} draws {own} px alone; leave it out")
-    if size is not None and size != own and (size < 32 or size % 32):
-        raise ConfigError(f"previews.size={size}: expected a multiple of 32 px")
+    if size is not None and size != own and (not 32 <= size <= LARGEST or size % 32):
+        raise ConfigError(f"previews.size={size}: expected a multiple of 32 px, at most {LARGEST}")
+    if config.clip_revision and not config.clip:
+        raise ConfigError(
+            f"previews.clip_revision={config.clip_revision}: there is no previews.clip; give both or none"
+        )
     if config.negative_prompt and not kind.negative_prompts:
         raise ConfigError(
             f"previews.negative_prompt={config.negative_prompt!r}: family {name} is guided away from no text, or not "

@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_found_without_the_bases_weights(
     if base == "directory":
         bare = shutil.copytree(saved[cls] / "base", tmp_path / "base")
         for weights in bare.rglob("*.safetensors"):
-            weights.write_bytes(b"")  # whoever reads them fails
+            weights.write_bytes(save({}))  # whoever reads them fails
         config = config.model_copy(update={"base": str(bare)})
     cls.check_start(config)
     start = config.model_copy(update={"start_from": str(saved[cls] / "kohya.safetensors")})

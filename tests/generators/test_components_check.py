@@ -1,10 +1,13 @@
 """Frozen parts that are not there, not whole, of another kind or of other sizes: one sentence, before any is loaded."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from dermray import storage
 from dermray.generators.base import family
@@ -17,13 +20,15 @@ BOTH = pytest.mark.parametrize("name", list(FAMILIES))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base`, `vae`, `clip` and `flux` as published, but weights are empty files: whoever reads them fails."""
+    """`base`, `vae`, `clip` and `flux` as published, but files of weights have none: whoever reads them fails."""
     directory = tmp_path_factory.mktemp("published")
     published(directory / "base")
     for name, made in (("vae", autoencoder), ("clip", clip), ("flux", flux)):
         made(directory / name)
-    for file in [*directory.rglob("*.safetensors"), *directory.rglob("*.bin")]:
-        file.write_bytes(b"")
+    for file in directory.rglob("*.safetensors"):
+        file.write_bytes(save({}))
+    for file in directory.rglob("*.bin"):
+        torch.save({}, file)
     return directory
 
 
@@ -99,3 +104,16 @@ def test_networks_that_do_not_go_between_the_parts_are_told(folders: Path) -> No
         check("latent_diffusion", **parts, unet=unet | {"out_channels": 8})
     with pytest.raises(ValueError, match="with a folder unet, config.json and weights inside; there is no config.json"):
         check("latent_diffusion", base=str(folders / "flux"))
+
+
+@pytest.mark.parametrize(
+    ("unet", "reason"),
+    [
+        ({"block_out_channels": [7, 9]}, "Must provide the same number of `block_out_channels` as"),
+        ({"block_out_channels": [7] * 4}, "num_channels (7) must be divisible by num_groups (32)"),
+        ({"down_block_types": ["Unknown"] * 4}, "Unknown does not exist"),
+    ],
+)
+def test_a_unet_that_diffusers_refuses_is_told(unet: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"^model.unet=.*: diffusers makes no network of it: {re.escape(reason)}"):
+        check("latent_diffusion", unet=unet)

@@ -2,17 +2,20 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dermray.config import load, preset
 from dermray.generators import nano
 from dermray.generators.base import Request
-from dermray.generators.dermdit import CLASS_TABLE, DermDiT, DermDiTConfig, geometry
+from dermray.generators.dermdit import DermDiT, DermDiTConfig, geometry
+from dermray.generators.dermdit_start import CLASS_TABLE
 from dermray.generators.dit import CrossBlock, Transformer
 from tests.conftest import free_port
 from tests.generators.conftest import CAPTIONS, shaken
@@ -254,6 +257,37 @@ def test_training_goes_on_from_a_file_of_the_public_code(changes: dict[str, obje
         DermDiT.check_start(started.model_copy(update={"width": 128}))
     with pytest.raises(ValueError, match="not the weights of this network: .* such as"):
         DermDiT.check_start(started.model_copy(update={"compat": "fixed", "conditional": True}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.pt", b"<html>404</html>", "a web page, not the file that its link leads to; copy it again"),
+        ("x.pt", b"", "empty; copy it again"),
+        ("x.pt", torch.nn.ReLU(), "damaged, or it has other things than tensors, such as a whole module; .*"),
+        ("x.pt", [1, 2], r"expected tensors by name, got a list; save a state_dict\(\)"),
+        ("x.pt", {"ema": {"epoch": 1}}, r"expected tensors by name, got a dict; save a state_dict\(\)"),
+        ("x.safetensors", save({"x": torch.ones(9)})[:-1], "cut or damaged, .* its header says .*; copy it again"),
+        ("folder", None, "a directory; give the file of weights inside"),
+    ],
+)
+def test_a_damaged_start_gets_one_sentence(name: str, content: Any, message: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    if content is None:
+        file.mkdir()
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(ValueError, match=f"^model.start_from={file}: {message}$"):
+        DermDiT.check_start(CONFIG.model_copy(update={"start_from": str(file)}))
+    with pytest.raises(FileNotFoundError, match="^model.start_from=/nowhere.pt: no such file$"):
+        DermDiT.check_start(CONFIG.model_copy(update={"start_from": "/nowhere.pt"}))
+
+
+def test_patches_that_do_not_cover_the_latents_are_refused() -> None:
+    with pytest.raises(ValueError, match="patch=3: latents of image_size=64 are 8 x 8; give a patch that divides 8"):
+        DermDiTConfig(image_size=64, patch=3)
 
 
 def test_a_text_encoder_of_another_width_is_refused() -> None:

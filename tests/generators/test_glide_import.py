@@ -105,8 +105,10 @@ def narrower(state: dict[str, Tensor]) -> None:
     ("write", "message"),
     [
         (lambda file: None, "no such file; OpenAI's is https://openaipublic.*/base.pt"),
-        (cut, "damaged, cut off, or no checkpoint of torch"),
-        (lambda file: file.write_text("<html>404</html>"), "damaged, cut off, or no checkpoint of torch"),
+        (cut, "cut or damaged, [0-9,]+ bytes, and its end is missing; copy it again"),
+        (lambda file: file.write_bytes(b""), "empty; copy it again"),
+        (lambda file: torch.save(torch.nn.ReLU(), file), r"other things than .* state_dict\(\) alone$"),
+        (lambda file: file.write_text("<html>404</html>"), "a web page, not the file that its link leads to"),
         (lambda file: torch.save([1, 2], file), "expected tensors by name"),
         (lambda file: torch.save({"a": torch.zeros(1)}, file), "no GLIDE, it has no convolution input_blocks"),
         (lambda file: torch.save(reference("upsampler").state_dict(), file),
@@ -159,6 +161,9 @@ def test_a_base_that_is_none_is_told_before_anything_starts(published: Path, tmp
             FileNotFoundError, match="no such directory.*GLIDE starts from OpenAI's weights: `dermray import"
         ):
             ask(absent)
+    (tmp_path / "config.json").write_text("{junk")
+    with pytest.raises(ValueError, match="config.json: damaged, no JSON .*; copy it again"):
+        Glide.check_start(GlideConfig(base=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"family": "dermdit"}')
     with pytest.raises(ValueError, match="expected a glide checkpoint, found dermdit"):
         Glide.check_start(GlideConfig(base=str(tmp_path)))

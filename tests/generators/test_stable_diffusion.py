@@ -139,7 +139,9 @@ def test_what_is_no_base_is_told_in_a_sentence(folder: str, tmp_path: Path) -> N
         "its U-Net takes 9 channels, expected 4: is it for inpainting": settings(
             str(tmp_path / "inpainting.safetensors"), base_config=folder
         ),
-        "no whole safetensors file": settings(str(tmp_path / "cut.safetensors"), base_config=folder),
+        "cut.safetensors: cut or damaged, 100 bytes, and no safetensors file; copy it again": settings(
+            str(tmp_path / "cut.safetensors"), base_config=folder
+        ),
         "is a whole pipeline; leave it out": settings(folder, base_config=folder),
     }
     for message, config in wrong.items():

@@ -14,10 +14,10 @@ from dermray.config import load, preset
 from dermray.generators.glide_models import GlideText
 from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.train_loop.live_bytes import LiveBytes
-from dermray.training.bill import told
+from dermray.training.bill import dry_run, told
 from dermray.training.forecast import ATTENTION, Forecast, of_captions
 from dermray.training.settings import TrainConfig
-from tests.generators import published
+from tests.generators import published, stable_diffusion_folders
 
 
 def config_of(name: str, *changes: str) -> TrainConfig:
@@ -116,7 +116,7 @@ def test_published_size_without_weights(tmp_path: Path, capsys: pytest.CaptureFi
     cli.main(["train", "--dry-run", "--config", "train/dermdit_paper", *changes])
     printed = capsys.readouterr().out
     assert f"{407_964_800 - 64 * 1024:,} trained" in printed, "the table of positions is no parameter here"
-    assert "in 400,000 steps" in printed and "12 GB or more" in printed
+    assert "in 400,000 steps" in printed and "12 GiB or more" in printed
     assert list(tmp_path.glob("**/*.safetensors")) == [] and not (tmp_path / "none").exists()
 
 
@@ -142,5 +142,18 @@ def test_epochs_wait_for_the_rows_and_small_gpus_are_told() -> None:
     given: Any = of_captions(config_of("dermdit_nano", "loop.workers=1"), CAPTIONS)
     bill = Forecast(**{**vars(given), "steps": None})
     assert "how many steps 2 epochs are is known when the rows are there: runs/caption" in told(config, bill, None)
-    assert "8 GB or more" in told(config, bill, None)
+    assert "8 GiB or more" in told(config, bill, None)
     assert "too small here" in told(config, bill, 10**9)
+
+
+def test_a_bill_of_a_base_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """Folders of configs alone are enough for one; a base with weights is asked as training asks it."""
+    base = stable_diffusion_folders.published(tmp_path / "base")
+    config = config_of("stable_diffusion_nano", f"model.base={base}")
+    file = Path(base) / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="model.base=.*: unet/diffusion_pytorch_model.safetensors: cut or damaged"):
+        dry_run(config)
+    for weights in Path(base).glob("*/*.safetensors"):
+        weights.unlink()
+    assert "trained" in dry_run(config)

@@ -44,12 +44,12 @@ def test_only_where_none_is_large_enough_training_is_refused(
 ) -> None:
     reported(monkeypatch, 16 * GIB, 8 * GIB)
     with pytest.raises(
-        ConfigError, match=r"needs 21\.5 GB .* \(the largest of the cluster\) has 17\.2 GB; give loop\.gradient_check"
+        ConfigError, match=r"needs 20 GiB .* \(the largest of the cluster\) has 16 GiB; give loop\.gradient_check"
     ):
         require_room(nano())
     reported(monkeypatch, 24 * GIB, 8 * GIB)
     require_room(nano())
-    assert "warning: a worker needs 21.5 GB" in (said := capsys.readouterr().out) and "smallest" in said
+    assert "warning: a worker needs 20 GiB" in (said := capsys.readouterr().out) and "smallest" in said
     reported(monkeypatch, 24 * GIB)
     require_room(nano())
     reported(monkeypatch)

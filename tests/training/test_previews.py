@@ -29,6 +29,8 @@ def test_every_preview_has_the_size_and_the_negative_prompt() -> None:
         ("pixel_dermdit", {"size": 96}, "previews.size=96: family pixel_dermdit draws 64 px alone; leave it out"),
         ("dermdit", {"size": 96}, "family dermdit draws 64 px alone"),
         ("flux_lora", {"size": 100}, "previews.size=100: expected a multiple of 32 px"),
+        ("flux_lora", {"size": 100000}, "previews.size=100000: expected a multiple of 32 px, at most 2048"),
+        ("flux_lora", {"clip_revision": "main"}, "previews.clip_revision=main: there is no previews.clip; give both"),
         ("flux_lora", {"negative_prompt": "ruler"}, "negative_prompt='ruler': family flux_lora is guided away from no"),
         ("glide", {"negative_prompt": "ruler"}, "negative_prompt='ruler': family glide"),
         ("stable_diffusion", {"negative_prompt": "ruler", "guidance_scale": 1}, "guidance_scale=1 guides nowhere"),

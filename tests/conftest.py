@@ -100,8 +100,10 @@ def kill_family(pid: int) -> None:
 def s3_server() -> Iterator[str]:
     """The endpoint of a real S3 server process (moto)."""
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    command = [sys.executable, "-m", "tests.s3_server", str(port)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         for _ in range(150):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

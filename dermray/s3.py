@@ -7,6 +7,7 @@ AWS_DEFAULT_REGION or the profile's.
 
 import contextlib
 import functools
+import itertools
 import os
 import random
 import re
@@ -149,10 +150,12 @@ def _pause(
     passing = (
         response[0].status_code >= 500 if response else isinstance(caught_exception, NoConnection | HTTPClientError)
     )
-    # 0.05 s and doubling as pyarrow's, but no longer than LONGEST_PAUSE, and not all at the same time: 220 s in all
-    return (
-        min(0.05 * 2**attempts, LONGEST_PAUSE) * random.uniform(0.8, 1.2) if passing and attempts < TRIES + 4 else None
-    )
+    return _seconds_before(attempts) if passing and attempts < TRIES + 4 else None  # 220 s in all
+
+
+def _seconds_before(attempt: int) -> float:
+    """0.05 s and doubling as pyarrow's, but no longer than LONGEST_PAUSE, and not all at the same time."""
+    return min(0.05 * 2**attempt, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 
 
 def _endpoint(client: Any) -> dict[str, Any]:
@@ -256,6 +259,26 @@ def stored(uri: str) -> Stored:
     return Stored(key.rpartition("/")[2], head["ContentLength"], head["ETag"])
 
 
+def fetched(client: Any, **request: Any) -> tuple[Any, bytes]:
+    """The answer to GetObject and its whole body. botocore asks again where a request fails, but not where the
+    connection ends within the body; this does, as often and with the same pauses.
+
+    Raises:
+        botocore's errors, as `get_object`; its HTTPClientError or IncompleteReadError where each body was cut.
+    """
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    for attempt in itertools.count():
+        answer = client.get_object(**request)
+        try:
+            return answer, bytes(answer["Body"].read())
+        except (HTTPClientError, IncompleteReadError):
+            if attempt == TRIES:
+                raise
+            time.sleep(_seconds_before(attempt))
+    raise AssertionError("unreachable")
+
+
 def read(uri: str) -> bytes:
     """A small object in one request; pyarrow first asks for its size.
 
@@ -264,7 +287,7 @@ def read(uri: str) -> bytes:
     """
     client, bucket, key = client_of(uri)
     try:
-        return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return fetched(client, Bucket=bucket, Key=key)[1]
     except client.exceptions.NoSuchKey:
         raise FileNotFoundError(f"{uri}: no such file") from None
 

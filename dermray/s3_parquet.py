@@ -27,13 +27,12 @@ class EndFirst(io.RawIOBase):
         self.client, bucket, key = s3.client_of(uri)
         self.named = {"Bucket": bucket, "Key": key}
         try:
-            answer = self.client.get_object(**self.named, Range=f"bytes=-{END}")
+            answer, self.end = s3.fetched(self.client, **self.named, Range=f"bytes=-{END}")
         except self.client.exceptions.NoSuchKey:
             raise FileNotFoundError(f"{uri}: no such file") from None
         except self.client.exceptions.ClientError as error:  # such as an empty object's, which has no end
             raise OSError(f"{uri}: {error}") from None
         self.named["IfMatch"] = answer["ETag"]
-        self.end = answer["Body"].read()
         self.size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(self.end)
 
     def readable(self) -> bool:
@@ -61,10 +60,10 @@ class EndFirst(io.RawIOBase):
         if start >= known:
             return self.end[start - known : self.place - known]
         try:
-            answer = self.client.get_object(**self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
+            _, part = s3.fetched(self.client, **self.named, Range=f"bytes={start}-{min(self.place, known) - 1}")
         except self.client.exceptions.ClientError as error:
             raise OSError(f"{self.uri}: {error}") from None  # 412 where it has changed
-        return bytes(answer["Body"].read() + self.end[: max(0, self.place - known)])
+        return part + self.end[: max(0, self.place - known)]
 
 
 class ParquetReading(fs.FileSystemHandler):

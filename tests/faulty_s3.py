@@ -30,6 +30,7 @@ class FaultyS3(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(server).netloc
         self.share_of_errors = 0.0  # of requests that are answered 503 SlowDown
+        self.cuts = 0  # answers to GetObject, from now on, that end in mid-body
         self.latency = 0.0  # seconds that every answer takes longer
         self.out_until = 0.0  # monotonic seconds: until then connections end without an answer
         self.answered: Callable[[str, str, int], Any] | None = None  # of a request's kind and key, client's port
@@ -71,6 +72,13 @@ class FaultyS3(ThreadingHTTPServer):
             self.failed += refused
             return refused
 
+    def cut(self, kind: str, data: bytes) -> bool:
+        """Whether this answer ends in mid-body."""
+        with self.counting:
+            ends = kind == "GetObject" and len(data) > 1 and self.cuts > 0
+            self.cuts -= ends
+            return ends
+
     def count(self, kind: str, key: str) -> None:
         """Note a request."""
         with self.counting:
@@ -106,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, data = self._asked(body)
         if self.server.answered is not None and status < 300:
             self.server.answered(kind, key, self.client_address[1])
-        self._send(status, headers, data)
+        self._send(status, headers, data, kind)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
 
@@ -140,12 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
             kept["Content-Length"] = length
         return answer.status, kept, data
 
-    def _send(self, status: int, headers: dict[str, str], data: bytes) -> None:
+    def _send(self, status: int, headers: dict[str, str], data: bytes, kind: str = "") -> None:
         self.send_response_only(status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.server.cut(kind, data):
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+        elif self.command != "HEAD":
             self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import dataset
 
-from dermray import storage
+from dermray import s3, storage
 from dermray.s3_parquet import END, EndFirst
 from tests.faulty_s3 import FaultyS3, faulty
 
@@ -38,6 +38,18 @@ def test_an_object_read_from_its_end(proxy: FaultyS3, bucket: str, size: int) ->
         file.seek(0)
         with pytest.raises(OSError, match="PreconditionFailed"):
             file.read(1)
+
+
+def test_an_answer_cut_in_its_middle_is_asked_for_again(proxy: FaultyS3, bucket: str) -> None:
+    data = random.Random(0).randbytes(2 * END)
+    storage.write_bytes(f"{bucket}/x", data)
+    proxy.cuts = 2
+    file = EndFirst(f"{bucket}/x")
+    assert proxy.cuts == 0 and file.end == data[-END:]
+    proxy.cuts = 2
+    assert file.read() == data and proxy.cuts == 0
+    proxy.cuts = 2
+    assert s3.read(f"{bucket}/x") == data and proxy.cuts == 0
 
 
 def test_what_is_not_there_cannot_be_read_from_its_end(bucket: str) -> None:

@@ -12,6 +12,7 @@ from dermray.cluster import asked_for_logs
 from dermray.config import ConfigError, load, preset
 from dermray.failures import plain_cause
 
+LATEST = "runs/quickstart"  # what `dermray serve` serves where it is told nothing
 DESCRIPTIONS = {
     "ingest": "sources of images to rows with leak groups and splits",
     "captioner": "train the nano vision-language model on phantoms",
@@ -68,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("file", type=Path, help="the .safetensors file to write")
     _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
-    serve.add_argument("--run", default="runs/quickstart", help="directory of a finished run")
+    serve.add_argument("--run", help=f"directory of a finished run; {LATEST} where no config is given either")
+    _with_config(serve, required=False)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
     return root
@@ -128,9 +130,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
     prepare_environment()
     if arguments.command == "serve":
-        from dermray.serving.app import serve_run
+        from dermray.serving.run import serve_here
+        from dermray.serving.settings import ServiceConfig
 
-        serve_run(arguments.run, arguments.host, arguments.port)
+        given = [] if arguments.config and not arguments.run else [f"run={json.dumps(arguments.run or LATEST)}"]
+        path = config_path(arguments.config) if arguments.config else None
+        serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
     elif arguments.command == "export":
         _export(arguments.result, arguments.file)
     elif arguments.command == "import":

@@ -220,6 +220,22 @@ def read_about(directory: Path, family: str) -> dict[str, Any]:
     return about
 
 
+def family_of(directory: Path) -> str:
+    """The family of a checkpoint's generator.
+
+    Raises:
+        ValueError: the directory holds no checkpoint of a generator.
+    """
+    path = directory / "config.json"
+    try:
+        name = json.loads(path.read_text()).get("family") if path.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, no JSON ({error}); copy it again") from None
+    if not name:
+        raise ValueError(f"{directory}: no generator of dermray's (no config.json that names its family)")
+    return str(name)
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients, and the mode before afterwards."""

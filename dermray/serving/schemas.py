@@ -4,24 +4,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_PROMPT = 1000  # characters
-MAX_UPLOAD = 10 << 20  # bytes
-MAX_UPLOAD_PIXELS = 50_000_000
+MAX_SEED = 1 << 53  # JavaScript reads larger integers wrong, and its clients could not draw an image again
 
 
 class GenerationRequest(BaseModel):
-    """One prompt, up to eight images."""
+    """One prompt, and how its images are drawn. What may be asked for at most is config's (`Limits`)."""
 
     model_config = ConfigDict(extra="forbid")
-    prompt: str = Field(
-        min_length=1,
-        max_length=MAX_PROMPT,
-        examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."],
-    )
-    n: int = Field(1, ge=1, le=8, description="images")
-    seed: int | None = Field(None, ge=0, lt=1 << 62, description="the same seed and prompt give the same pixels")
-    guidance_scale: float = Field(2.0, ge=0, le=20)
-    steps: int = Field(20, ge=1, le=250)
+    prompt: str = Field(min_length=1, examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."])
+    model: str | None = Field(None, description="of GET /v1/models; the first generator if none is named")
+    n: int = Field(1, ge=1, description="images")
+    seed: int | None = Field(None, ge=0, lt=MAX_SEED, description="the same seed and prompt give the same pixels")
+    guidance_scale: float | None = Field(None, ge=0, le=20)
+    steps: int | None = Field(None, ge=1)
 
 
 class Reading(BaseModel):
@@ -67,6 +62,7 @@ class Model(BaseModel):
     id: str
     task: Literal["generation", "classification"]
     image_size: int = Field(description="px")
+    licence: str | None = None
 
 
 class ModelList(BaseModel):

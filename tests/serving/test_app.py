@@ -2,7 +2,10 @@ import socket
 
 import pytest
 
-from dermray.serving.app import api, require_free_port
+from dermray.serving.api import api_of
+from dermray.serving.run import require_free_port
+from dermray.serving.service import Service
+from dermray.serving.settings import ServiceConfig
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -15,8 +18,7 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_every_endpoint_but_health_asks_for_a_key() -> None:
-    """In the OpenAPI document as well as in the routes: Serve copies both."""
-    paths = api.openapi()["paths"]
+    paths = api_of(Service(ServiceConfig(run="x"))).openapi()["paths"]
     assert set(paths) == {"/healthz", "/v1/models", "/v1/images/generations", "/v1/classifications"}
     for path, methods in paths.items():
         for operation in methods.values():

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from ray import serve
 
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request, family
-from dermray.serving.app import api
+from dermray.serving.api import api_of
 from dermray.serving.generation import Drawing, Generation
+from dermray.serving.service import Service
+from dermray.serving.settings import ServedGenerator, ServiceConfig
 from tests.generators.conftest import CAPTIONS
 
 URL, KEY = "/v1/images/generations", {"Authorization": "Bearer k"}
@@ -25,12 +26,12 @@ class Replica(Generation.func_or_class):  # type: ignore[name-defined]  # serve.
         cls: Any = family("pixel_dermdit")
         config = cls.Config(**MODEL)
         self.generator, self.readers = cls.from_captions(config, CAPTIONS).eval(), cls.readers(config, CAPTIONS)
-        self.id, self.licence = "pixel_dermdit-test", "CC0-1.0"
+        self.licence = "CC0-1.0"
 
-    def draw(self, drawing: Drawing) -> bytes:
-        prompt, seed, guidance_scale, steps = drawing
-        [pixels] = self.generator.sample([Request(prompt, seed)], guidance_scale, steps)
-        return encode_png(pixels.permute(1, 2, 0).numpy())
+    def draw(self, drawing: Drawing) -> list[bytes]:
+        requests = [Request(drawing.prompt, seed) for seed in drawing.seeds]
+        pixels = self.generator.sample(requests, drawing.guidance_scale, drawing.steps)
+        return [encode_png(image.permute(1, 2, 0).numpy()) for image in pixels]
 
 
 class Handle:
@@ -54,11 +55,10 @@ def handle() -> Handle:
 
 @pytest.fixture
 def client(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """The service's own application, whose endpoints ask Serve which replica they belong to."""
+    """The service's own application."""
     monkeypatch.setenv("DERMRAY_API_KEYS", "k")
-    context = SimpleNamespace(servable_object=SimpleNamespace(generation=handle))
-    monkeypatch.setattr(serve, "get_replica_context", lambda: context)
-    return TestClient(api)
+    model = ServedGenerator(task="generation", name="pixel", model="none")
+    return TestClient(api_of(Service(ServiceConfig(models=(model,)), {"pixel": handle})))
 
 
 def ask(client: TestClient, prompt: str) -> tuple[int, dict[str, Any]]:
@@ -83,8 +83,8 @@ def test_a_prompt_that_is_read_is_drawn_without_a_word(client: TestClient) -> No
 )
 def test_mostly_unknown_words_are_refused_by_name(client: TestClient, prompt: str, named: list[str]) -> None:
     status, answer = ask(client, prompt)
-    assert status == 422 and "unknown to the generator's text encoder (words)" in answer["detail"]
-    assert answer["detail"].endswith(", ".join(map(repr, named)))
+    assert status == 400 and "unknown to the generator's text encoder (words)" in answer["error"]["message"]
+    assert answer["error"]["message"].endswith(", ".join(map(repr, named)))
 
 
 def test_half_of_the_words_is_drawn(client: TestClient) -> None:
@@ -95,8 +95,11 @@ def test_half_of_the_words_is_drawn(client: TestClient) -> None:
 def test_a_longer_prompt_than_is_read_is_refused(client: TestClient) -> None:
     assert ask(client, "red " * 12)[0] == 200
     status, answer = ask(client, "red " * 13)
-    assert status == 422
-    assert answer["detail"] == "prompt: the prompt has 13 words, of which the text encoder (words) reads 12: shorten it"
+    assert status == 400
+    assert (
+        answer["error"]["message"]
+        == "prompt: the prompt has 13 words, of which the text encoder (words) reads 12: shorten it"
+    )
 
 
 def test_some_unknown_words_are_drawn_and_named(client: TestClient) -> None:
@@ -108,4 +111,4 @@ def test_some_unknown_words_are_drawn_and_named(client: TestClient) -> None:
 def test_signs_alone_are_drawn_as_ever_and_said_to_be_no_words(client: TestClient) -> None:
     status, answer = ask(client, "?!")
     assert status == 200 and answer["warnings"] == ["the text is without a word"]
-    assert ask(client, "")[0] == 422, "by the schema"
+    assert ask(client, "")[0] == 400, "by the schema"

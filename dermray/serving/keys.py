@@ -1,8 +1,4 @@
-"""API keys: `Authorization: Bearer <key>`, compared in constant time.
-
-A dependency of every endpoint and no middleware: Serve copies the FastAPI app when the ingress is decorated, and
-what is added to it later does not exist in the replicas.
-"""
+"""API keys: `Authorization: Bearer <key>`, compared in constant time."""
 
 import hmac
 import os

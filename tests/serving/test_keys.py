@@ -2,7 +2,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from dermray.serving.auth import keys_from_environment, require_key
+from dermray.serving.keys import keys_from_environment, require_key
 
 
 @pytest.fixture

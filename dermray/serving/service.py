@@ -1,0 +1,32 @@
+"""What the endpoints of a replica share: config, and a handle for each model."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dermray.serving.errors import ApiError
+from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
+
+
+@dataclass(frozen=True)
+class Service:
+    """The models by name; handles are Serve's, whose methods are those of `Generation` and `Classification`."""
+
+    config: ServiceConfig
+    handles: dict[str, Any] = field(default_factory=dict)
+
+    def generator(self, name: str | None) -> tuple[ServedGenerator, Any]:
+        """The generator that a request names, or the first one; raises `ApiError` 404 where there is none."""
+        return self._model(name, ServedGenerator, "generation")
+
+    def classifier(self, name: str | None) -> tuple[ServedClassifier, Any]:
+        """The classifier that a request names, or the first one; raises `ApiError` 404 where there is none."""
+        return self._model(name, ServedClassifier, "classification")
+
+    def _model(self, name: str | None, kind: type[Any], task: str) -> tuple[Any, Any]:
+        models = [model for model in self.config.models if isinstance(model, kind)]
+        for model in models:
+            if name in (None, model.name):
+                return model, self.handles[model.name]
+        known = ", ".join(model.name for model in models) or "none"
+        what = "no model is named" if name is None else f"model {name!r} is not served"
+        raise ApiError(404, f"{what} for {task}; there are: {known}", param="model", code="model_not_found")

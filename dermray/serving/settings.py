@@ -1,0 +1,93 @@
+"""The service's config: which models are served, on what, and what a request may ask for."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dermray.config import Config, ConfigError
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a model: part of a deployment's name and of URLs
+
+
+class Autoscaling(Config):
+    """As many replicas as the load needs, as Serve counts them."""
+
+    min_replicas: int = Field(1, ge=0)
+    max_replicas: int = Field(ge=1)
+    target_ongoing_requests: float = Field(8, gt=0, description="requests of a replica, waiting ones included")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ConfigError(f"min_replicas={self.min_replicas}: expected at most max_replicas={self.max_replicas}")
+        return self
+
+
+class ServedModel(Config):
+    """A model, and the replicas that hold it."""
+
+    name: str = Field(pattern=NAME, description="as clients call it")
+    model: str = Field(description="a stage's result, a model's directory, an s3:// URI or a hub id")
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = Field(False, description="by torch.compile: faster, after a first request that takes minutes")
+    replicas: Annotated[int, Field(ge=1)] | Autoscaling = 1
+    cpus_per_replica: float = Field(1, gt=0)
+    gpus_per_replica: float = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if (self.device == "cuda") != (self.gpus_per_replica > 0):
+            raise ConfigError(
+                f"gpus_per_replica={self.gpus_per_replica:g}: expected more than 0 where device=cuda, and else 0; "
+                f"got device={self.device}"
+            )
+        return self
+
+
+class ServedGenerator(ServedModel):
+    """Draws images from prompts."""
+
+    task: Literal["generation"]
+    batch_size: int = Field(32, ge=1, description="images that are drawn together")
+    guidance_scale: float = Field(2.0, ge=0, le=20, description="where a request names none")
+    steps: int = Field(20, ge=1, le=1000, description="where a request names none")
+
+
+class ServedClassifier(ServedModel):
+    """Scores images."""
+
+    task: Literal["classification"]
+    batch_size: int = Field(64, ge=1, description="images that are scored together")
+
+
+class Limits(Config):
+    """What one request may ask for, and how many may wait."""
+
+    prompt: int = Field(1000, ge=1, description="characters")
+    images_drawn: int = Field(8, ge=1, description="n of a generation")
+    steps: int = Field(250, ge=1)
+    images_scored: int = Field(64, ge=1, description="of a classification")
+    image_bytes: int = Field(10 << 20, ge=1)
+    image_pixels: int = Field(50_000_000, ge=1)
+    body_bytes: int = Field(64 << 20, ge=1, description="of a request")
+    body_seconds: float = Field(30, gt=0, description="until the whole body is there")
+    running: int = Field(64, ge=1, description="requests at work")
+    queued: int = Field(64, ge=0, description="requests that wait for them; others are told 429 and when to come back")
+
+
+class ServiceConfig(Config):
+    """`args` of the application in a Serve config file, and the file of `dermray serve --config`."""
+
+    run: str | None = Field(None, description="a finished run: serves its generator and its classifier")
+    models: tuple[Annotated[ServedGenerator | ServedClassifier, Field(discriminator="task")], ...] = ()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.run and not self.models:
+            raise ConfigError("models: none; expected at least one, or `run`, a finished run's directory")
+        names = [model.name for model in self.models]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"models: expected a name of its own for each, got {', '.join(sorted(twice))} twice")
+        return self

@@ -1,0 +1,60 @@
+"""The service as its users meet it: over HTTP, on Serve, with small models."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import ray
+from ray import serve
+
+from dermray.cluster import connect
+from dermray.config import validate
+from dermray.serving.app import build
+from dermray.serving.keys import KEYS_VARIABLE
+from dermray.serving.settings import ServiceConfig
+from tests.conftest import free_port
+from tests.serving.models import write_classifier, write_generator
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running service."""
+
+    url: str
+    key: str
+
+    def client(self, **options: object) -> httpx.Client:
+        """With the key."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def served_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `generator` and `classifier`."""
+    directory = tmp_path_factory.mktemp("models")
+    write_generator(directory / "generator")
+    write_classifier(directory / "classifier")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def live(served_models: Path) -> Iterator[Live]:
+    """The service on a Ray of its own."""
+    assert not ray.is_initialized()
+    models = [
+        {"task": "generation", "name": "pixel", "model": str(served_models / "generator"), "steps": 3},
+        {"task": "classification", "name": "resnet", "model": str(served_models / "classifier")},
+    ]
+    port, key = free_port(), secrets.token_urlsafe(8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEYS_VARIABLE, key)  # before Ray, whose workers have its environment
+        connect()
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(build(validate(ServiceConfig, {"models": models})), name="dermray", route_prefix="/")
+        yield Live(f"http://127.0.0.1:{port}", key)
+        serve.shutdown()
+        ray.shutdown()

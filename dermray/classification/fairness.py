@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fairlearn.metrics import MetricFrame, demographic_parity_difference, equalized_odds_difference, selection_rate
+from fairlearn.metrics import MetricFrame, selection_rate
 from sklearn.metrics import recall_score
 
 from dermray.classification.attributes import UNKNOWN
@@ -60,21 +60,6 @@ def auc_gap(groups: dict[str, dict[str, float | None]]) -> float | None:
     """The largest difference in AUC between groups of `by_group`; None where fewer than two have one."""
     aucs = [auc for name, row in groups.items() if (auc := row["auc"]) is not None and name != UNKNOWN]
     return max(aucs) - min(aucs) if len(aucs) > 1 else None
-
-
-def parity(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """fairlearn's largest differences between groups of the share called positive, and of error rates.
-
-    Args:
-        labels, predicted: (N,) 0 or 1. names: N groups, unknown among them left out.
-    """
-    groups = np.array(names)
-    known = groups != UNKNOWN
-    given = {"sensitive_features": groups[known]}
-    return {
-        "demographic_parity_difference": float(demographic_parity_difference(labels[known], predicted[known], **given)),
-        "equalized_odds_difference": float(equalized_odds_difference(labels[known], predicted[known], **given)),
-    }
 
 
 def sizes(held_out: Sequence[HeldOut], attribute: str) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dermray import manifest, storage
-from dermray.classification import extension, pretrained, trial_files, zero_shot, zero_shot_scores
+from dermray.classification import extension, pretrained, team, trial_files, zero_shot, zero_shot_scores
 from dermray.classification.backbones import build, input_of
 from dermray.classification.grid import Trial, grid
 from dermray.classification.overlap import write_fingerprints
@@ -83,6 +83,7 @@ def _models(config: SweepConfig) -> Models:
 
 
 def _try_out(config: SweepConfig, models: Models) -> None:
+    team.require_shares(config.training.batch_size, config.workers_per_trial)
     outputs = 1 if config.column == BINARY else max(2, len(config.classes))
     for backbone in config.backbones:
         try_out(backbone, models[backbone.name]["size"], outputs)
@@ -146,7 +147,9 @@ def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
 
 def _shared(config: SweepConfig, prepared: Prepared, inputs: dict[str, Result]) -> dict[str, Any]:
     """What all trials depend on."""
-    return {
+    # With several workers each normalises its own part of a batch: other numbers than one worker's.
+    several = {"workers": config.workers_per_trial} if config.workers_per_trial > 1 else {}
+    return several | {
         "rows": inputs["rows"].manifest.key,
         "target": [prepared.target.column, *prepared.target.classes],
         "tests": [[decisive(given), inputs[f"test_sets.{given.name}"].manifest.key] for given in config.test_sets],
@@ -200,8 +203,12 @@ def _train(
         pixels=store,
         trials=place,
         kept=frozenset(kept),
+        workers=config.workers_per_trial,
+        cpus=config.tune.cpus_per_trial,
+        gpus=config.tune.gpus_per_trial,
     )
-    complete(trials, work.data, tune.with_parameters(trial, settings=settings), config.tune, kept)
+    several = config.workers_per_trial > 1
+    complete(trials, work.data, tune.with_parameters(trial, settings=settings), config.tune, kept, apart=several)
 
 
 def _finish(
@@ -222,7 +229,7 @@ def _finish(
         failed=0,
         reasons={f"rejected: {reason}": number for reason, number in lost.items() if number},
     )
-    at_once, tests = config.tune.concurrent, prepared.tests
+    at_once, tests = config.tune.concurrent * config.workers_per_trial, prepared.tests
     sizes = {name: model["size"] for name, model in models.items()}
     result = work.commit(
         counts,

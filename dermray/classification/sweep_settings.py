@@ -33,6 +33,9 @@ class SweepConfig(Config):
     backbones: list[Backbone] = Field(NANO, min_length=1)
     image_size: int | None = Field(None, ge=8, description="px; default: what each backbone's weights were trained on")
     training: TrainingSettings = TrainingSettings(steps=150, schedule="one_cycle")
+    workers_per_trial: int = Field(
+        1, ge=1, description="processes that share each batch, by Ray Train, for models that need several GPUs"
+    )
     test_sets: list[External] = Field([], description="beside the rows' own test split")
     zero_shot: list[ZeroShot] = Field([], description="models that score the test sets without training")
     max_test_images: int = Field(4000, ge=10, description="of each test set: those with the least ids")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dermray import storage
-from dermray.classification import saved, trial_files
+from dermray.classification import saved, team, trial_files, workers
 from dermray.classification.arms import Arm, choose
 from dermray.classification.attributes import attributes_of
 from dermray.classification.backbones import Backbone
@@ -20,9 +20,9 @@ from dermray.classification.pools import Pools
 from dermray.classification.saved import Saved
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.targets import Target
-from dermray.classification.training import Images, Trained, probabilities, train
+from dermray.classification.training import Images, Report, Trained, probabilities, train
 
-STATE = "state.pt"  # of a training under way
+STATE, WORKERS = "state.pt", "workers"  # of a training under way: its state, and the notes of Ray Train
 BETWEEN_REPORTS = 1.0  # seconds: each waits for the driver, and epochs of nano models take less
 
 
@@ -41,6 +41,9 @@ class TrialSettings:
     pixels: str  # the store of decoded images
     trials: str  # directory of what finished trials leave
     kept: frozenset[str]  # keys of the trials whose weights are kept
+    workers: int = 1  # processes that share each batch
+    cpus: float = 1  # of each worker
+    gpus: float = 0
 
 
 def trial(config: dict[str, Any], settings: TrialSettings) -> None:
@@ -51,15 +54,43 @@ def trial(config: dict[str, Any], settings: TrialSettings) -> None:
     """
     from ray import tune
 
-    named = config["trial"]
+    named, alone = config["trial"], settings.workers == 1
+    tune.report(_finish(named, settings, _device(), _Reports()) if alone else _by_several(named, settings))
+
+
+def _by_several(named: dict[str, Any], settings: TrialSettings) -> dict[str, float]:
+    """The same by a Ray Train of several workers, whose curves Tune's loggers get when they are done."""
+    from ray import tune
+
+    place = storage.join(settings.trials, named["key"])
+    arguments = {"named": named, "settings": settings}
+    workers.run(
+        _member, arguments, settings.workers, settings.cpus, settings.gpus, storage.join(place, WORKERS)
+    )  # fmt: skip
+    for number, line in enumerate(trial_files.curve_of(settings.trials, named["key"]), start=1):
+        tune.report({"epoch": number} | line)
+    storage.delete_tree(storage.join(place, WORKERS))
+    [result] = trial_files.results(settings.trials, [named["key"]])
+    return _flat(result["tests"])
+
+
+def _member(named: dict[str, Any], settings: TrialSettings, device: str) -> None:
+    """One of several workers."""
+    _finish(named, settings, device, lambda epoch, metrics: None)
+
+
+def _finish(named: dict[str, Any], settings: TrialSettings, device: str, report: Report) -> dict[str, float]:
+    """Train, test, leave what `trial_files` says: all of it by the first worker, where there are several."""
     store = PixelStore.open(settings.pixels, settings.sizes[named["backbone"]])
-    trained, images = _train(named, settings, store)
+    trained, images = _train(named, settings, store, device, report)
+    if team.rank():
+        return {}
     scores = {name: probabilities(trained.model, store, rows) for name, (rows, _) in _scored(settings, store).items()}
     tests = {name: _measured(scores[name], name, settings) for name in settings.pools.tests}
     result = named | {"training_images": images, "best_epoch": trained.best_epoch, "tests": tests}
     result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
     _leave(named["key"], result, scores, trained, settings)
-    tune.report(_flat(tests) | trained.history[-1])
+    return _flat(tests) | trained.history[-1]
 
 
 def _flat(tests: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -68,7 +99,9 @@ def _flat(tests: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {name: value for name, value in named if value is not None}
 
 
-def _train(named: dict[str, Any], settings: TrialSettings, store: PixelStore) -> tuple[Trained, int]:
+def _train(
+    named: dict[str, Any], settings: TrialSettings, store: PixelStore, device: str, report: Report
+) -> tuple[Trained, int]:
     """The classifier, and of how many images."""
     rows, labels = _training_images(named, settings, store)
     backbone, training = settings.backbones[named["backbone"]], settings.training
@@ -77,7 +110,7 @@ def _train(named: dict[str, Any], settings: TrialSettings, store: PixelStore) ->
     held_out = _images(store, settings.pools.validation) if watched else None
     trained = train(
         store, rows, labels, held_out, backbone, training, settings.target.outputs, _seed(named, settings),
-        storage.join(settings.trials, named["key"], STATE), _Reports(), _device(),
+        storage.join(settings.trials, named["key"], STATE), report, device,
     )  # fmt: skip
     return trained, len(labels)
 

@@ -67,6 +67,12 @@ def results(trials: str, keys: list[str]) -> list[dict[str, Any]]:
         return [json.loads(text) for text in found]
 
 
+def curve_of(trials: str, key: str) -> list[dict[str, Any]]:
+    """A finished trial's losses and metrics, by epoch."""
+    curve: list[dict[str, Any]] = json.loads(storage.read_bytes(storage.join(trials, key, CURVE)))
+    return curve
+
+
 def scores_of(trials: str, key: str) -> dict[str, np.ndarray]:
     """(N, C) float64 probabilities by test set, and of the validation images."""
     with np.load(io.BytesIO(storage.read_bytes(storage.join(trials, key, SCORES)))) as packed:

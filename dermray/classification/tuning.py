@@ -17,6 +17,7 @@ from dermray.failures import plain_cause
 from dermray.progress import watched
 
 ROUNDS_FOR_NOTHING = 3  # of trials that the machine failed, after which it is the machine that needs help
+WAITING = 0.001  # CPUs of a trial that waits for workers of its own; Tune's trials must have some
 TUNE, TRIALS = "tune", "trials"
 
 
@@ -26,12 +27,14 @@ def complete(
     train: Callable[[dict[str, Any]], None],
     settings: TuneSettings,
     with_model: Iterable[str] = (),
+    apart: bool = False,
 ) -> None:
     """Run the trials that are not finished below `directory`/trials.
 
     Args:
         train: one trial, given what `Trial.named` says of it, in a Tune worker; it ends with `trial_files.write`.
         with_model: keys of trials whose weights are kept.
+        apart: a trial is trained by workers of its own, which take its resources; Tune's only waits for them.
 
     Raises:
         ValueError: a trial failed by itself, or the machine failed all of them several times.
@@ -41,7 +44,7 @@ def complete(
     missing, patience = _missing(trials, place, with_model), ROUNDS_FOR_NOTHING
     while missing and patience:
         with watched(table.read):
-            failures = _fit(missing, directory, train, settings)
+            failures = _fit(missing, directory, train, settings, apart)
         if own := [error for error in failures if not by_the_machine(error)]:
             raise ValueError(f"{len(own)} of {len(trials)} trials failed, one of them with: {plain_cause(own[0])}")
         left = _missing(trials, place, with_model)
@@ -59,13 +62,17 @@ def _missing(trials: list[Trial], place: str, with_model: Iterable[str]) -> list
 
 
 def _fit(
-    missing: list[Trial], directory: str, train: Callable[[dict[str, Any]], None], settings: TuneSettings
+    missing: list[Trial],
+    directory: str,
+    train: Callable[[dict[str, Any]], None],
+    settings: TuneSettings,
+    apart: bool,
 ) -> list[BaseException]:
     """One Tune run, in a directory of its own. What its trials failed with."""
     from ray import tune
 
-    resources = {"cpu": settings.cpus_per_trial}
-    if settings.gpus_per_trial:
+    resources = {"cpu": WAITING if apart else settings.cpus_per_trial}
+    if settings.gpus_per_trial and not apart:
         resources["gpu"] = settings.gpus_per_trial  # a fraction: several trials share one
     system, path = storage.filesystem(storage.join(directory, TUNE))
     storage.make_directory(storage.join(directory, TUNE))

@@ -12,8 +12,8 @@ class TuneSettings(Config):
     """How many trials run at a time, what each takes, and which trackers follow them."""
 
     concurrent: int = Field(2, ge=1, description="trials at a time, if the cluster has room for so many")
-    cpus_per_trial: float = Field(1, gt=0)
-    gpus_per_trial: float = Field(0, ge=0, description="0.25: four trials share a GPU")
+    cpus_per_trial: float = Field(1, gt=0, description="of each worker of a trial that has several")
+    gpus_per_trial: float = Field(0, ge=0, description="the same; 0.25: four trials share a GPU")
     mlflow: str | None = Field(None, description="tracking URI of MLflow; a run a trial")
     wandb: str | None = Field(None, description="project of Weights & Biases; its key is read from WANDB_API_KEY")
 

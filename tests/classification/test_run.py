@@ -114,6 +114,36 @@ def test_a_larger_sweep_runs_only_what_is_new(swept: Result, place: Path, capsys
     assert run(config(place, "larger", seeds=3, arms=arms)).manifest.started == larger.manifest.started
 
 
+@pytest.mark.slow
+@pytest.mark.soak
+def test_a_trial_by_two_workers_is_that_of_one(local_ray: None, place: Path) -> None:
+    """A network without batch statistics, in which the number of workers changes rounding alone."""
+    given = {
+        "backbones": [{"name": "test_vit", "learning_rate": 1e-3, "arguments": {"img_size": 32}}],
+        "arms": {"ratios": [1], "synthetic_only": [], "shuffled": [], "more_real": []},
+        "training": {"epochs": 2, "batch_size": 8, "augmentation": "none"},
+        "test_sets": [],
+    }
+    one, two = (run(config(place, f"by_{n}", workers_per_trial=n, **given)) for n in (1, 2))
+    alone, shared = trials_of(one), trials_of(two)
+    assert alone.keys() == shared.keys() and len(shared) == 4
+    assert two.manifest.cpus == 2 * one.manifest.cpus
+    for name, trial in shared.items():
+        assert trial["key"] != alone[name]["key"], "batch statistics would differ"
+        scores = (
+            trial_files.scores_of(f"{r.data}/trials", t["key"])["test"] for r, t in ((one, alone[name]), (two, trial))
+        )
+        first, second = scores
+        assert np.allclose(first, second, atol=1e-3), name
+        assert len(trial_files.curve_of(f"{two.data}/trials", trial["key"])) == 2, "epochs"
+        assert not Path(two.data, "trials", trial["key"], "workers").exists()
+
+
+def test_a_batch_that_workers_cannot_share_is_refused_before_anything_starts(place: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size=32: expected a multiple of 3 workers"):
+        run(config(place, "thirds", workers_per_trial=3))
+
+
 def _identity(place: Path, arms: dict[str, Any]) -> dict[str, Any]:
     """Of the same sweep made at once."""
     settings = decisive(config(place, "larger", seeds=3, arms=arms))

@@ -2,13 +2,15 @@
 a tracking server that is away costs no trial. Imports Ray Tune.
 """
 
+import sys
 from typing import Any
 
 from ray.tune.logger import LoggerCallback
 
-from dermray.bookkeeping import Notes
+from dermray.bookkeeping import Notes, told
 
 EXPERIMENT = "dermray"
+PATIENCE = 300.0  # seconds at the end of a sweep: W&B starts a process for each trial, some seconds on a busy machine
 
 
 def trackers(mlflow: str | None, wandb: str | None, group: str) -> list[LoggerCallback]:
@@ -55,4 +57,7 @@ class BestEffort(LoggerCallback):
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """All have."""
         self.notes.later(lambda: self.callback.on_experiment_end(trials, **info))
-        self.notes.flush()
+        self.notes.flush(PATIENCE)
+        if self.notes.lost:
+            print(f"dermray: warning: notes of this sweep are lost: {told({self.notes.kind: self.notes.lost})}",
+                  file=sys.stderr)  # fmt: skip

@@ -100,6 +100,7 @@ def _bears_kills(proxy: FaultyS3, run: str, rows: int, kills: int) -> None:
         assert starts <= kills // 2 + 1, "".join(current[-1].said)[-6000:]
         current.append(Job(proxy.endpoint, run, rows, 24, 0.02, "caption"))
         good = current[-1].finish(600)
+        print(f"start {starts} ended with {current[-1].process.returncode} after {len(killed)} kills", flush=True)
         if not good:  # a killed writer's claim runs out after a minute; who knows that it is dead removes it
             storage.delete_file(f"{run}/caption/claim")
     assert len(killed) == kills and starts == kills // 2 + 1

@@ -8,7 +8,7 @@ from dermray.classification.arms import Arm, ArmSettings, arms_of, needed
 from dermray.classification.backbones import Backbone
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.sources import Synthetic
-from dermray.classification.targets import BINARY
+from dermray.classification.targets import BINARY, require_no_classes
 from dermray.classification.test_sets import External
 from dermray.classification.tuning_settings import TuneSettings
 from dermray.classification.zero_shot import ZeroShot
@@ -70,6 +70,11 @@ class SweepConfig(Config):
     def _something_synthetic(self) -> Self:
         if isinstance(self.synthetic, list) and not self.synthetic:
             raise ConfigError("synthetic=[]: expected a result, or a list of sources with their names")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_of_the_column(self) -> Self:
+        require_no_classes(self.column, self.classes)
         return self
 
     @property

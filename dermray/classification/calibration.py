@@ -67,7 +67,10 @@ def of_validation(labels: np.ndarray, probabilities: np.ndarray | None) -> Calib
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature of the smallest negative log likelihood. Ranks, and so AUC, stay as they are."""
+    """The temperature of the smallest negative log likelihood.
+
+    Of two classes ranks, and so AUC, stay as they are; of more those of one class against the rest may change.
+    """
     numbers = np.arange(probabilities.shape[1])
 
     def loss(log_temperature: float) -> float:

@@ -104,7 +104,7 @@ def _with_import(command: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
-    arguments = parser().parse_args(argv)
+    arguments = _parsed(argv)
     try:
         _run(arguments)
     except ConfigError as error:
@@ -118,6 +118,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not cause.mendable:
             print(cause.trace, file=sys.stderr)
         sys.exit(_say(cause if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)", 1))
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, with key=value after options too: argparse takes them in one place alone."""
+    root = parser()
+    arguments, others = root.parse_known_args(argv)
+    if strange := [text for text in others if text.startswith("-") or not hasattr(arguments, "overrides")]:
+        root.error(f"unrecognized arguments: {' '.join(strange)}")
+    if others:
+        arguments.overrides = [*arguments.overrides, *others]
+    return arguments
 
 
 def _say(message: object, code: int) -> int:
@@ -153,9 +164,9 @@ def _run_stage(arguments: argparse.Namespace) -> None:
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
         overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
-    if getattr(arguments, "extend", None):
+    if getattr(arguments, "extend", None) is not None:
         overrides = [*overrides, f"extend={json.dumps(arguments.extend)}"]
-    if getattr(arguments, "search", None):
+    if getattr(arguments, "search", None) is not None:
         overrides = [*overrides, f"search.trials={arguments.search}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):

@@ -31,6 +31,17 @@ def test_configs_are_checked_before_anything_starts(
     assert found == code and message in text
 
 
+def test_settings_may_stand_before_and_after_options(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ("sweep", "seeds=1", "--config", "sweep/nano", "real_images=3", "--extend", "runs/earlier", "image_size=1")
+    code, text = fails(capsys, *sweep)
+    assert code == 2 and all(f"{wrong}: " in text for wrong in ("seeds=1", "real_images=3", "image_size=1"))
+    code, text = fails(capsys, *sweep, "--extent", "x")
+    assert code == 2 and "unrecognized arguments: --extent" in text
+    classify = ("classify", "--config", "classify/nano", "--search", "0")
+    assert "search.trials=0: Input should be greater" in fails(capsys, *classify)[1]
+    assert "unrecognized arguments: more" in fails(capsys, "export", "a", "b", "more")[1]
+
+
 def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = f"rows={tmp_path}/nowhere"
     for preset in ("caption/nano", "train/pixel_dermdit_nano", "evaluate/nano", "sweep/nano"):

@@ -1,5 +1,6 @@
 """Classifier backbones: any timm model or the small CNN of paper 000, with random or pretrained weights."""
 
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import timm
@@ -27,8 +28,8 @@ class Backbone(Config):
     @classmethod
     def _known(cls, name: str) -> str:
         if name != small_cnn.NAME and not timm.is_model(name):
-            near = timm.list_models(f"*{name.split('_')[-1]}*")[:8]
-            raise ValueError(f"not a timm model; near it: {near}")
+            near = get_close_matches(name, [*timm.list_models(), small_cnn.NAME], n=8, cutoff=0)
+            raise ValueError(f"not a timm model; near it: {', '.join(near)}")
         return name
 
     @field_validator("arguments")

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_curve
 
 from dermray.classification.metrics import decide
 
-SMALLEST = 1e-12  # probability that is told from none
+SMALLEST = float(np.finfo(np.float64).tiny)  # probability that is told from none; a larger one would tie sure scores
 TEMPERATURES = (0.05, 20.0)  # a validation split without an error would ask for none at all
 Rule = Literal["youden", "sensitivity", "specificity"]
 
@@ -55,8 +55,22 @@ def fit(labels: np.ndarray, probabilities: np.ndarray, rule: Rule = "youden", ta
     return Calibration(temperature, operating_point(labels == 1, scaled[:, 1], rule, target))
 
 
+def of_validation(labels: np.ndarray, probabilities: np.ndarray | None) -> Calibration:
+    """`fit`, or no scaling and the usual threshold where the validation images show fewer than two classes.
+
+    Args:
+        labels: (N,) int64. probabilities: (N, C); None where there are no images.
+    """
+    if probabilities is None or len(np.unique(labels)) < 2:
+        return Calibration()
+    return fit(labels, probabilities)
+
+
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature of the smallest negative log likelihood. Ranks, and so AUC, stay as they are."""
+    """The temperature of the smallest negative log likelihood.
+
+    Of two classes ranks, and so AUC, stay as they are; of more those of one class against the rest may change.
+    """
     numbers = np.arange(probabilities.shape[1])
 
     def loss(log_temperature: float) -> float:

@@ -70,7 +70,16 @@ def _inputs(config: ClassifyConfig) -> dict[str, Result]:
     rows = manifest.read(config.rows)
     if rows.manifest.stage not in SOURCES:
         raise ValueError(f"rows={config.rows}: result of stage {rows.manifest.stage!r}, expected one of {SOURCES}")
-    return {"rows": rows} | ({"synthetic": manifest.read(config.synthetic, "generate")} if config.synthetic else {})
+    if not config.synthetic:
+        return {"rows": rows}
+    synthetic = manifest.read(config.synthetic, "generate")
+    if (saw := synthetic.manifest.inputs.get("rows")) != rows.manifest.key:
+        raise ValueError(
+            f"synthetic={config.synthetic}: its generator was trained on other rows (key {saw}, these are "
+            f"{rows.manifest.key}), and may have seen images that are tested on here; give the rows that it was "
+            "trained on, or sweep, which compares images with those that it saw"
+        )
+    return {"rows": rows, "synthetic": synthetic}
 
 
 def check(config: ClassifyConfig, data: Splits, size: int) -> None:

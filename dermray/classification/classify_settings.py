@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from dermray.classification.backbones import Backbone
 from dermray.classification.settings import Augmentation, TrainingSettings
+from dermray.classification.targets import require_no_classes
 from dermray.config import Config, ConfigError, HowFast
 
 
@@ -45,3 +46,8 @@ class ClassifyConfig(Config):
     cpus: HowFast[float] = Field(1, gt=0, description="of each worker")
     gpus: HowFast[float] = Field(0, ge=0, description="of each worker")
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _classes_of_the_column(self) -> Self:
+        require_no_classes(self.column, self.classes)
+        return self

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from dermray import storage
-from dermray.classification import calibration, page, trial_files
+from dermray.classification import page, trial_files
 from dermray.classification.analysis import analyse
 from dermray.classification.attributes import attributes_of
-from dermray.classification.calibration import Calibration
+from dermray.classification.calibration import Calibration, of_validation
 from dermray.classification.grid import Trial
 from dermray.classification.held_out import HeldOut, Scored
-from dermray.classification.metrics import measure
+from dermray.classification.metrics import measure, words
 from dermray.classification.pools import Pools
 from dermray.classification.prepare import Prepared
 from dermray.classification.verdict import ZERO_SHOT
@@ -42,7 +42,8 @@ def conclude(
     """
     results = trial_files.results(place, [trial.key for trial in trials])
     scores = {trial.key: trial_files.scores_of(place, trial.key) for trial in trials}
-    chosen = {key: _calibration(prepared.pools, scores[key]) for key in scores}
+    held_back = Pools.read(prepared.pools.validation)[1]
+    chosen = {key: of_validation(held_back, each.get(trial_files.VALIDATION)) for key, each in scores.items()}
     tested, rows = [], list[dict[str, Any]]()
     for name in prepared.pools.tests:
         held_out = _held_out(prepared, name)
@@ -55,22 +56,34 @@ def conclude(
     storage.write_bytes(storage.join(directory, TABLE), _csv(rows))
     own = prepared.pools.tests[0]
     return {
-        # with the first test set's metrics as its own
-        "trials": [{k: v for k, v in result.items() if k != "tests"} | result["tests"][own] for result in results],
+        "trials": [_told(trial, result, own) for trial, result in zip(trials, results, strict=True)],
         "verdict": tested[0][0]["verdict"],
         "tested": [analysis for analysis, *_ in tested],
         "zero_shot": [other.named() for other in others],
         "table": rows,
+        "summary": "\n".join(_said(tested[0][0])),
         "page": "page.html",
     }
 
 
-def _calibration(pools: Pools, scores: dict[str, np.ndarray]) -> Calibration:
-    """Fitted to the validation images, and to nothing else; the usual threshold where these show one class."""
-    labels = Pools.read(pools.validation)[1]
-    if len(np.unique(labels)) < 2:
-        return Calibration()
-    return calibration.fit(labels, scores[trial_files.VALIDATION])
+def _told(trial: Trial, result: dict[str, Any], own: str) -> dict[str, Any]:
+    """A trial with the first test set's metrics as its own, by its name in this sweep: an earlier one from which it was
+    taken may have called its arm otherwise."""
+    kept = {name: value for name, value in result.items() if name != "tests"}
+    return kept | trial.named() | result["tests"][own]
+
+
+def _said(analysis: dict[str, Any]) -> Iterator[str]:
+    """The verdict on one test set, controls first, for the terminal."""
+    if analysis["controls"] is False:
+        yield "not all controls came out: this experiment says nothing about synthetic images"
+    several = len({row["real_images"] for row in analysis["verdict"]}) > 1
+    for row in analysis["verdict"]:
+        at = f" at {row['real_images']} real images" if several else ""
+        interval = f"{row['mean']:+.3f} {words(analysis['metric'])}, {row['low']:+.3f} to {row['high']:+.3f}"
+        yield f"{'yes' if row['came_out'] else 'NO '}  {row['claim']}{at} ({interval})"
+    if analysis["power"]:
+        yield analysis["power"]["line"]
 
 
 def _held_out(prepared: Prepared, name: str) -> HeldOut:

@@ -48,6 +48,11 @@ def counted(masks: dict[str, np.ndarray]) -> dict[str, int]:
     return counts | {GROUP: int((masks[GROUP] & ~direct).sum()), "all": int(masks[GROUP].sum())}
 
 
+def in_words(found: dict[str, int]) -> str:
+    """Of `counted`: "6 by same image, 2 by patient"; empty where nothing is shared."""
+    return ", ".join(f"{number} by {what}" for what, number in found.items() if number and what != "all")
+
+
 def _among(values: Any, known: Any) -> np.ndarray:
     """Null is among nothing."""
     values, known = (_chunked(each) for each in (values, known))

@@ -21,6 +21,7 @@ from dermray.classification.test_sets import (
     refuse_seen,
     require_classes,
     without_shared,
+    without_tested,
 )
 from dermray.datasets.splits import check_leaks
 from dermray.manifest import Result
@@ -48,6 +49,7 @@ class Prints:
     tests: dict[str, str] = field(default_factory=dict)  # by test set
     rows: str | None = None  # of the training and validation images
     generators: dict[str, str] = field(default_factory=dict)  # of what they saw, by source
+    drawn: dict[str, str] = field(default_factory=dict)  # of images that others drew, by source
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Prepared:
     validation: int  # images
     unlabelled: int
     tests: dict[str, dict[str, Any]]  # by name: images, unlabelled, removed (numbers by what is shared)
+    # by source: numbers of its images that show test images, by what they share
+    tested: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def removed(self) -> int:
@@ -95,7 +99,7 @@ def prepare(
     require_classes("train rows", train, target)
     drawn = {source.name: read_pool(source.result, pc.field("status") == "ok", target) for source in sources}
     for name, (table, _) in drawn.items():
-        require_classes(f"synthetic {name}".strip(), table, target)
+        require_classes(f"synthetic {name}".strip(), table, target)  # before anything is compared
     tests, told = dict[str, pa.Table](), dict[str, dict[str, Any]]()
     if len(own) or not externals:
         require_classes("test rows", own, target)
@@ -106,21 +110,26 @@ def prepare(
         tests[given.name], removed = without_shared(given.name, table, [train, validation], near, target)
         told[given.name] = _told(tests[given.name], unlabelled, removed)
     _refuse_seen(tests, sources, prints)
-    chosen = _chosen(train, {name: table for name, (table, _) in drawn.items()}, wanted)
+    made, tested = dict[str, pa.Table](), dict[str, dict[str, int]]()
+    for name, (table, _) in drawn.items():
+        near = near_in(prints.drawn[name], [*prints.tests.values()]) if name in prints.drawn else None
+        made[name], tested[name] = without_tested(name, table, [*tests.values()], near, target)
+    chosen = _chosen(train, made, wanted)
     pools = Pools(
         storage.join(directory, "pools"),
         {name: storage.join(directory, "pools", f"synthetic-{i}.parquet") for i, name in enumerate(drawn)},
         list(tests),
     )
     written = {pools.real: train, pools.validation: validation}
-    written |= {pools.synthetic[name]: table for name, (table, _) in drawn.items()}
+    written |= {pools.synthetic[name]: table for name, table in made.items()}
     written |= {pools.test(name): table for name, table in tests.items()}
     for file, table in written.items():
         Pools.write(table, file)
     places = pa.concat_tables([table.select(["sample_id", FILE]) for table in (*chosen, validation, *tests.values())])
     unlabelled = sum(number for _, number in (*read.values(), *drawn.values()))
     unlabelled += sum(each["unlabelled"] for name, each in told.items() if name != OWN)
-    return Prepared(target, pools, places, sum(map(len, written.values())), len(validation), unlabelled, told)
+    used = sum(map(len, written.values()))
+    return Prepared(target, pools, places, used, len(validation), unlabelled, told, tested)
 
 
 def _told(rows: pa.Table, unlabelled: int, removed: dict[str, int] | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dermray import manifest, storage
 from dermray.classification import extension, pretrained, team, trial_files, zero_shot, zero_shot_scores
 from dermray.classification.backbones import build, input_of
 from dermray.classification.grid import Trial, grid
-from dermray.classification.overlap import write_fingerprints
+from dermray.classification.overlap import in_words, write_fingerprints
 from dermray.classification.prepare import Prepared, Prints, Wanted, prepare
 from dermray.classification.sources import UNKNOWN, Source, read_rows
 from dermray.classification.sweep_settings import SweepConfig
@@ -34,6 +34,7 @@ def run(config: SweepConfig) -> Result:
             model that cannot be read, too few images, leaking rows, test images that were seen in training, an earlier
             sweep of other data, failed trials. ImportError: zero-shot models without open_clip.
     """
+    Target.of(config.column, classes=config.classes or ("a", "b"))  # a wrong name, before anything is begun
     rows = read_rows(config.rows)
     sources = [Source(given, rows) for given in config.sources]
     tests = [(given, read_rows(given.rows)) for given in config.test_sets]
@@ -96,8 +97,9 @@ def _try_out(config: SweepConfig, models: Models) -> None:
 
 def _fingerprints(directory: str, rows: Result, sources: Sequence[Source], tests: Tests) -> Prints:
     """Of other test sets and of what they must not share images with; of the rows' own test split where a generator of
-    other rows may have seen it."""
+    other rows may have seen it, or others drew the images."""
     found, foreign = dict[tuple[str, ...], str](), [source for source in sources if source.seen]
+    others = [source for source in sources if source.of_others]
 
     def printed(result: Result, *splits: str) -> str:
         """Results that are several test sets are looked at once."""
@@ -110,9 +112,10 @@ def _fingerprints(directory: str, rows: Result, sources: Sequence[Source], tests
     with watched(busy("fingerprints of images")):
         return Prints(
             {given.name: printed(result) for given, result in tests}
-            | ({OWN: printed(rows, "test")} if foreign else {}),
+            | ({OWN: printed(rows, "test")} if foreign or others else {}),
             printed(rows, "train", "val") if tests else None,
             {source.name: printed(source.seen, *source.saw) for source in foreign if source.seen},
+            {source.name: printed(source.result) for source in others},
         )
 
 
@@ -137,12 +140,14 @@ def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
         if source.unknown:
             print(f"      warning: what the generator of {source.name} saw is unknown, test images may be among it",
                   flush=True)  # fmt: skip
+    for name, shown in prepared.tested.items():
+        if shown["all"]:
+            print(f"      synthetic {name}: {shown['all']} images show test images and are left out "
+                  f"({in_words(shown)})", flush=True)  # fmt: skip
     for name, told in prepared.tests.items():
-        parts = [f"{number} by {what}" for what, number in told["removed"].items() if number and what != "all"]
-        if parts:
-            removed = told["removed"]["all"]
+        if removed := told["removed"]["all"]:
             print(f"      test set {name}: {removed} of {removed + told['images']} images are shared with training and "
-                  f"left out ({', '.join(parts)})", flush=True)  # fmt: skip
+                  f"left out ({in_words(told['removed'])})", flush=True)  # fmt: skip
 
 
 def _shared(config: SweepConfig, prepared: Prepared, inputs: dict[str, Result]) -> dict[str, Any]:
@@ -221,7 +226,9 @@ def _finish(
     with watched(busy("comparing arms")):
         told = conclude(trials, others, prepared, work.data, place, config.resamples, config.seed)
     storage.copy_directory(trial_files.model_of(place, _served(trials).key), storage.join(work.data, "model"))
-    lost = {"shared with training": prepared.removed, "label unknown": prepared.unlabelled}
+    shown = sum(each["all"] for each in prepared.tested.values())
+    lost = {"shared with training": prepared.removed, "synthetic, shows a test image": shown}
+    lost |= {"label unknown": prepared.unlabelled}
     counts = Rows(
         rows_in=prepared.used + sum(lost.values()),
         ok=prepared.used,
@@ -238,6 +245,7 @@ def _finish(
         gpus=at_once * config.tune.gpus_per_trial,
         classes=list(prepared.target.classes),
         tests=tests,
+        sources_tested=prepared.tested,
         image_size=sizes,
         sources_unknown=[source.name for source in config.sources if source.trained_on == UNKNOWN],
         **told,

@@ -46,7 +46,8 @@ class Source:
         if drawn_from is None and not given.trained_on:
             raise ValueError(
                 f"{given.result}: nothing tells what the generator of these images saw, and test images may be among "
-                "it; give that as trained_on, an ingest result, or trained_on=unknown, which the result then says"
+                f"it; give synthetic=[{{name: ..., result: {given.result}, trained_on: ...}}] with an ingest result of "
+                "what it saw, or with unknown, which the result then says"
             )
         if drawn_from is not None and (self.seen is None or self.seen.manifest.key != drawn_from):
             got = (
@@ -58,6 +59,11 @@ class Source:
                 f"{given.result}: drawn by a generator of other rows (key {drawn_from}), {got}; give the result with "
                 "that key as trained_on, so that what it saw is kept out of the test sets"
             )
+
+    @property
+    def of_others(self) -> bool:
+        """Whether others drew the images, so that no gate of dermray's looked for copies among them."""
+        return self.result.manifest.stage == "ingest"
 
     @property
     def saw(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dermray.classification.arms import Arm, ArmSettings, arms_of, needed
 from dermray.classification.backbones import Backbone
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.sources import Synthetic
-from dermray.classification.targets import BINARY
+from dermray.classification.targets import BINARY, require_no_classes
 from dermray.classification.test_sets import External
 from dermray.classification.tuning_settings import TuneSettings
 from dermray.classification.zero_shot import ZeroShot
@@ -73,6 +73,25 @@ class SweepConfig(Config):
     def _something_synthetic(self) -> Self:
         if isinstance(self.synthetic, list) and not self.synthetic:
             raise ConfigError("synthetic=[]: expected a result, or a list of sources with their names")
+        return self
+
+    @model_validator(mode="after")
+    def _no_arm_without_images(self) -> Self:
+        """A share of a few images rounds to none: the arm would be another one, or train on nothing."""
+        few = min(self.real_counts)
+        for arm in self.all_arms:
+            real, synthetic = needed(arm, few)
+            if (arm.real and not real) or (arm.synthetic_ratio and not synthetic):
+                share = arm.synthetic_ratio or arm.real
+                raise ConfigError(
+                    f"arms: {arm.name!r} with {few} real images rounds to no image; give a ratio of at least "
+                    f"{1 / few:.2g} (got {share:g}), or more real_images"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_of_the_column(self) -> Self:
+        require_no_classes(self.column, self.classes)
         return self
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dermray.config import ConfigError
 from dermray.records import IMAGES
 
 UNKNOWN = -1  # number of a row whose label is null or no class
@@ -73,6 +74,19 @@ def name_of(value: object) -> str | None:
     if value is None:
         return None
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def require_no_classes(column: str, classes: Iterable[str]) -> None:
+    """Refuse classes for a column that has its own.
+
+    Raises:
+        ConfigError: these would be left aside in silence.
+    """
+    if column == BINARY and (given := tuple(classes)) not in ((), (BENIGN, MALIGNANT)):
+        raise ConfigError(
+            f"classes={[*given]}: column={BINARY} tells {BENIGN} from {MALIGNANT}; leave classes out, or name another "
+            "column"
+        )
 
 
 def counts(labels: np.ndarray, target: Target) -> dict[str, int]:

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from dermray.classification.overlap import GROUP, counted, shared
+from dermray.classification.overlap import GROUP, IDS, counted, in_words, shared
 from dermray.classification.pools import read_pool
 from dermray.classification.targets import COLUMNS, Target
 from dermray.config import Config, HowFast
 from dermray.manifest import Result
+from dermray.records import IMAGES
 
 OWN = "test"  # the rows' test split
 
@@ -36,6 +37,10 @@ class External(Config):
     def _known(cls, where: dict[str, Any]) -> dict[str, Any]:
         if unknown := sorted(set(where) - set(COLUMNS)):
             raise ValueError(f"no such columns: {unknown}; expected some of {', '.join(COLUMNS)}")
+        for column, values in where.items():
+            kind = _kind(column)
+            if not values or any(type(value) is not kind for value in values):
+                raise ValueError(f"{column}: expected a list of {_KINDS[kind]}, got {values}")
         return where
 
     def filter(self) -> Any:
@@ -46,6 +51,15 @@ class External(Config):
         for column, values in self.where.items():
             wanted &= pc.field(column).isin(values)
         return wanted
+
+
+_KINDS = {bool: "true and false", str: "texts", int: "whole numbers"}
+
+
+def _kind(column: str) -> type:
+    """Of the values that a column is compared with: Arrow would refuse others only when it reads the rows."""
+    arrow = IMAGES.field(column).type
+    return bool if pa.types.is_boolean(arrow) else str if pa.types.is_string(arrow) else int
 
 
 def read_test_set(given: External, result: Result, target: Target, most: int) -> tuple[pa.Table, int]:
@@ -77,7 +91,7 @@ def without_shared(
     """
     masks = shared(test, pa.concat_tables(seen), near)
     removed = counted(masks)
-    told = ", ".join(f"{number} by {what}" for what, number in removed.items() if number and what != "all")
+    told = in_words(removed)
     left = test.filter(pa.array(~masks[GROUP]))
     if not len(left):
         raise ValueError(
@@ -86,6 +100,27 @@ def without_shared(
         )
     require_classes(name, left, target, f" after {removed['all']} that training shares were removed ({told})")
     return left, removed
+
+
+def without_tested(
+    source: str, drawn: pa.Table, tests: Sequence[pa.Table], near: pa.Array | None, target: Target
+) -> tuple[pa.Table, dict[str, int]]:
+    """The synthetic images that show no test image, and the numbers of those that do, by what they share.
+
+    Others may have drawn them with a generator that learned test images by heart, or mixed in real ones. These leave
+    training and not the test sets, which stay the same whatever sources there are.
+
+    Raises:
+        ValueError: all do, or those left are of one class.
+    """
+    ids = [test.select([*IDS]) for test in tests]
+    masks = shared(drawn, pa.concat_tables(ids), near)
+    found = counted(masks)
+    told = in_words(found)
+    left = drawn.filter(pa.array(~masks[GROUP]))
+    when = f" after {found['all']} that show test images were removed ({told})" if told else ""
+    require_classes(f"synthetic {source}".strip(), left, target, when)
+    return left, found
 
 
 def require_classes(name: str, rows: pa.Table, target: Target, when: str = "") -> None:
@@ -108,7 +143,7 @@ def refuse_seen(name: str, test: pa.Table, source: str, seen: pa.Table, near: pa
     """
     found = counted(shared(test, seen, near))
     if found["all"]:
-        told = ", ".join(f"{number} by {what}" for what, number in found.items() if number and what != "all")
+        told = in_words(found)
         raise ValueError(
             f"test set {name}: the generator of synthetic source {source or 'given'} saw {found['all']} of its "
             f"{len(test)} images or of their patients ({told}), and may have drawn them; take a generator that did "

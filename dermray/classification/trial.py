@@ -13,6 +13,7 @@ from dermray.classification import saved, team, trial_files, workers
 from dermray.classification.arms import Arm, choose
 from dermray.classification.attributes import attributes_of
 from dermray.classification.backbones import Backbone
+from dermray.classification.calibration import Calibration, of_validation
 from dermray.classification.fairness import auc_gap, by_group
 from dermray.classification.metrics import measure
 from dermray.classification.pixel_store import PixelStore
@@ -86,8 +87,11 @@ def _finish(named: dict[str, Any], settings: TrialSettings, device: str, report:
     if team.rank():
         return {}
     scores = {name: probabilities(trained.model, store, rows) for name, (rows, _) in _scored(settings, store).items()}
-    tests = {name: _measured(scores[name], name, settings) for name in settings.pools.tests}
-    result = named | {"training_images": images, "best_epoch": trained.best_epoch, "tests": tests}
+    held_back = settings.pools.read(settings.pools.validation)[1]
+    chosen = of_validation(held_back, scores.get(trial_files.VALIDATION))
+    tests = {name: _measured(scores[name], name, chosen, settings) for name in settings.pools.tests}
+    result = named | {"training_images": images, "best_epoch": trained.best_epoch, "calibration": chosen.as_dict()}
+    result |= {"tests": tests}
     result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
     _leave(named["key"], result, scores, trained, settings)
     return _flat(tests) | trained.history[-1]
@@ -159,11 +163,14 @@ def _scored(settings: TrialSettings, store: PixelStore) -> dict[str, Images]:
     return {name: images for name, images in found.items() if len(images[0])}
 
 
-def _measured(scores: np.ndarray, name: str, settings: TrialSettings) -> dict[str, Any]:
+def _measured(scores: np.ndarray, name: str, chosen: Calibration, settings: TrialSettings) -> dict[str, Any]:
+    """As the sweep's table has it: scaled, and decided where the validation images say."""
     rows = settings.pools.read_rows(settings.pools.test(name))
     labels = rows["label"].to_numpy()
-    groups = by_group(labels, scores, attributes_of(rows)["skin_tone"])
-    return measure(labels, scores, settings.target.classes) | {"groups": groups, "auc_gap": auc_gap(groups)}
+    scaled, threshold = chosen.scale(scores), chosen.threshold
+    groups = by_group(labels, scaled, attributes_of(rows)["skin_tone"], threshold)
+    told = measure(labels, scaled, settings.target.classes, threshold)
+    return told | {"groups": groups, "auc_gap": auc_gap(groups)}
 
 
 def _leave(

@@ -189,7 +189,7 @@ def test_the_small_cnn_is_the_papers() -> None:
 
 def test_unknown_backbones_are_named() -> None:
     unknown = {"output": "x", "rows": "x", "synthetic": "x", "backbones": [{"name": "resnet_900", "learning_rate": 1}]}
-    with pytest.raises(ConfigError, match="backbones.0.name='resnet_900': not a timm model; near it:"):
+    with pytest.raises(ConfigError, match="backbones.0.name='resnet_900': not a timm model; near it: resnet"):
         validate(SweepConfig, unknown)
 
 

@@ -5,7 +5,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
-from dermray.classification.calibration import Calibration, Rule, fit, fit_temperature, operating_point
+from dermray.classification.calibration import Calibration, Rule, fit, fit_temperature, of_validation, operating_point
 from dermray.classification.metrics import calibration_error
 
 
@@ -44,6 +44,18 @@ def test_sure_probabilities_have_no_infinite_logits() -> None:
     labels, probabilities = np.array([0, 1, 1, 0]), np.array([[1.0, 0], [0, 1], [1, 0], [0.9, 0.1]])
     assert np.isfinite(fit_temperature(labels, probabilities))
     assert np.isfinite(Calibration(0.5).scale(probabilities)).all()
+
+
+def test_scores_that_are_sure_keep_their_ranks() -> None:
+    surest = np.array([1e-18, 1e-15, 1e-13, 1e-3])
+    scaled = Calibration(3.0).scale(np.stack([1 - surest, surest], axis=1))
+    assert (np.diff(scaled[:, 1]) > 0).all()
+
+
+def test_validation_images_of_one_class_choose_nothing() -> None:
+    sure = np.array([[0.2, 0.8], [0.4, 0.6]])
+    assert of_validation(np.array([1, 1]), sure) == of_validation(np.empty(0, np.int64), None) == Calibration()
+    assert of_validation(np.array([0, 1]), sure) == fit(np.array([0, 1]), sure) != Calibration()
 
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity", "specificity"])

@@ -20,6 +20,7 @@ from dermray.classification.predict import PredictConfig
 from dermray.classification.targets import Target
 from dermray.config import PRESETS, load, validate
 from dermray.manifest import Result
+from tests.classification.made_rows import generated, phantoms, result
 
 NANO = {"name": "test_resnet", "learning_rate": 6e-3}
 
@@ -123,3 +124,10 @@ def test_what_cannot_be_trained_is_told_before_images_are_decoded(
         text = text.replace(name, place)
     with pytest.raises(ValueError, match=message):
         classify.run(config(small_run, tmp_path / "result", **json.loads(text)))
+
+
+def test_synthetic_images_of_a_generator_that_may_have_seen_the_test_split_are_refused(tmp_path: Path) -> None:
+    result(f"{tmp_path}/ingest", "ingest", phantoms(20))
+    generated(f"{tmp_path}/drawn", phantoms(8, seed=9, origin="synthetic", split="train"), "others")
+    with pytest.raises(ValueError, match=r"drawn: its generator was trained on other rows \(key others, these are ing"):
+        classify.run(config(tmp_path, tmp_path / "result", synthetic=f"{tmp_path}/drawn"))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -96,6 +97,28 @@ def test_a_test_set_loses_what_training_shares(tmp_path: Path, rows: Result) -> 
         prepared(tmp_path, rows, [source(tmp_path, rows)], (external("one"), one))
     with pytest.raises(ValueError, match="test set no: no image with .* has a known malignant"):
         prepared(tmp_path, rows, [source(tmp_path, rows)], (external("no", where={"sex": ["other"]}), again))
+
+
+def test_synthetic_images_that_show_test_images_are_not_trained_on(
+    tmp_path: Path, rows: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, own_test = phantoms(60, seed=4), [row for row in REAL if row["split"] == "test"]
+    elsewhere = result(f"{tmp_path}/elsewhere", "ingest", phantoms(30, seed=3))
+    nearly = pa.array([drawn[0]["sample_id"]])
+    monkeypatch.setattr("dermray.classification.prepare.near_in", lambda drawn, tests: nearly)
+    copied = result(f"{tmp_path}/copied", "ingest", [*drawn, *own_test[:4], *phantoms(30, seed=3)[:2]])
+    mixed = source(tmp_path, rows, copied, trained_on="unknown")
+    prints = Prints({"test": "", "elsewhere": ""}, None, {}, {"": ""})
+    found = prepared(tmp_path, rows, [mixed], (external("elsewhere"), elsewhere), prints=prints)
+    left, group = set(Pools.read(found.pools.synthetic[""])[0]), drawn[0]["leak_group"]
+    assert left == {row["sample_id"] for row in drawn if row["leak_group"] != group}
+    assert found.tested[""]["same image"] == 6 and found.tested[""]["near duplicate"] == 1
+    assert found.tested[""]["all"] == 66 - len(left)
+    assert found.tests["test"]["images"] == TESTED and found.tests["elsewhere"]["images"] == 30
+
+    wholly = result(f"{tmp_path}/wholly", "ingest", own_test)
+    with pytest.raises(ValueError, match=f"synthetic: holds no image after {TESTED} that show test images were remov"):
+        prepared(tmp_path, rows, [source(tmp_path, rows, wholly, trained_on="unknown")])
 
 
 def test_what_a_generator_saw_is_asked_for(tmp_path: Path, rows: Result) -> None:

@@ -67,6 +67,7 @@ def test_each_trial_is_there_once_with_scores_curve_and_metrics(swept: Result) -
             name: (len(each), 2) for name, each in (labels | {"validation": Pools.read(pools.validation)[1]}).items()
         }
         assert trial["auc"] == trial["overall"]["auc"] == roc_auc_score(labels["test"], scores["test"][:, 1])
+        assert trial["calibration"]["threshold"] == trial["threshold"] != 0.5  # of the validation images
         curve = json.loads(Path(f"{swept.data}/trials/{trial['key']}/curve.json").read_text())
         assert curve[-1]["step"] == 3 and curve[-1]["loss"] > 0
     assert {trials[a, "test_resnet", 20, 0]["training_images"] for a in ("more real", "real + synthetic 1:2")} == {60}
@@ -86,9 +87,11 @@ def test_the_table_has_every_training_set_on_every_test_set(swept: Result) -> No
     assert len(rows) == 12 == len({(row["arm"], row["test_set"]) for row in rows})
     assert {(row["test_set"], row["test_images"], row["removed"]) for row in rows} >= {("strangers", "30", "6")}
     trials = trials_of(swept)
-    mean = np.mean([trials["real only", "test_resnet", 20, seed]["auc"] for seed in (0, 1)])
     [row] = [row for row in rows if (row["arm"], row["test_set"]) == ("real only", "test")]
-    assert float(row["auc"]) == pytest.approx(mean) and 0 <= float(row["recall"]) <= 1
+    for name in ("auc", "accuracy", "balanced_accuracy", "f1_macro"):  # a trial says of itself what the table says
+        mean = np.mean([trials["real only", "test_resnet", 20, seed]["overall"][name] for seed in (0, 1)])
+        assert float(row[name]) == pytest.approx(mean), name
+    assert 0 <= float(row["recall"]) <= 1
     assert [each["test_set"] for each in metrics["tested"]] == ["test", "strangers"]
 
 
@@ -103,13 +106,18 @@ def test_the_model_that_is_served_is_the_one_of_most_real_images(swept: Result) 
 @pytest.mark.slow
 def test_a_larger_sweep_runs_only_what_is_new(swept: Result, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    arms = {"ratios": [0.5, 1, 2]}
+    arms = {"ratios": [0.5, 1, 2], "shuffled": [1, 2]}
     larger = run(config(place, "larger", seeds=3, arms=arms, extend=swept.uri, max_test_images=4000))
-    assert f"12 of 21 trials are taken from {swept.uri}" in capsys.readouterr().out
+    assert f"12 of 24 trials are taken from {swept.uri}" in capsys.readouterr().out
     begun = {path.parent.name for path in Path(larger.data).glob("tune/*/*/params.json")}
-    assert len(begun) == 9 and sum("1_0.5" in name for name in begun) == 3
-    old, new = trials_of(swept), trials_of(larger)
-    assert len(new) == 21 and {key: new[key] for key in old} == old
+    assert len(begun) == 12 and sum("1_0.5" in name for name in begun) == 3
+    old, new = ({trial["key"]: trial for trial in sweep.manifest.metrics["trials"]} for sweep in (swept, larger))
+    assert len(new) == len(trials_of(larger)) == 24
+    arms_now = {trial["arm"] for trial in new.values()}
+    assert arms_now == {row["arm"] for row in larger.manifest.metrics["table"]} >= {"shuffled labels 1:2"}
+    for key, trial in old.items():  # the arm that is now one of two has another name, and all else is as it was
+        assert new[key] | {"arm": trial["arm"]} == trial
+        assert new[key]["arm"].removesuffix(" 1:2" if trial["arm"] == "shuffled labels" else "") == trial["arm"]
     assert larger.manifest.key == manifest.key_of("sweep", _identity(place, arms), larger.manifest.inputs)
     assert run(config(place, "larger", seeds=3, arms=arms)).manifest.started == larger.manifest.started
 
@@ -137,6 +145,11 @@ def test_a_trial_by_two_workers_is_that_of_one(local_ray: None, place: Path) -> 
         assert np.allclose(first, second, atol=1e-3), name
         assert len(trial_files.curve_of(f"{two.data}/trials", trial["key"])) == 2, "epochs"
         assert not Path(two.data, "trials", trial["key"], "workers").exists()
+
+
+def test_a_ratio_that_rounds_to_no_image_is_refused(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"with 20 real images rounds to no image; give a ratio of at least 0.05"):
+        config(place, "tiny", arms={"ratios": [0.001]})
 
 
 def test_a_batch_that_workers_cannot_share_is_refused_before_anything_starts(place: Path) -> None:
@@ -205,8 +218,31 @@ def test_what_is_told_apart_by_name_is_given_once() -> None:
         config(Path(), "o", synthetic=[])
     with pytest.raises(ConfigError, match="test_sets.0.where=.*no such columns: .'tone'"):
         config(Path(), "o", test_sets=[{"name": "x", "rows": "x", "where": {"tone": ["A"]}}])
+    mistaken: list[tuple[str, list[Any]]] = [
+        ("skin_tone", [3]), ("skin_tone", []), ("fitzpatrick", ["5"]), ("malignant", ["yes"])
+    ]  # fmt: skip
+    for column, values in mistaken:
+        with pytest.raises(ConfigError, match=rf"test_sets.0.where=.*{column}: expected a list of .*, got \["):
+            config(Path(), "o", test_sets=[{"name": "x", "rows": "x", "where": {column: values}}])
+    where: dict[str, list[Any]] = {"fitzpatrick": [5, 6], "malignant": [True], "skin_tone": ["C"], "age": [40]}
+    assert config(Path(), "o", test_sets=[{"name": "x", "rows": "x", "where": where}]).test_sets[0].where == where
     two = [{"name": name, "result": name} for name in ("DermaFlux", "Derm-T2IM")]
     assert len(config(Path(), "o", synthetic=two).all_arms) == 10
+
+
+def test_classes_of_malignant_are_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"classes=\['a', 'b'\]: column=malignant tells benign from malignant"):
+        config(Path(), "o", classes=["a", "b"])
+    assert config(Path(), "o", classes=["mel", "nv"], column="entity").classes == ("mel", "nv")
+
+
+@pytest.mark.slow
+def test_the_verdict_is_said_in_the_terminal(swept: Result) -> None:
+    said, verdict = swept.manifest.metrics["summary"], swept.manifest.metrics["verdict"]
+    assert [line[5:].partition(" (")[0] for line in said.splitlines() if line[:3] in ("yes", "NO ")] == [
+        row["claim"] for row in verdict
+    ]
+    assert said.splitlines()[-1] == swept.manifest.metrics["tested"][0]["power"]["line"]
 
 
 @pytest.mark.slow

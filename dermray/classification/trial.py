@@ -21,6 +21,7 @@ from dermray.classification.saved import Saved
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.targets import Target
 from dermray.classification.training import Images, Trained, probabilities, train
+from dermray.classification.validated import validate
 
 STATE = "state.pt"  # of a training under way
 BETWEEN_REPORTS = 1.0  # seconds: each waits for the driver, and epochs of nano models take less
@@ -58,7 +59,7 @@ def trial(config: dict[str, Any], settings: TrialSettings) -> None:
     tests = {name: _measured(scores[name], name, settings) for name in settings.pools.tests}
     result = named | {"training_images": images, "best_epoch": trained.best_epoch, "tests": tests}
     result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
-    _leave(named["key"], result, scores, trained, settings)
+    _leave(named["key"], result, scores, trained, settings, store)
     tune.report(_flat(tests) | trained.history[-1])
 
 
@@ -134,14 +135,22 @@ def _measured(scores: np.ndarray, name: str, settings: TrialSettings) -> dict[st
 
 
 def _leave(
-    key: str, result: dict[str, Any], scores: dict[str, np.ndarray], trained: Trained, settings: TrialSettings
+    key: str,
+    result: dict[str, Any],
+    scores: dict[str, np.ndarray],
+    trained: Trained,
+    settings: TrialSettings,
+    store: PixelStore,
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         model = None
         if key in settings.kept:
             name = result["backbone"]
             size = settings.sizes[name]
-            saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size))
+            rows, seed = _training_images(result, settings, store)[0], _seed(result, settings)
+            held_out = _images(store, settings.pools.validation)
+            said = validate(trained.model, store, rows, held_out, scores.get(trial_files.VALIDATION), seed)
+            saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size, said))
             model = directory
         trial_files.write(settings.trials, key, result, scores, list(trained.history), model)
     storage.delete_file(storage.join(settings.trials, key, STATE))

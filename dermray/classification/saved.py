@@ -25,7 +25,7 @@ class Saved:
     backbone: Backbone
     target: Target
     image_size: int  # px
-    validated: Validated = Validated()  # says nothing of classifiers that were saved before there was such a thing
+    validated: Validated = Validated()  # nothing of classifiers that were saved before
 
 
 def save(directory: str | Path, saved: Saved) -> None:

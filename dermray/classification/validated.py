@@ -1,7 +1,7 @@
 """What the validation split says of a classifier, kept beside its weights for whoever asks it about one image.
 
-    config.json              dermray.validated: temperature, operating point, thresholds
-    features.safetensors     bank: features of training images, which new images are compared with
+config.json              dermray.validated: temperature, operating point, thresholds
+features.safetensors     bank: features of training images, which new images are compared with
 """
 
 from dataclasses import asdict, dataclass

@@ -36,7 +36,9 @@ def test_other_images_are_flagged_and_like_ones_are_not() -> None:
 def test_the_stated_rate_holds_on_average_over_splits(validation: int) -> None:
     """What conformal prediction promises: of new images no more are flagged, however few chose the threshold."""
     every = [fit(lesions(80, 3 * i), lesions(validation, 3 * i + 1)) for i in range(300)]
-    flagged = [np.mean(found.scores(lesions(100, 3 * i + 2)) > found.threshold) for i, found in enumerate(every) if found]
+    flagged = [
+        np.mean(found.scores(lesions(100, 3 * i + 2)) > found.threshold) for i, found in enumerate(every) if found
+    ]
     stated = {found.false_alarm_rate for found in every if found}
     assert len(flagged) == 300 and len(stated) == 1
     assert np.mean(flagged) == pytest.approx(stated.pop(), abs=0.03)

@@ -6,8 +6,9 @@ Models are written into a directory: EfficientNet-Lite0 at 224 px, of the size o
 test_resnet at 32 px, whose forward pass costs nothing. Weights are random: they cost the same. Offline decodes the
 same PNGs and scores them in batches, in a thread; the replica has one CPU. Requests of one image and of 64 come over
 32 and 4 open connections from a process of its own, which shares the cores. Offline and served take turns, and the
-ratio is the median over rounds, because other work on the machine comes and goes. A client of raw sockets and not of
-a library: it takes a tenth of a request's CPU, where httpx takes as much as the service.
+ratio is the median over rounds, because other work on the machine comes and goes. Where it does, several processes get
+more of the cores than one, and the ratio of CPU seconds, on which the load has less influence, says more. The client
+works on raw sockets, which takes a tenth of a request's CPU, where httpx takes as much as the service.
 """
 
 import asyncio
@@ -89,13 +90,13 @@ class Offline:
         shown = np.stack([square(decode(image), self.saved.image_size) for image in images])
         probabilities(self.saved.model, InMemory(shown), np.arange(len(shown)))
 
-    def rate(self) -> float:
-        """Images/s."""
-        started, count = time.perf_counter(), 0
-        while (now := time.perf_counter()) - started < SECONDS:
+    def rate(self) -> tuple[float, float]:
+        """Images/s, and CPU seconds an image."""
+        started, worked, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started < SECONDS:
             self.batch(self.images)
             count += BATCH
-        return count / (time.perf_counter() - started if count else now)
+        return count / (time.perf_counter() - started), (time.process_time() - worked) / count
 
     def forward(self) -> float:
         """Median seconds of a lone image, already decoded."""
@@ -236,19 +237,21 @@ def compare(directory: Path, name: str, port: int, key: str, rounds: int) -> Non
     from_another_process(port, files[1], 4, 40)  # warm-up
     offline.batch(images)
     ratios: dict[int, list[float]] = {1: [], BATCH: []}
+    by_work: dict[int, list[float]] = {1: [], BATCH: []}
     for _ in range(rounds):
         for many, connections in ((1, 32), (BATCH, 4)):
-            before, base = cpu_seconds(), offline.rate()
+            base, work = offline.rate()
             before = cpu_seconds()
             found = from_another_process(port, files[many], connections)
             rate = many * len(found["latencies"]) / found["seconds"]
             ratios[many].append(rate / base)
-            told = ", ".join(
-                f"{kind} {1000 * s / many / len(found['latencies']):.2f}" for kind, s in spent(before).items()
-            )
+            all_work = spent(before)
+            asked = many * len(found["latencies"])
+            by_work[many].append(work * asked / sum(all_work.values()))
+            told = ", ".join(f"{kind} {1000 * s / asked:.2f}" for kind, s in all_work.items())
             print(
                 f"{name}, {many} a request: offline {base:.1f}/s, served {rate:.1f}/s, ratio {rate / base:.3f}, load "
-                f"{os.getloadavg()[0]:.1f}; CPU ms an image: {told}",
+                f"{os.getloadavg()[0]:.1f}; CPU ms an image: offline {1000 * work:.2f}; {told}",
                 flush=True,
             )
     bare, lone = list[float](), list[float]()
@@ -257,7 +260,11 @@ def compare(directory: Path, name: str, port: int, key: str, rounds: int) -> Non
         lone.append(statistics.median(from_another_process(port, files[1], 1, LONE)["latencies"]))
     added = 1000 * statistics.median(asked - alone for asked, alone in zip(lone, bare, strict=True))
     for many, values in ratios.items():
-        print(f"{name}, {many} a request: ratio served / offline, median of {rounds}: {statistics.median(values):.3f}")
+        work_ratio = statistics.median(by_work[many])
+        print(
+            f"{name}, {many} a request: ratio served / offline, median of {rounds}: {statistics.median(values):.3f}; "
+            f"CPU of an image offline over all of the service's: {work_ratio:.3f}"
+        )
     print(f"{name}, a lone request: {added:.1f} ms above {1000 * statistics.median(bare):.1f} ms of the forward pass")
 
 

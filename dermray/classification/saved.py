@@ -4,7 +4,7 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import load_model, save_model
@@ -25,7 +25,7 @@ class Saved:
     backbone: Backbone
     target: Target
     image_size: int  # px
-    validated: Validated = Validated()  # nothing of classifiers that were saved before
+    validated: Validated = field(default_factory=Validated)  # nothing of classifiers that were saved before
 
 
 def save(directory: str | Path, saved: Saved) -> None:

@@ -4,17 +4,21 @@ import asyncio
 import base64
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from dermray.classification import saved
 from dermray.classification.batches import InMemory
+from dermray.classification.predict import _Predict
+from dermray.classification.scorers import _load_trained
 from dermray.classification.targets import Target
 from dermray.classification.training import probabilities
 from dermray.datasets.decode import decode, png, square
@@ -81,6 +85,22 @@ def expected_of(models: Path, name: str, images: list[bytes]) -> np.ndarray:
     shown = InMemory(np.stack([square(decode(image), loaded.image_size) for image in images]))
     raw = probabilities(loaded.model, shown, np.arange(len(images)))
     return loaded.validated.calibration.scale(raw) if loaded.validated.calibration else raw
+
+
+@pytest.mark.parametrize("name", ["binary", "entity", "before"])
+def test_dermray_predict_writes_the_same(name: str, client: TestClient, models: Path) -> None:
+    """By the actor of the predict stage itself."""
+    place = str(models / name)
+    actor = _Predict(partial(_load_trained, place), "key", False)
+    column = actor.scorer.target.column
+    names = ("source", "source_id", "split", column)
+    rows = {"sample_id": [sample_id(image) for image in IMAGES], "image": IMAGES}
+    table = actor(pa.table(rows | {each: pa.nulls(len(IMAGES), pa.string()) for each in names})).to_pylist()
+    answer = client.post(URL, files=files(*IMAGES), data={"model": name}).json()
+    for row, result in zip(table, answer["data"], strict=True):
+        assert (row["sample_id"], row["label"]) == (result["sample_id"], result["predicted"])
+        written = {each: row[f"score_{each}"] for each in answer["classes"]}
+        assert written == pytest.approx(result["probabilities"], abs=1e-6)
 
 
 def test_one_image_has_a_short_answer(client: TestClient, models: Path) -> None:

@@ -1,6 +1,6 @@
 """POST /v1/classifications at saturation over the same model offline in one process, and what a lone request adds.
 
-    python -m benchmarks.serving_over_offline [rounds]
+    python -m benchmarks.serving_over_offline [rounds] [model ...]
 
 Models are written into a directory: EfficientNet-Lite0 at 224 px, of the size of those in use, and the nano
 test_resnet at 32 px, whose forward pass costs nothing. Weights are random: they cost the same. Offline decodes the
@@ -216,14 +216,14 @@ def served(directory: Path) -> Iterator[tuple[int, str]]:
     ray.shutdown()
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, names: list[str]) -> None:
     """Print every round, and medians."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         for name in SIZES:
             write(directory / name, name)
         for port, key in served(directory):
-            for name in SIZES:
+            for name in names:
                 compare(directory, name, port, key, rounds)
 
 
@@ -272,4 +272,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["client"]:
         client_main(*sys.argv[2:])
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, sys.argv[2:] or list(SIZES))

@@ -50,7 +50,8 @@ class Score:
     strangeness: float | None = None  # out-of-distribution score
 
 
-@serve.deployment
+# Its calls are the ingress's, whose requests are logged there.
+@serve.deployment(logging_config={"enable_access_log": False})
 class Classification:
     """Scores images of concurrent requests in one batch. Decoding and the network run in threads of their own."""
 

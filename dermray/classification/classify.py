@@ -21,6 +21,7 @@ from dermray.classification.saved import Saved
 from dermray.classification.targets import Target
 from dermray.classification.training import probabilities, train
 from dermray.classification.try_out import try_out
+from dermray.classification.validated import validate
 from dermray.manifest import Result, Rows
 from dermray.progress import text_at, watched
 
@@ -116,10 +117,11 @@ def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int,
     )  # fmt: skip
     if team.rank():
         return
-    with tempfile.TemporaryDirectory() as local:
-        saved.save(local, Saved(trained.model, config.backbone, data.target, size))
-        storage.copy_directory(local, storage.join(directory, "model"))
     scored = {name: probabilities(trained.model, store, rows[name]) for name in ("val", "test") if len(rows[name])}
+    said = validate(trained.model, store, rows["train"], (rows["val"], val.labels), scored.get("val"), config.seed)
+    with tempfile.TemporaryDirectory() as local:
+        saved.save(local, Saved(trained.model, config.backbone, data.target, size, said))
+        storage.copy_directory(local, storage.join(directory, "model"))
     _write_predictions(directory, data, scored)
     metrics: dict[str, Any] = {
         "column": data.target.column,

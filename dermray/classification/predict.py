@@ -156,10 +156,14 @@ class _Predict:
                 reasons.append(str(error))
         failed = np.array([reason is not None for reason in reasons])
         scores = probabilities(self.scorer.model, InMemory(shown), np.arange(len(rows)))
+        chosen = scores.argmax(1)
+        if self.scorer.calibration:
+            scores = self.scorer.calibration.scale(scores)
+            chosen = self.scorer.calibration.decide(scores)
         truth = target.numbers(rows[target.column].to_pylist())
         columns: dict[str, Any] = {name: rows[name] for name in KEPT}
         columns["truth"] = _names(truth, target.classes)
-        columns["label"] = _names(np.where(failed, UNKNOWN, scores.argmax(1)), target.classes)
+        columns["label"] = _names(np.where(failed, UNKNOWN, chosen), target.classes)
         for name, values in score_columns(target, scores).items():
             columns[name] = pa.array(values, mask=failed)
         columns |= {"model": [self.key] * len(rows), "status": np.where(failed, "failed", "ok"), "reason": reasons}

@@ -15,7 +15,7 @@ def schema(target: Target) -> pa.Schema:
             ("source_id", pa.string()),
             ("split", pa.string()),
             ("truth", pa.string()),  # the row's own label by the classifier's classes; null if unknown
-            ("label", pa.string()),  # the class with the highest score
+            ("label", pa.string()),  # the class with the highest score; of two the one by the classifier's threshold
             *((name, pa.float64()) for name in score_names(target)),
             ("model", pa.string()),  # manifest key of the classifier, or a zero-shot model's name@revision
             ("status", pa.string()),

@@ -108,10 +108,15 @@ def hub(given: str) -> Iterator[None]:
         ) from None
 
 
+def head_of(network: nn.Module) -> tuple[str, ...]:
+    """Names of the layers that give the logits: one, but for distilled networks."""
+    names = network.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's, and ours in small_cnn
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _head(network: nn.Module) -> tuple[str, ...]:
     """What the names of a head's tensors begin with."""
-    names = network.pretrained_cfg["classifier"]  # type: ignore[index]  # timm's, and ours in small_cnn
-    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    return tuple(f"{name}." for name in head_of(network))
 
 
 def fresh_head(network: nn.Module) -> None:

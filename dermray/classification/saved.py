@@ -4,13 +4,15 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import load_model, save_model
 
+from dermray.classification import validated
 from dermray.classification.backbones import Backbone, Classifier, network_of
 from dermray.classification.targets import Target
+from dermray.classification.validated import Validated
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -23,10 +25,11 @@ class Saved:
     backbone: Backbone
     target: Target
     image_size: int  # px
+    validated: Validated = field(default_factory=Validated)  # nothing of classifiers that were saved before
 
 
 def save(directory: str | Path, saved: Saved) -> None:
-    """Write config.json and model.safetensors into a directory that is there."""
+    """Write config.json, model.safetensors and what `validated` has into a directory that is there."""
     backbone, target, size = saved.backbone, saved.target, saved.image_size
     mean, std = ([round(x, 6) for x in values.flatten().tolist()] for values in (saved.model.mean, saved.model.std))
     about = {
@@ -39,6 +42,7 @@ def save(directory: str | Path, saved: Saved) -> None:
             "backbone": backbone.model_dump(),
             "target": {"column": target.column, "classes": list(target.classes)},
             "image_size": size,
+            "validated": validated.write(directory, saved.validated),
         },
     }
     (Path(directory) / CONFIG).write_text(json.dumps(about, indent=1))
@@ -66,6 +70,6 @@ def load(directory: str | Path) -> Saved:
     target = target_of(config)
     network = network_of(backbone, target.outputs)
     load_model(network, str(Path(directory) / WEIGHTS))
-    return Saved(
-        Classifier(network, tuple(shown["mean"]), tuple(shown["std"])).eval(), backbone, target, ours["image_size"]
-    )
+    model = Classifier(network, tuple(shown["mean"]), tuple(shown["std"])).eval()
+    said = validated.read(directory, ours["validated"]) if "validated" in ours else Validated()
+    return Saved(model, backbone, target, ours["image_size"], said)

@@ -8,6 +8,7 @@ from torch import nn
 
 from dermray import node_cache, storage
 from dermray.classification import saved, zero_shot
+from dermray.classification.calibration import Calibration
 from dermray.classification.targets import Target
 from dermray.classification.zero_shot import ZeroShot
 from dermray.manifest import Result
@@ -20,6 +21,7 @@ class Scorer:
     model: nn.Module  # (B, 3, S, S) uint8 to logits, in evaluation mode
     target: Target
     image_size: int  # px
+    calibration: Calibration | None = None  # of its probabilities
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def zero_shot_model(given: ZeroShot, target: Target, revision: str | None) -> Sc
 
 def _load_trained(model: str) -> Scorer:
     loaded = saved.load(node_cache.local_copy(model))
-    return Scorer(loaded.model, loaded.target, loaded.image_size)
+    return Scorer(loaded.model, loaded.target, loaded.image_size, loaded.validated.calibration)
 
 
 def _load_zero_shot(given: ZeroShot, target: Target, revision: str | None, size: int) -> Scorer:

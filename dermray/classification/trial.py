@@ -22,6 +22,7 @@ from dermray.classification.saved import Saved
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.targets import Target
 from dermray.classification.training import Images, Report, Trained, probabilities, train
+from dermray.classification.validated import validate
 
 STATE, WORKERS = "state.pt", "workers"  # of a training under way: its state, and the notes of Ray Train
 BETWEEN_REPORTS = 1.0  # seconds: each waits for the driver, and epochs of nano models take less
@@ -93,7 +94,7 @@ def _finish(named: dict[str, Any], settings: TrialSettings, device: str, report:
     result = named | {"training_images": images, "best_epoch": trained.best_epoch, "calibration": chosen.as_dict()}
     result |= {"tests": tests}
     result |= {"auc": tests[settings.pools.tests[0]]["overall"]["auc"]}
-    _leave(named["key"], result, scores, trained, settings)
+    _leave(named["key"], result, scores, trained, settings, store)
     return _flat(tests) | trained.history[-1]
 
 
@@ -174,14 +175,22 @@ def _measured(scores: np.ndarray, name: str, chosen: Calibration, settings: Tria
 
 
 def _leave(
-    key: str, result: dict[str, Any], scores: dict[str, np.ndarray], trained: Trained, settings: TrialSettings
+    key: str,
+    result: dict[str, Any],
+    scores: dict[str, np.ndarray],
+    trained: Trained,
+    settings: TrialSettings,
+    store: PixelStore,
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         model = None
         if key in settings.kept:
             name = result["backbone"]
             size = settings.sizes[name]
-            saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size))
+            rows, seed = _training_images(result, settings, store)[0], _seed(result, settings)
+            held_out = _images(store, settings.pools.validation)
+            said = validate(trained.model, store, rows, held_out, scores.get(trial_files.VALIDATION), seed)
+            saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size, said))
             model = directory
         trial_files.write(settings.trials, key, result, scores, list(trained.history), model)
     storage.delete_file(storage.join(settings.trials, key, STATE))

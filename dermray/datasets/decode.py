@@ -7,9 +7,10 @@ is said in words, which ingest writes into the row (`modification`).
 import io
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -43,6 +44,9 @@ OTHER_KINDS = [
 ]
 
 
+Read = TypeVar("Read")
+
+
 class BadImage(ValueError):
     """Bytes that are no usable image; the message is the row's reason."""
 
@@ -67,6 +71,16 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The image, and what was changed to make it one; raises as `decode` does."""
+    return _of_opened(data, max_pixels, _decoded)
+
+
+def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height in px by the header alone; raises as `decode` does where that is enough to know."""
+    return _of_opened(data, max_pixels, lambda image: (image.width, image.height))
+
+
+def _of_opened(data: bytes, max_pixels: int, read: Callable[[Any], Read]) -> Read:
+    """What `read` makes of an opened file of which no pixel is read yet."""
     if not data:
         raise BadImage("empty file")
     try:
@@ -75,7 +89,7 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise BadImage(f"{image.width} x {image.height} px: more than {max_pixels} pixels")
-            return _decoded(image)
+            return read(image)
     except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError:

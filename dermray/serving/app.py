@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from dermray import manifest, storage
 from dermray.config import validate
 from dermray.serving.api import api_of
-from dermray.serving.classification import Classification
+from dermray.serving.classification.replica import Classification
 from dermray.serving.generation import Generation
 from dermray.serving.keys import keys_from_environment
 from dermray.serving.opening import Place, place_of

@@ -47,15 +47,6 @@ class GenerationResponse(BaseModel):
     data: list[GeneratedImage]
 
 
-class ClassificationResponse(BaseModel):
-    """A score, and no diagnosis."""
-
-    model: str
-    sample_id: str = Field(description="SHA-256 of the uploaded bytes")
-    malignant: float = Field(ge=0, le=1, description="score, not a calibrated probability")
-    notice: str = "Research software. Not a medical device; not for diagnosis."
-
-
 class Model(BaseModel):
     """A model that is served."""
 

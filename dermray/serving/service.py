@@ -13,6 +13,7 @@ class Service:
 
     config: ServiceConfig
     handles: dict[str, Any] = field(default_factory=dict)
+    ways: dict[str, Any] = field(default_factory=dict)  # of classifiers: `classification.way.Way`, made when asked
 
     def generator(self, name: str | None) -> tuple[ServedGenerator, Any]:
         """The generator that a request names, or the first one; raises `ApiError` 404 where there is none."""

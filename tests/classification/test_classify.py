@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from dermray import manifest
-from dermray.classification import classify, pixel_store, predict
+from dermray.classification import calibration, classify, pixel_store, predict, saved
 from dermray.classification.backbones import input_of, network_of
 from dermray.classification.classify import measured
 from dermray.classification.classify_settings import ClassifyConfig
@@ -74,6 +74,22 @@ def test_classify_trains_tests_and_cleans_up(trained: Result, small_run: Path) -
 
 
 @pytest.mark.slow
+def test_what_validation_says_is_kept_beside_the_weights(trained: Result) -> None:
+    told = saved.load(f"{trained.data}/model").validated
+    table = pq.read_table(f"{trained.data}/predictions.parquet").to_pandas()
+    val = table[table.split == "val"]
+    labels, scores = (val.truth == "malignant").to_numpy(), val[["score_benign", "score_malignant"]].to_numpy()
+    assert told.calibration == calibration.fit(labels.astype(int), scores), "by the validation split and nothing else"
+    point, outliers = told.operating_point, told.outliers
+    assert point is not None and (point.malignant, point.benign) == (labels.sum(), (~labels).sum())
+    called = told.calibration.scale(scores)[:, 1] >= point.threshold
+    assert (point.sensitivity, point.specificity) == (called[labels].mean(), (~called[~labels]).mean())
+    images = trained.manifest.metrics["images"]
+    assert outliers is not None and outliers.images == len(val)
+    assert len(outliers.bank) == sum(images["train"].values())
+
+
+@pytest.mark.slow
 def test_predict_says_of_each_image_what_the_training_said(trained: Result, small_run: Path, tmp_path: Path) -> None:
     settings = {"output": f"{tmp_path}/p", "classifier": trained.uri, "rows": f"{small_run}/ingest", "actors": 1}
     result = predict.run(validate(PredictConfig, settings | {"batch_size": 50}))
@@ -81,10 +97,12 @@ def test_predict_says_of_each_image_what_the_training_said(trained: Result, smal
     rows = manifest.read(f"{small_run}/ingest").manifest.rows
     assert len(table) == rows.ok == result.manifest.rows.ok and table.index.is_unique
     assert set(table.model) == {trained.manifest.key} and set(table.status) == {"ok"}
-    assert (table.label == np.where(table.score_malignant > table.score_benign, "malignant", "benign")).all()
+    said = saved.load(f"{trained.data}/model").validated.calibration
+    assert said is not None
+    assert (table.label == np.where(table.score_malignant >= said.threshold, "malignant", "benign")).all()
     before = pq.read_table(f"{trained.data}/predictions.parquet").to_pandas().set_index("sample_id")
-    same = table.loc[before.index]
-    assert np.allclose(same.score_malignant, before.score_malignant, atol=1e-5) and (same.truth == before.truth).all()
+    same, scaled = table.loc[before.index], said.scale(before[["score_benign", "score_malignant"]].to_numpy())
+    assert np.allclose(same.score_malignant, scaled[:, 1], atol=1e-5) and (same.truth == before.truth).all()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dermray import manifest
-from dermray.classification import saved, trial_files, zero_shot
+from dermray.classification import calibration, saved, trial_files, zero_shot
 from dermray.classification.batches import InMemory
 from dermray.classification.pools import Pools
 from dermray.classification.run import run
@@ -100,7 +100,12 @@ def test_the_model_that_is_served_is_the_one_of_most_real_images(swept: Result) 
     key = trials_of(swept)["more real", "test_resnet", 20, 0]["key"]
     kept = [path.parent.parent.name for path in Path(swept.data).glob("trials/*/model/model.safetensors")]
     assert kept == [key]
-    assert saved.load(f"{swept.data}/model").image_size == 32
+    served = saved.load(f"{swept.data}/model")
+    assert served.image_size == 32
+    scores = trial_files.scores_of(f"{swept.data}/trials", key)[trial_files.VALIDATION]
+    labels = Pools.read(f"{swept.data}/pools/validation.parquet")[1]
+    assert served.validated.calibration == calibration.fit(labels, scores), "as the table's columns were decided"
+    assert served.validated.outliers is not None and len(served.validated.outliers.bank) > 0
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from dermray.serving.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: FastAPI gives other functions a thread each time
     return cast(Service, request.app.state.service)
 
 

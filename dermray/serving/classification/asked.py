@@ -1,0 +1,137 @@
+"""What a request to POST /v1/classifications asks for, from multipart or JSON."""
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from dermray.datasets.decode import EXPECTED
+from dermray.serving.classification.multipart import FORM, Part, parts_of
+from dermray.serving.errors import ApiError
+from dermray.serving.settings import Limits
+
+IMAGE, IMAGES = "image", "images"
+LARGE_BODY = 64 << 10  # bytes: JSON of more is read in a thread
+SAID = {"true": True, "1": True, "false": False, "0": False}
+Encoded = Annotated[str, Field(description=f"base64 or a data URL of {EXPECTED}")]
+
+
+class ClassificationRequest(BaseModel):
+    """Images as JSON: one as `image`, or several as `images`."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: Encoded | None = None
+    images: list[Encoded] | None = None
+    model: str | None = Field(None, description="of GET /v1/models; the first classifier if none is named")
+    saliency: bool = Field(False, description="a picture of what the answer depends on, for up to 4 images")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be scored, by what."""
+
+    images: list[bytes]
+    model: str | None
+    saliency: bool
+
+
+async def read(request: Request, limits: Limits) -> Asked:
+    """The whole request.
+
+    Raises:
+        ApiError: 400, 413 or 415. RequestValidationError: JSON that does not fit.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        asked = _of_parts(await parts_of(request, limits.images_scored))
+    elif kind == "application/json":
+        body = await request.body()
+        asked = _of_json(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(_of_json, body)
+    else:
+        raise ApiError(
+            415, f"content-type {kind[:80]!r}: send {FORM} with the field {IMAGE}, or application/json",
+            param="content-type", code="unsupported_media_type",
+        )  # fmt: skip
+    if not asked.images:
+        raise ApiError(400, f"{IMAGE}: none; send a file of {EXPECTED}", param=IMAGE, code="missing_image")
+    if len(asked.images) > limits.images_scored:
+        raise _too_many(limits.images_scored)
+    return asked
+
+
+def _too_many(most: int) -> ApiError:
+    return ApiError(
+        400, f"{IMAGES}: expected at most {most} in one request; send more requests", param=IMAGES, code="too_many"
+    )
+
+
+def _of_parts(parts: list[Part]) -> Asked:
+    images, fields = list[bytes](), dict[str, str]()
+    for part in parts:
+        if part.name in (IMAGE, IMAGES, f"{IMAGES}[]"):
+            images.append(part.data)
+        elif part.name in ("model", "saliency") and part.name not in fields:
+            fields[part.name] = part.data.decode("utf-8", "replace")[:200]
+        else:
+            raise ApiError(
+                400, f"field {part.name[:80]!r}: expected {IMAGE} (repeated for several), and model and saliency once",
+                param=part.name[:80], code="unknown_field",
+            )  # fmt: skip
+    said = fields.get("saliency", "false").strip().lower()
+    if said not in SAID:
+        raise ApiError(400, f"saliency={said!r}: expected true or false", param="saliency", code="invalid_value")
+    return Asked(images, fields.get("model") or None, SAID[said])
+
+
+def _of_json(body: bytes) -> Asked:
+    try:
+        request = ClassificationRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+    if request.image is not None and request.images is not None:
+        raise ApiError(400, f"{IMAGE} and {IMAGES}: give one of them", param=IMAGES, code="invalid_value")
+    encoded = request.images or [] if request.image is None else [request.image]
+    images = [_bytes_of(text, number) for number, text in enumerate(encoded)]
+    return Asked(images, request.model, request.saliency)
+
+
+def _bytes_of(text: str, number: int) -> bytes:
+    """Of base64 or a data URL."""
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise _not_base64(number, "a data URL without ;base64,")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        raise _not_base64(number, "not base64") from None
+
+
+def _not_base64(number: int, what: str) -> ApiError:
+    return ApiError(
+        400, f"image {number}: {what}; send base64 of the file's bytes, or data:image/png;base64,...",
+        param=IMAGES, code="bad_base64",
+    )  # fmt: skip
+
+
+def body_schema() -> dict[str, Any]:
+    """What OpenAPI says of the body."""
+    file = {"type": "string", "format": "binary", "description": f"a file of {EXPECTED}"}
+    form = {
+        "type": "object",
+        "required": [IMAGE],
+        "properties": {
+            IMAGE: {"type": "array", "items": file, "minItems": 1, "description": "one file, or several"},
+            "model": {"type": "string"},
+            "saliency": {"type": "boolean"},
+        },
+        "additionalProperties": False,
+    }
+    given = ClassificationRequest.model_json_schema()
+    content = {FORM: {"schema": form}, "application/json": {"schema": given}}
+    return {"requestBody": {"required": True, "content": content}}

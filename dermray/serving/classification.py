@@ -10,6 +10,7 @@ from dermray.classification.batches import InMemory
 from dermray.classification.training import probabilities
 from dermray.datasets.decode import BadImage, decode, square
 from dermray.serving.opening import Place, open_classifier
+from dermray.serving.placing import placed
 from dermray.serving.settings import ServedClassifier
 
 
@@ -19,7 +20,7 @@ class Classification:
 
     def __init__(self, model: ServedClassifier, place: Place) -> None:
         self.saved = open_classifier(place)
-        self.saved.model.to(model.device)
+        placed(self.saved.model, model)
         self.size = self.saved.image_size
 
     def about(self) -> dict[str, Any]:

@@ -73,7 +73,17 @@ def parser() -> argparse.ArgumentParser:
     _with_config(serve, required=False)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
+    _with_key(commands)
     return root
+
+
+def _with_key(commands: Any) -> None:
+    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
+    key.add_argument("name", help="who has it, for logs and metrics")
+    key.add_argument("--scopes", default="generate,classify,caption", help="of generate, classify, caption, admin")
+    key.add_argument("--days", type=int, help="until it expires; without it, never")
+    key.add_argument("--requests-per-minute", type=int)
+    key.add_argument("--images-per-day", type=int)
 
 
 def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
@@ -136,6 +146,8 @@ def _run(arguments: argparse.Namespace) -> None:
         given = [] if arguments.config and not arguments.run else [f"run={json.dumps(arguments.run or LATEST)}"]
         path = config_path(arguments.config) if arguments.config else None
         serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
+    elif arguments.command == "key":
+        _key(arguments)
     elif arguments.command == "export":
         _export(arguments.result, arguments.file)
     elif arguments.command == "import":
@@ -144,6 +156,17 @@ def _run(arguments: argparse.Namespace) -> None:
         _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
     else:
         _run_stage(arguments)
+
+
+def _key(arguments: argparse.Namespace) -> None:
+    from dermray.serving.keys import make
+
+    print(
+        make(
+            arguments.name, arguments.scopes.split(","), arguments.days, arguments.requests_per_minute,
+            arguments.images_per_day,
+        )
+    )  # fmt: skip
 
 
 def _run_stage(arguments: argparse.Namespace) -> None:

@@ -62,6 +62,7 @@ class Door:
             pass
         except Exception:
             logger.exception("request %s: fault", visit.id)
+            visit.rejected = "fault"
             if visit.status is None:
                 await answer(fault())(scope, receive, noting)
             elif not visit.whole:  # half an answer is out: the proxy has to break it off
@@ -128,8 +129,8 @@ async def _at_once(body: bytearray) -> None:
 def _require_loopback(headers: dict[bytes, bytes], scope: Scope) -> None:
     """Keys are off: the client must be of this machine, and must mean it: a web page can make a browser ask for it."""
     client = (scope.get("client") or ("", 0))[0]
-    host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
     try:
+        host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
         near = ip_address(client).is_loopback and (host == "localhost" or ip_address(host).is_loopback)
     except ValueError:
         near = False

@@ -37,7 +37,7 @@ def check_json(body: bytes | bytearray) -> None:
 def _walk(parsed: Any, escapes: bool) -> None:
     """Depth, and halves of surrogate pairs, which only escapes can bring in."""
     level = [parsed]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         texts = [item for item in level if isinstance(item, str)]
         texts += [name for item in level if isinstance(item, dict) for name in item]
         if escapes and any(SURROGATE.search(text) for text in texts):

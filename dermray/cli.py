@@ -74,7 +74,17 @@ def parser() -> argparse.ArgumentParser:
     _with_config(serve, required=False)
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; there is no TLS")
     serve.add_argument("--port", type=int, default=8000)
+    _with_key(commands)
     return root
+
+
+def _with_key(commands: Any) -> None:
+    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
+    key.add_argument("name", help="who has it, for logs and metrics")
+    key.add_argument("--scopes", default="generate,classify,caption", help="of generate, classify, caption, admin")
+    key.add_argument("--days", type=int, help="until it expires; without it, never")
+    key.add_argument("--requests-per-minute", type=int)
+    key.add_argument("--images-per-day", type=int)
 
 
 def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
@@ -132,6 +142,8 @@ def _run(arguments: argparse.Namespace) -> None:
     prepare_environment()
     if arguments.command == "serve":
         _serve(arguments)
+    elif arguments.command == "key":
+        _key(arguments)
     elif arguments.command == "export":
         _export(arguments.result, arguments.file)
     elif arguments.command == "import":
@@ -153,6 +165,17 @@ def _serve(arguments: argparse.Namespace) -> None:
     if path is not None and path.is_file() and re.search(r"^applications:", path.read_text(errors="replace"), re.M):
         raise ConfigError(f"{path}: `serve deploy` takes this file; give what stands below `args` in it")
     serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
+
+
+def _key(arguments: argparse.Namespace) -> None:
+    from dermray.serving.keys import make
+
+    print(
+        make(
+            arguments.name, arguments.scopes.split(","), arguments.days, arguments.requests_per_minute,
+            arguments.images_per_day,
+        )
+    )  # fmt: skip
 
 
 def _run_stage(arguments: argparse.Namespace) -> None:

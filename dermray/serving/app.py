@@ -9,6 +9,7 @@ from dermray.config import validate
 from dermray.serving.api import api_of
 from dermray.serving.calls import Calls
 from dermray.serving.classification import Classification
+from dermray.serving.door.quotas import Quotas
 from dermray.serving.generation import Generation
 from dermray.serving.keys import keys_from_environment
 from dermray.serving.opening import Place, place_of
@@ -37,13 +38,13 @@ class Api:
     """The HTTP endpoints. The application is built in each replica, which Serve asks for it after `__init__`."""
 
     def __init__(self, config: dict[str, Any], handles: dict[str, Any]) -> None:
-        keys_from_environment()
-        self.service = Service(
-            validate(ServiceConfig, config), {name: Calls(handle) for name, handle in handles.items()}
-        )
+        self.keys = keys_from_environment()
+        quotas = Quotas(lambda: serve.get_replica_context().world_size)
+        calls = {name: Calls(handle) for name, handle in handles.items()}
+        self.service = Service(validate(ServiceConfig, config), calls, quotas)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return api_of(self.service)
+        return api_of(self.service, self.keys, served=True)
 
 
 def build(config: ServiceConfig) -> serve.Application:

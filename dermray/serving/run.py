@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dermray.serving.keys import KEYS_VARIABLE
+from dermray.serving.keys import FILE_VARIABLE, KEYS_VARIABLE, OFF_VARIABLE, keys_from_environment
 from dermray.serving.settings import ServiceConfig
 
 # As the Serve config files have them, which say why.
@@ -22,7 +22,8 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM. Without keys in the environment one is made and printed.
 
     Raises:
-        OSError: the port is taken. FileNotFoundError, ValueError: a model is not there, or there is no room for it.
+        OSError: the port is taken. FileNotFoundError, ValueError: a model is not there, there is no room for it, or
+            keys are not to be read.
     """
     require_free_port(host, port)
     from dermray.serving import at_proxy
@@ -31,15 +32,25 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
 
     config = with_models_of_run(config)
     application = build(config)  # before Ray starts: a model that is missing is told in a second
-    if not os.environ.get(KEYS_VARIABLE):
-        os.environ[KEYS_VARIABLE] = secrets.token_urlsafe(24)
-        print(f"API key for this service: {os.environ[KEYS_VARIABLE]}", flush=True)
+    _settle_keys(host)
     os.environ.setdefault(at_proxy.VARIABLE, at_proxy.HERE)
     with contextlib.suppress(Stopped), _until_stopped():
         _start(config, application, host, port)
         print("\n".join(said(config, host, port)), flush=True)
         while True:
             time.sleep(3600)
+
+
+def _settle_keys(host: str) -> None:
+    if os.environ.get(OFF_VARIABLE) and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError(f"{OFF_VARIABLE} with --host {host}: keys may be off on 127.0.0.1 only; set keys")
+    if not any(os.environ.get(variable) for variable in (KEYS_VARIABLE, FILE_VARIABLE, OFF_VARIABLE)):
+        os.environ[KEYS_VARIABLE] = secrets.token_urlsafe(24)
+        print(f"API key for this service: {os.environ[KEYS_VARIABLE]}", flush=True)
+    if os.environ.get(FILE_VARIABLE):
+        os.environ[FILE_VARIABLE] = os.path.abspath(os.environ[FILE_VARIABLE])  # replicas may work elsewhere
+    if keys_from_environment().off:
+        print("KEYS ARE OFF: every program of this machine may use this service", flush=True)
 
 
 def _start(config: ServiceConfig, application: Any, host: str, port: int) -> None:

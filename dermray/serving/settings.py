@@ -99,6 +99,8 @@ class Limits(Config):
     image_pixels: int = Field(50_000_000, ge=1)
     body_bytes: int = Field(64 << 20, ge=1, description="of a request")
     body_seconds: float = Field(30, gt=0, description="until the whole body is there")
+    bodies_arriving: int = Field(32, ge=1, description="of a key, half-sent, in one ingress replica")
+    bodies_bytes: int = Field(512 << 20, ge=1, description="of all bodies that one ingress replica holds")
     running: int = Field(64, ge=1, description="requests at work")
     queued: int = Field(64, ge=0, description="requests that wait for them; others are told 429 and when to come back")
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -112,16 +111,25 @@ def _end() -> None:
 
     if ray.is_initialized():
         print("ending the service", flush=True)
-        # Ray says that the task which ended Serve's controller died with it
-        with Path(os.devnull).open("w") as nowhere:
-            standard_error = os.dup(2)
-            os.dup2(nowhere.fileno(), 2)
-            try:
-                serve.shutdown()
-                ray.shutdown()
-            finally:
-                os.dup2(standard_error, 2)
-                os.close(standard_error)
+        with _in_silence():
+            serve.shutdown()
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Ray's threads tell of Serve's controller that the task which ended it died with it; errors are still raised."""
+    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in kept:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        for descriptor, copy in kept.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
 
 
 def require_free_port(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 
+from dermray.serving.door import front
 from dermray.serving.keys import FILE_VARIABLE, KEYS_VARIABLE, OFF_VARIABLE, keys_from_environment
 from dermray.serving.settings import ServiceConfig
 
@@ -28,6 +29,7 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
         os.environ[FILE_VARIABLE] = os.path.abspath(os.environ[FILE_VARIABLE])  # replicas may work elsewhere
     if keys_from_environment().off:
         print("KEYS ARE OFF: every program of this machine may use this service", flush=True)
+    front.install(config.limits.body_bytes)
     from ray import serve
 
     from dermray.cluster import connect

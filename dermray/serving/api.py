@@ -11,6 +11,7 @@ from dermray.serving.keys import Keys, keys_from_environment
 from dermray.serving.routes import classifications, health, images, models
 from dermray.serving.routes.shared import admitted, bearer
 from dermray.serving.service import Service
+from dermray.serving.settings import Limits
 
 # What the door answers on any path, and what endpoints answer. There is no 422: OpenAI's clients know 400.
 STATUSES = (400, 401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 503)
@@ -42,12 +43,12 @@ def api_of(service: Service, keys: Keys | None = None, served: bool = False) -> 
         Door, keys=keys or keys_from_environment(), limits=service.config.limits, admission=service.admission,
         quotas=service.quotas, served=served,
     )  # fmt: skip
-    _describe_without_422(api)
+    _describe(api, service.config.limits)
     return api
 
 
-def _describe_without_422(api: FastAPI) -> None:
-    """FastAPI describes its own answer to bodies that do not fit; ours is a 400."""
+def _describe(api: FastAPI, limits: Limits) -> None:
+    """OpenAPI with this service's limits, and without FastAPI's own answer to bodies that do not fit: ours is a 400."""
     described = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -56,7 +57,13 @@ def _describe_without_422(api: FastAPI) -> None:
             for operation in operations.values():
                 operation["responses"].pop("422", None)
         for name in ("HTTPValidationError", "ValidationError"):
-            schema.get("components", {}).get("schemas", {}).pop(name, None)
+            schema["components"]["schemas"].pop(name, None)
+        asked = schema["components"]["schemas"]["GenerationRequest"]["properties"]
+        asked["n"]["maximum"] = limits.images_drawn
+        asked["prompt"]["maxLength"] = limits.prompt
+        for kind in asked["steps"]["anyOf"]:
+            if kind["type"] == "integer":
+                kind["maximum"] = limits.steps
         return schema
 
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing it

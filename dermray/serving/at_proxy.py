@@ -1,15 +1,13 @@
-"""What Serve's HTTP proxy itself answers, in the form of all other errors.
+"""What Serve's HTTP proxy itself answers, in the form of all other errors. `door.front` has it put into every proxy.
 
-Serve imports this in every proxy where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it. Without it a request whose
-ingress replica dies gets a 500 of plain text, which tells a client that trying again is of no use.
+Without it a request whose ingress replica dies gets a 500 of plain text, which tells a client that trying again is of
+no use.
 """
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dermray.serving.errors import ApiError, answer
 
-VARIABLE, HERE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "dermray.serving.at_proxy:middlewares"
 AGAIN = {"Retry-After": "5"}
 TOLD = {
     404: ApiError(404, "there is no application at this path", code="not_found"),
@@ -18,11 +16,6 @@ TOLD = {
     503: ApiError(503, "the service is not to be had now; try again", code="unavailable", headers=AGAIN),
 }
 DIED = ApiError(503, "what worked on this request died; try again", code="unavailable", headers=AGAIN)
-
-
-def middlewares() -> list[Middleware]:
-    """As Serve asks for them."""
-    return [Middleware(OneForm)]
 
 
 class OneForm:

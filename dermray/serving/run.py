@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from dermray.serving.door import front
 from dermray.serving.keys import FILE_VARIABLE, KEYS_VARIABLE, OFF_VARIABLE, keys_from_environment
 from dermray.serving.settings import ServiceConfig
 
@@ -25,14 +26,13 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
             keys are not to be read.
     """
     require_free_port(host, port)
-    from dermray.serving import at_proxy
     from dermray.serving.app import build
     from dermray.serving.runs import with_models_of_run
 
     config = with_models_of_run(config)
     application = build(config)  # before Ray starts: a model that is missing is told in a second
     _settle_keys(host)
-    os.environ.setdefault(at_proxy.VARIABLE, at_proxy.HERE)
+    front.install(config.limits.body_bytes)
     with contextlib.suppress(Stopped), _until_stopped():
         _start(config, application, host, port)
         print("\n".join(said(config, host, port)), flush=True)

@@ -9,13 +9,12 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
-from dermray.serving.at_proxy import HERE, middlewares
+from dermray.serving.at_proxy import OneForm
+from dermray.serving.door import front
 
 
 def client(app: ASGIApp) -> TestClient:
-    for middleware in middlewares():
-        app = middleware.cls(app, *middleware.args, **middleware.kwargs)
-    return TestClient(app)
+    return TestClient(OneForm(app))
 
 
 def test_a_replica_that_died_is_a_503() -> None:
@@ -47,8 +46,5 @@ def test_the_services_own_answers_pass() -> None:
     assert (asked.get("/bad").status_code, asked.get("/bad").json()) == (404, {"error": 1})
 
 
-def test_serve_finds_it() -> None:
-    from ray._common.utils import import_attr
-    from ray.serve._private.http_util import validate_http_proxy_callback_return
-
-    assert len(validate_http_proxy_callback_return(import_attr(HERE)())) == 1
+def test_serves_proxy_is_given_it() -> None:
+    assert OneForm in [middleware.cls for middleware in front.middlewares()]

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.anyio
 __all__ = ["anyio_backend", "app", "generator", "keys", "service"]
 
 
-async def never() -> None:
+async def never(*_: object) -> None:
     await asyncio.Event().wait()
 
 
-async def dead() -> None:
+async def dead(*_: object) -> None:
     raise RuntimeError("secret")
 
 

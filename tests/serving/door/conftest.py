@@ -1,5 +1,7 @@
 """The application behind its door, with models that answer here and at once."""
 
+import logging
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +25,10 @@ class Handle:
         self.answers, self.calls = answers, list[str]()
 
     def __getattr__(self, name: str) -> Any:
-        async def remote(*_: Any) -> Any:
+        async def remote(*asked: Any) -> Any:
             self.calls.append(name)
             answer = self.answers[name]
-            return await answer() if callable(answer) else answer
+            return await answer(*asked) if callable(answer) else answer
 
         return SimpleNamespace(remote=remote)
 
@@ -64,6 +66,16 @@ def keys() -> Keys:
         Key(name="few", hash=digest("f" * 32), images_per_day=2),
     )
     return found
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the service logs; Ray's loggers tell pytest's nothing."""
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, "ray.serve"):
+        yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ async def test_a_key_sends_a_few_bodies_at_once_and_others_go_on(app: FastAPI) -
 async def test_bytes_are_held_until_the_work_is_done_and_bounded(app: FastAPI, generator: Handle) -> None:
     go = asyncio.Event()
 
-    async def draw() -> list[bytes]:
+    async def draw(*_: object) -> list[bytes]:
         await go.wait()
         return [b"png"]
 

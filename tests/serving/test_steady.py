@@ -146,9 +146,11 @@ def test_twice_what_it_can_bear(steady: Live, seconds: float) -> None:
     goodput = told[200] / took
     third = len(answers) // 3
     first, last = percentile(answers[:third], 0.5), percentile(answers[-third:], 0.5)
-    print(f"offered {rate:.0f}/s, answered {goodput:.0f}/s, refused {told[429]}, p50 {percentile(answers, 0.5):.2f} s, "
-          f"p99 {percentile(answers, 0.99):.2f} s, first third {first:.2f} s, last third {last:.2f} s, memory {before} to "
-          f"{after} MiB")  # fmt: skip
+    print(
+        f"offered {rate:.0f}/s, answered {goodput:.0f}/s, refused {told[429]}, p50 {percentile(answers, 0.5):.2f} s, "
+        f"p99 {percentile(answers, 0.99):.2f} s, first third {first:.2f} s, last third {last:.2f} s, "
+        f"memory {before} to {after} MiB"
+    )
     # Half of what comes is more than can be done: without an end to the queue, requests of the last third would wait
     # five times as long as those of the first.
     assert last < 2.5 * first + 0.3

@@ -51,5 +51,5 @@ async def test_no_more_is_read_than_replicas_accept() -> None:
 
 def test_serve_finds_it_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(front.MOST_VARIABLE, "77")
-    (found,) = call_function_from_import_path(front.PATH)
+    _, found = call_function_from_import_path(front.PATH)
     assert found.cls is Front and found.kwargs == {"most": 77}

@@ -63,7 +63,7 @@ def _start(config: ServiceConfig, application: Any, host: str, port: int) -> Non
     connect()
     signal.signal(signal.SIGTERM, _stop)  # Ray's own handler ends this process at once
     require_room(config, ray.cluster_resources())
-    serve.start(http_options={"host": host, "port": port} | HTTP)
+    serve.start("HeadOnly", http_options={"host": host, "port": port} | HTTP)
     try:
         serve.run(application, name="dermray", route_prefix="/")
     except RuntimeError as error:  # which says that a deployment failed; what a replica said is in its status

@@ -76,14 +76,17 @@ async def asked(url: str) -> dict[str, Any]:
 
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "tan").save(buffer, "PNG")
-    routes = {
-        "models": lambda client: client.get("/v1/models"),
-        "classify": lambda client: client.post("/v1/classifications", files={"image": buffer.getvalue()}),
-    }
+
+    async def models(_: int) -> httpx.Response:
+        return await client.get("/v1/models")
+
+    async def classify(_: int) -> httpx.Response:
+        return await client.post("/v1/classifications", files={"image": buffer.getvalue()})
+
     rates: dict[str, Any] = {}
     async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as client:
-        for name, ask in routes.items():
-            send: Send = lambda _, ask=ask: ask(client)  # noqa: E731
+        routes: dict[str, Send] = {"models": models, "classify": classify}
+        for name, send in routes.items():
             await closed_loop(send, CLIENTS, 1.5)
             answers = await closed_loop(send, CLIENTS, SECONDS)
             good = [answer for answer in answers if answer.status == 200]

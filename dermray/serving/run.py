@@ -55,7 +55,6 @@ def _settle_keys(host: str) -> None:
 def _start(config: ServiceConfig, application: Any, host: str, port: int) -> None:
     import ray
     from ray import serve
-    from ray.serve.exceptions import RayServeException
 
     from dermray.cluster import connect
     from dermray.serving.placing import require_room
@@ -67,8 +66,9 @@ def _start(config: ServiceConfig, application: Any, host: str, port: int) -> Non
     try:
         serve.run(application, name="dermray", route_prefix="/")
     except RuntimeError as error:  # which says that a deployment failed; what a replica said is in its status
-        deployments = serve.status().applications["dermray"].deployments.values()
-        raise RayServeException("\n\n".join(d.message for d in deployments if d.message) or str(error)) from None
+        found = serve.status().applications["dermray"].deployments.items()
+        reasons = [f"{name}: {part.message.strip().splitlines()[-1]}" for name, part in found if part.message.strip()]
+        raise RuntimeError("; ".join(reasons) or str(error)) from None
 
 
 def said(config: ServiceConfig, host: str, port: int) -> list[str]:

@@ -47,4 +47,5 @@ def test_the_services_own_answers_pass() -> None:
 
 
 def test_serves_proxy_is_given_it() -> None:
-    assert OneForm in [middleware.cls for middleware in front.middlewares()]
+    layers: list[object] = [middleware.cls for middleware in front.middlewares()]
+    assert OneForm in layers

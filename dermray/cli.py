@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,11 +70,21 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("file", type=Path, help="the .safetensors file to write")
     _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
-    serve.add_argument("--run", help=f"directory of a finished run; {LATEST} where no config is given either")
+    serve.add_argument("--run", help=f"directory of a finished run; {LATEST} where no models are named")
     _with_config(serve, required=False)
-    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; there is no TLS")
     serve.add_argument("--port", type=int, default=8000)
+    _with_key(commands)
     return root
+
+
+def _with_key(commands: Any) -> None:
+    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
+    key.add_argument("name", help="who has it, for logs and metrics")
+    key.add_argument("--scopes", default="generate,classify,caption", help="of generate, classify, caption, admin")
+    key.add_argument("--days", type=int, help="until it expires; without it, never")
+    key.add_argument("--requests-per-minute", type=int)
+    key.add_argument("--images-per-day", type=int)
 
 
 def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
@@ -141,12 +152,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
     prepare_environment()
     if arguments.command == "serve":
-        from dermray.serving.run import serve_here
-        from dermray.serving.settings import ServiceConfig
-
-        given = [] if arguments.config and not arguments.run else [f"run={json.dumps(arguments.run or LATEST)}"]
-        path = config_path(arguments.config) if arguments.config else None
-        serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
+        _serve(arguments)
+    elif arguments.command == "key":
+        _key(arguments)
     elif arguments.command == "export":
         _export(arguments.result, arguments.file)
     elif arguments.command == "import":
@@ -155,6 +163,30 @@ def _run(arguments: argparse.Namespace) -> None:
         _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
     else:
         _run_stage(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from dermray.serving.run import serve_here
+    from dermray.serving.settings import ServiceConfig
+
+    says_what = arguments.config or any(override.startswith(("run=", "models=")) for override in arguments.overrides)
+    run = arguments.run or (None if says_what else LATEST)
+    given = [f"run={json.dumps(run)}"] if run else []
+    path = config_path(arguments.config) if arguments.config else None
+    if path is not None and path.is_file() and re.search(r"^applications:", path.read_text(errors="replace"), re.M):
+        raise ConfigError(f"{path}: `serve deploy` takes this file; give what stands below `args` in it")
+    serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
+
+
+def _key(arguments: argparse.Namespace) -> None:
+    from dermray.serving.keys import make
+
+    print(
+        make(
+            arguments.name, arguments.scopes.split(","), arguments.days, arguments.requests_per_minute,
+            arguments.images_per_day,
+        )
+    )  # fmt: skip
 
 
 def _run_stage(arguments: argparse.Namespace) -> None:

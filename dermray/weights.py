@@ -59,9 +59,14 @@ def locate_adapter(uri: str, field: str, revision: str | None = None) -> str:
     place = locate(uri, field, revision)
     if not on_hub(place):
         return place
+    import httpx
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
-    return str(snapshot_download(place, revision=revision))
+    try:
+        return str(snapshot_download(place, revision=revision))
+    except (OfflineModeIsEnabled, httpx.TransportError):  # it lists a commit's files anew, also where all are here
+        return str(snapshot_download(place, revision=revision, local_files_only=True))
 
 
 def locate_small(uri: str, field: str) -> str:

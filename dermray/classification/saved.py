@@ -55,6 +55,21 @@ def target_of(config: bytes) -> Target:
     return Target(about["column"], tuple(about["classes"]))
 
 
+def require(directory: str | Path) -> None:
+    """Refuse what is no classifier of dermray's, by its config.json alone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    path = Path(directory) / CONFIG
+    try:
+        about = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, no JSON ({error}); copy it again") from None
+    if "dermray" not in about:
+        raise ValueError(f"{directory}: no classifier of dermray's (no config.json that says what it tells apart)")
+
+
 def load(directory: str | Path) -> Saved:
     """What `save` wrote. Asks no hub and reads no other weights.
 

@@ -1,6 +1,8 @@
-"""Errors in OpenAI's form, which its clients read: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors in OpenAI's form, which its clients read: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
 
+import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -10,6 +12,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request at work, set by the door
+RETRY_AFTER = {"Retry-After": "1"}  # seconds, in which Serve starts another replica's call
+
+logger = logging.getLogger("ray.serve")
 
 
 class ErrorBody(BaseModel):
@@ -19,6 +25,7 @@ class ErrorBody(BaseModel):
     type: str
     param: str | None = None
     code: str | None = None
+    request_id: str | None = None
 
 
 class ErrorResponse(BaseModel):
@@ -45,22 +52,35 @@ class ApiError(Exception):
 def answer(error: ApiError) -> JSONResponse:
     """As clients get it."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    body = ErrorResponse(error=ErrorBody(message=error.message, type=kind, param=error.param, code=error.code))
-    return JSONResponse(body.model_dump(), error.status, dict(error.headers))
+    body = ErrorBody(
+        message=error.message, type=kind, param=error.param, code=error.code, request_id=REQUEST_ID.get()
+    )  # fmt: skip
+    return JSONResponse({"error": body.model_dump()}, error.status, dict(error.headers))
+
+
+def fault() -> ApiError:
+    """Ours, not the client's: its traceback is in the replica's log, and tells clients nothing."""
+    return ApiError(500, "the service failed on this request; its operator's log says why", code="fault")
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Every error that an endpoint raises is answered in this form."""
+    """Every error that an endpoint raises is answered in this form; what is left is a fault, which the door answers."""
+    from ray.exceptions import RayActorError
+    from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
     app.add_exception_handler(ApiError, lambda _, error: answer(error))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _plain)
-    app.add_exception_handler(Exception, _fault)
+    for gone in (RayActorError, BackPressureError, DeploymentUnavailableError):
+        app.add_exception_handler(gone, _unavailable)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:
     """A body that does not fit: the first fault, by its place, and never the input itself."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
+    # names of a client's own making are cut: a place may hold the name of a field that is not known
+    parts = [str(part)[:80] for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    place = ".".join(parts).encode(errors="replace").decode()
     where = f"{place}: " if place else ""
     return answer(ApiError(400, f"{where}{first['msg']}", param=place or None, code="invalid_value"))
 
@@ -70,6 +90,8 @@ async def _plain(_: Request, error: Any) -> JSONResponse:
     return answer(ApiError(error.status_code, str(error.detail), headers=error.headers))
 
 
-async def _fault(_: Request, error: Exception) -> JSONResponse:
-    """A fault of ours: its traceback is in the replica's log, and tells clients nothing."""
-    return answer(ApiError(500, "the service failed on this request; its operator's log says why", code="fault"))
+async def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    """A model's replica died under the request, or none is there: clients of OpenAI's ask again by themselves."""
+    logger.warning("request %s: %s: %s", REQUEST_ID.get(), type(error).__name__, error)
+    message = "the model is not there just now: ask again in a second"
+    return answer(ApiError(503, message, code="model_unavailable", headers=RETRY_AFTER))

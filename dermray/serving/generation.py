@@ -12,6 +12,7 @@ from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request
 from dermray.generators.coverage import coverage, losses, too_long, unknown_words, unreadable
 from dermray.serving.opening import Place, open_generator
+from dermray.serving.placing import placed
 from dermray.serving.schemas import Reading
 from dermray.serving.settings import ServedGenerator
 
@@ -35,7 +36,7 @@ class Generation:
 
     def __init__(self, model: ServedGenerator, place: Place) -> None:
         self.generator, self.readers, self.family = open_generator(place)
-        self.generator.to(model.device)
+        placed(self.generator, model)
         self.licence = place.licence
 
     def about(self) -> dict[str, Any]:

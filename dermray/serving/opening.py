@@ -27,13 +27,24 @@ def place_of(model: str, task: str) -> Place:
     """Where the model of a config lies.
 
     Raises:
-        FileNotFoundError: it is neither there nor on the hub. ValueError: the result of another stage.
+        FileNotFoundError: it is neither there nor on the hub. ValueError: the result of another stage, or no model.
     """
     uri = storage.normalise(model) if not weights.may_change(model) else model
     if storage.exists(storage.join(uri, "manifest.json")):
         return _of_result(manifest.read(uri), task)
     found = weights.everywhere(model, "models.model")
+    if not weights.on_hub(found):
+        _require_model(found, task)
     return Place(found, weights.revision_of(found, None) or "unknown", "unknown")
+
+
+def _require_model(place: str, task: str) -> None:
+    """By its small files: weights are read where they are served."""
+    directory = Path(weights.locate_small(place, "models.model"))
+    if task == "generation":
+        family(family_of(directory))
+    else:
+        saved.require(directory)
 
 
 def _of_result(result: Result, task: str) -> Place:

@@ -1,9 +1,13 @@
 """What the endpoints of a replica share: config, and a handle for each model."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from dermray.serving.door.admission import Admission
+from dermray.serving.door.quotas import Quotas
 from dermray.serving.errors import ApiError
+from dermray.serving.readiness import Readiness
 from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
 
 
@@ -14,6 +18,17 @@ class Service:
     config: ServiceConfig
     handles: dict[str, Any] = field(default_factory=dict)
     ways: dict[str, Any] = field(default_factory=dict)  # of classifiers: `classification.way.Way`, made when asked
+    quotas: Quotas = field(default_factory=Quotas)
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Slots for work, of this ingress replica."""
+        return Admission(self.config.limits.running, self.config.limits.queued)
+
+    @cached_property
+    def readiness(self) -> Readiness:
+        """Which models answer."""
+        return Readiness(self.handles)
 
     def generator(self, name: str | None) -> tuple[ServedGenerator, Any]:
         """The generator that a request names, or the first one; raises `ApiError` 404 where there is none."""
@@ -29,5 +44,5 @@ class Service:
             if name in (None, model.name):
                 return model, self.handles[model.name]
         known = ", ".join(model.name for model in models) or "none"
-        what = "no model is named" if name is None else f"model {name!r} is not served"
+        what = "no model is named" if name is None else f"model {name[:80]!r} is not served"
         raise ApiError(404, f"{what} for {task}; there are: {known}", param="model", code="model_not_found")

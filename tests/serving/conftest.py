@@ -13,6 +13,7 @@ from ray import serve
 from dermray.cluster import connect
 from dermray.config import validate
 from dermray.serving.app import build
+from dermray.serving.door import front
 from dermray.serving.keys import KEYS_VARIABLE
 from dermray.serving.settings import ServiceConfig
 from tests.conftest import free_port
@@ -52,9 +53,14 @@ def live(served_models: Path) -> Iterator[Live]:
     port, key = free_port(), secrets.token_urlsafe(8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEYS_VARIABLE, key)  # before Ray, whose workers have its environment
+        patch.setenv(front.VARIABLE, front.PATH)
         connect()
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(build(validate(ServiceConfig, {"models": models})), name="dermray", route_prefix="/")
+        serve.run(
+            build(validate(ServiceConfig, {"models": models, "limits": {"body_seconds": 5}})),
+            name="dermray",
+            route_prefix="/",
+        )
         yield Live(f"http://127.0.0.1:{port}", key)
         serve.shutdown()
         ray.shutdown()

@@ -2,10 +2,7 @@ import socket
 
 import pytest
 
-from dermray.serving.api import api_of
 from dermray.serving.run import require_free_port
-from dermray.serving.service import Service
-from dermray.serving.settings import ServiceConfig
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -15,12 +12,3 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port} on 127.0.0.1: Address already in use; choose another"):
             require_free_port("127.0.0.1", port)
-
-
-def test_every_endpoint_but_health_asks_for_a_key() -> None:
-    paths = api_of(Service(ServiceConfig(run="x"))).openapi()["paths"]
-    assert set(paths) == {"/healthz", "/v1/models", "/v1/images/generations", "/v1/classifications"}
-    for path, methods in paths.items():
-        for operation in methods.values():
-            names = [p["name"] for p in operation.get("parameters", [])]
-            assert ("authorization" in names) == (path != "/healthz")

@@ -19,6 +19,7 @@ from dermray.serving.classification.batching import Batcher
 from dermray.serving.classification.decoding import Decoder, Upload
 from dermray.serving.classification.measures import Measures
 from dermray.serving.opening import Place, open_classifier
+from dermray.serving.placing import require_device
 from dermray.serving.settings import ServedClassifier
 
 # Of a forward pass on a CPU: EfficientNet-Lite0 took 22 ms of CPU an image for 16 of 224 px together and 34 ms for 64,
@@ -56,6 +57,7 @@ class Classification:
     """Scores images of concurrent requests in one batch. Decoding and the network run in threads of their own."""
 
     def __init__(self, model: ServedClassifier, place: Place) -> None:
+        require_device(model)
         self.model, self.saved = model, open_classifier(place)
         self.about_it = about(self.saved, place.version)
         threads = max(1, int(model.cpus_per_replica))

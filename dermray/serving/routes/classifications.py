@@ -8,7 +8,7 @@ from dermray.serving.classification.answers import ClassificationResponse, Image
 from dermray.serving.classification.asked import Asked, body_schema, read
 from dermray.serving.classification.way import Way
 from dermray.serving.errors import ApiError
-from dermray.serving.routes.shared import Served
+from dermray.serving.routes.shared import Asker, Served
 from dermray.serving.service import Service
 from dermray.serving.settings import Limits
 
@@ -17,7 +17,7 @@ EXPLAINED = 4  # images of a request with saliency: each takes as long as 64 wit
 
 
 @router.post("/classifications", response_model=ClassificationResponse, openapi_extra=body_schema())
-async def classify(request: Request, service: Served) -> Response:
+async def classify(request: Request, service: Served, key: Asker) -> Response:
     """Score one image or several: JPEG, PNG, WebP, TIFF, BMP or GIF, as multipart files or base64 in JSON.
 
     An image that cannot be read gets an `error` in its place and the others their results. Where no image of a request
@@ -36,6 +36,7 @@ async def classify(request: Request, service: Served) -> Response:
         raise ApiError(
             413, f"image larger than {limits.image_bytes} bytes: send a smaller one", param="image", code="too_large"
         )
+    service.quotas.images(key, len(fitting))
     about, scores = await way.score(fitting)
     if all(score.reason for score in scores):
         raise _bad(str(scores[0].reason), limits)

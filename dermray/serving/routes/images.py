@@ -9,14 +9,14 @@ from fastapi import APIRouter
 from dermray.records import sample_id
 from dermray.serving.errors import ApiError
 from dermray.serving.generation import Drawing
-from dermray.serving.routes.shared import Served
+from dermray.serving.routes.shared import Asker, Served
 from dermray.serving.schemas import MAX_SEED, GeneratedImage, GenerationRequest, GenerationResponse, Reading
 
 router = APIRouter(tags=["images"])
 
 
 @router.post("/images/generations")
-async def generate(request: GenerationRequest, service: Served) -> GenerationResponse:
+async def generate(request: GenerationRequest, service: Served, key: Asker) -> GenerationResponse:
     """Draw images from a prompt. 400 where most of its words are unknown, or it is longer than what is read."""
     model, handle = service.generator(request.model)
     limits = service.config.limits
@@ -30,6 +30,7 @@ async def generate(request: GenerationRequest, service: Served) -> GenerationRes
     reading: Reading = await handle.read.remote(request.prompt)
     if reading.refusal:
         raise ApiError(400, f"prompt: {reading.refusal}", param="prompt", code="unreadable_prompt")
+    service.quotas.images(key, request.n)
     first = secrets.randbelow(MAX_SEED) if request.seed is None else request.seed
     seeds = [(first + i) % MAX_SEED for i in range(request.n)]
     guidance = model.guidance_scale if request.guidance_scale is None else request.guidance_scale

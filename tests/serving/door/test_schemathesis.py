@@ -1,0 +1,53 @@
+"""Schemathesis: requests made from the OpenAPI, valid and not, with all of its checks. Models answer at once here."""
+
+import json
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
+from schemathesis.openapi import from_asgi
+
+from dermray.serving.api import api_of
+from dermray.serving.generation import Drawing
+from dermray.serving.keys import Keys
+from dermray.serving.schemas import Reading
+from dermray.serving.service import Service
+from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
+from tests.serving.door.asgi import KEY
+from tests.serving.door.conftest import Handle
+
+pytestmark = pytest.mark.slow
+
+
+async def draw(drawing: Drawing) -> list[bytes]:
+    return [b"png"] * len(drawing.seeds)
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    """The API as its own /openapi.json says it."""
+    models = (
+        ServedGenerator(task="generation", name="pixel", model="none"),
+        ServedClassifier(task="classification", name="resnet", model="none"),
+    )
+    about = {"image_size": 16, "licence": "CC0-1.0"}
+    generator = Handle(about=about, read=Reading(refusal=None, unknown_words=[], warnings=[]), draw=draw)
+    service = Service(ServiceConfig(models=models), {"pixel": generator, "resnet": Handle(about=about, score=0.5)})
+    app: FastAPI = api_of(service, Keys([KEY]))
+    return from_asgi("/openapi.json", app)
+
+
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@schema.parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_api_keeps_its_word(case: Any) -> None:
+    response = case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"})
+    assert response.headers["x-request-id"]
+    if response.status_code >= 400:
+        error = json.loads(response.content)["error"]
+        assert set(error) == {"message", "type", "param", "code", "request_id"}
+        assert "Traceback" not in error["message"] and len(error["message"]) < 1000

@@ -1,0 +1,66 @@
+"""Which models of a run are served."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dermray import manifest
+from dermray.config import ConfigError, validate
+from dermray.serving.opening import place_of
+from dermray.serving.run import said
+from dermray.serving.runs import with_models_of_run
+from dermray.serving.settings import ServiceConfig
+from tests.serving.models import write_classifier, write_generator
+
+
+def finished(run: Path, stage: str, config: dict[str, Any]) -> str:
+    """A stage's result with a real model; its key."""
+    with manifest.work(stage, str(run / stage), validate(ServiceConfig, {"run": "x"}), {}) as work:
+        (write_generator if stage == "train" else write_classifier)(Path(work.data) / "model")
+        result = work.commit(manifest.Rows(rows_in=1, ok=1, rejected=0, failed=0), 1)
+    path = run / stage / "manifest.json"  # the config of a stage that was not run here
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    return result.manifest.key
+
+
+def served(run: Path, *models: dict[str, Any]) -> ServiceConfig:
+    return with_models_of_run(validate(ServiceConfig, {"run": str(run), "models": models}))
+
+
+def test_a_generator_alone_is_served_and_said(tmp_path: Path) -> None:
+    key = finished(tmp_path, "train", {"family": "pixel_dermdit"})
+    config = served(tmp_path)
+    assert [model.name for model in config.models] == [f"pixel_dermdit-{key}"]
+    assert "no model for classification: /v1/classifications answers 404" in said(config, "127.0.0.1", 8000)[-1]
+
+
+def test_all_models_of_a_run_behind_those_that_are_named(tmp_path: Path) -> None:
+    finished(tmp_path, "train", {"family": "pixel_dermdit"})
+    finished(tmp_path, "sweep", {"backbones": [{"name": "test_resnet"}, {"name": "other"}]})
+    key = finished(tmp_path, "classify", {"backbone": {"name": "resnet50.a1_in1k"}})
+    config = served(tmp_path, {"task": "classification", "name": "own", "model": "x"})
+    assert [model.name.split("-")[0] for model in config.models] == [
+        "own", "pixel_dermdit", "test_resnet", "resnet50.a1_in1k",
+    ]  # fmt: skip
+    assert config.models[-1].name.endswith(key)
+    for model in config.models[1:]:
+        assert place_of(model.model, model.task).uri.endswith("/model")
+    assert not [line for line in said(config, "127.0.0.1", 8000) if "404" in line]
+
+
+def test_a_name_of_the_run_given_again(tmp_path: Path) -> None:
+    key = finished(tmp_path, "train", {"family": "pixel_dermdit"})
+    with pytest.raises(ConfigError, match=f"got pixel_dermdit-{key} twice"):
+        served(tmp_path, {"task": "generation", "name": f"pixel_dermdit-{key}", "model": "x"})
+
+
+def test_runs_without_models(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no finished stage of train, sweep, classify; give a finished"):
+        served(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"run=/nowhere: no such directory"):
+        served(Path("/nowhere"))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(FileNotFoundError, match="no finished stage"):
+        served(tmp_path)

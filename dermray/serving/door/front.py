@@ -18,6 +18,7 @@ from dermray.serving.settings import Limits
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 PATH = "dermray.serving.door.front.middlewares"
 MOST_VARIABLE = "DERMRAY_BODY_BYTES"  # of nodes whose service has a larger limits.body_bytes than the default
+BODIES = 4  # of the largest size, that one proxy reads at once
 SERVES_OWN = {
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id",
     b"session-id", b"serve-session-id",
@@ -33,26 +34,35 @@ class Front:
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
+        self.held = 0  # bytes of bodies whose answer is not out: Serve's queues grow with them, in proxy and replica
+        self.freed = asyncio.Condition()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if "headers" in scope:
             scope["headers"] = [(name, value) for name, value in scope["headers"] if _harmless(name, value)]
-        await self.app(scope, self._reading(receive), send)
-
-    def _reading(self, receive: Receive) -> Receive:
         taken = 0
 
         async def some() -> Message:
             nonlocal taken
+            # while this waits, uvicorn reads no more of the socket
             if taken > self.most:
-                # uvicorn stops reading the socket, and Serve ends this with the replica's answer, a 413
-                await asyncio.Event().wait()
+                await asyncio.Event().wait()  # Serve ends this with the replica's answer, a 413
+            if taken:  # a body of one piece never waits for others
+                async with self.freed:
+                    await self.freed.wait_for(lambda: self.held < BODIES * self.most)
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self.held += size
             return message
 
-        return some
+        try:
+            await self.app(scope, some, send)
+        finally:
+            self.held -= taken
+            async with self.freed:
+                self.freed.notify_all()
 
 
 def _harmless(name: bytes, value: bytes) -> bool:

@@ -18,7 +18,7 @@ from dermray.serving.settings import Limits
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 PATH = "dermray.serving.door.front.middlewares"
 MOST_VARIABLE = "DERMRAY_BODY_BYTES"  # of nodes whose service has a larger limits.body_bytes than the default
-BODIES = 4  # of the largest size, that one proxy reads at once
+BODIES = 8  # of the largest size, that one proxy reads at once; a replica lets one key hold half of that
 SERVES_OWN = {
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id",
     b"session-id", b"serve-session-id",
@@ -36,12 +36,18 @@ class Front:
         self.app, self.most = app, most
         self.held = 0  # bytes of bodies whose answer is not out: Serve's queues grow with them, in proxy and replica
         self.freed = asyncio.Condition()
+        self.readers: dict[object, None] = {}  # in the order in which they came
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if "headers" in scope:
             scope["headers"] = [(name, value) for name, value in scope["headers"] if _harmless(name, value)]
-        taken = 0
+        taken, me = 0, object()
+        self.readers[me] = None
+
+        def my_turn() -> bool:
+            # the first of them always goes on, or all could wait for each other
+            return self.held < BODIES * self.most or next(iter(self.readers)) is me
 
         async def some() -> Message:
             nonlocal taken
@@ -50,7 +56,7 @@ class Front:
                 await asyncio.Event().wait()  # Serve ends this with the replica's answer, a 413
             if taken:  # a body of one piece never waits for others
                 async with self.freed:
-                    await self.freed.wait_for(lambda: self.held < BODIES * self.most)
+                    await self.freed.wait_for(my_turn)
             message = await receive()
             size = len(message.get("body", b""))
             taken += size
@@ -61,6 +67,7 @@ class Front:
             await self.app(scope, some, send)
         finally:
             self.held -= taken
+            del self.readers[me]
             async with self.freed:
                 self.freed.notify_all()
 

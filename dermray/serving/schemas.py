@@ -1,10 +1,19 @@
 """What the endpoints take and give."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_SEED = 1 << 53  # JavaScript reads larger integers wrong, and its clients could not draw an image again
+
+
+def _a_number(value: Any) -> Any:
+    if isinstance(value, bool | str):  # pydantic makes 1 of true and of "1", which OpenAPI says are no numbers
+        raise ValueError("expected a number")
+    return value
+
+
+NUMBER = BeforeValidator(_a_number)
 
 
 class GenerationRequest(BaseModel):
@@ -13,10 +22,12 @@ class GenerationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     prompt: str = Field(min_length=1, examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."])
     model: str | None = Field(None, description="of GET /v1/models; the first generator if none is named")
-    n: int = Field(1, ge=1, description="images")
-    seed: int | None = Field(None, ge=0, lt=MAX_SEED, description="the same seed and prompt give the same pixels")
-    guidance_scale: float | None = Field(None, ge=0, le=20)
-    steps: int | None = Field(None, ge=1)
+    n: Annotated[int, Field(ge=1), NUMBER] = Field(1, description="images")
+    seed: Annotated[int, Field(ge=0, lt=MAX_SEED), NUMBER] | None = Field(
+        None, description="the same seed and prompt give the same pixels"
+    )
+    guidance_scale: Annotated[float, Field(ge=0, le=20), NUMBER] | None = None
+    steps: Annotated[int, Field(ge=1), NUMBER] | None = None
 
 
 class Reading(BaseModel):

@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def written(path: Path, *keys: dict[str, object]) -> Path:
+def written(path: Path, *keys: Mapping[str, object]) -> Path:
     path.write_text(json.dumps({"keys": keys}))
     os.utime(path, ns=(0, os.stat(path).st_mtime_ns + 1))
     return path

@@ -19,6 +19,7 @@ from dermray.serving.settings import Limits
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 PATH = "dermray.serving.door.front.middlewares"
 MOST_VARIABLE = "DERMRAY_BODY_BYTES"  # of nodes whose service has a larger limits.body_bytes than the default
+BODIES = 8  # of the largest size, that one proxy reads at once; a replica lets one key hold half of that
 SERVES_OWN = {
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id",
     b"session-id", b"serve-session-id",
@@ -34,26 +35,42 @@ class Front:
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
+        self.held = 0  # bytes of bodies whose answer is not out: Serve's queues grow with them, in proxy and replica
+        self.freed = asyncio.Condition()
+        self.readers: dict[object, None] = {}  # in the order in which they came
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if "headers" in scope:
             scope["headers"] = [(name, value) for name, value in scope["headers"] if _harmless(name, value)]
-        await self.app(scope, self._reading(receive), send)
+        taken, me = 0, object()
+        self.readers[me] = None
 
-    def _reading(self, receive: Receive) -> Receive:
-        taken = 0
+        def my_turn() -> bool:
+            # the first of them always goes on, or all could wait for each other
+            return self.held < BODIES * self.most or next(iter(self.readers)) is me
 
         async def some() -> Message:
             nonlocal taken
+            # while this waits, uvicorn reads no more of the socket
             if taken > self.most:
-                # uvicorn stops reading the socket, and Serve ends this with the replica's answer, a 413
-                await asyncio.Event().wait()
+                await asyncio.Event().wait()  # Serve ends this with the replica's answer, a 413
+            if taken:  # a body of one piece never waits for others
+                async with self.freed:
+                    await self.freed.wait_for(my_turn)
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self.held += size
             return message
 
-        return some
+        try:
+            await self.app(scope, some, send)
+        finally:
+            self.held -= taken
+            del self.readers[me]
+            async with self.freed:
+                self.freed.notify_all()
 
 
 def _harmless(name: bytes, value: bytes) -> bool:

@@ -63,7 +63,10 @@ async def test_bytes_are_held_until_the_work_is_done_and_bounded(app: FastAPI, g
 
 async def test_who_hangs_up_in_mid_body_holds_nothing() -> None:
     bodies = Bodies(Limits())
-    messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    messages: list[dict[str, object]] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
 
     async def receive() -> dict[str, object]:
         return messages.pop(0)

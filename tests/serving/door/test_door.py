@@ -205,7 +205,10 @@ async def test_a_client_that_goes_gives_its_slot_back(app: FastAPI, service: Ser
 
     generator.answers["draw"] = draw
     asked = [asyncio.create_task(ask(app, body=[PROMPT])) for _ in range(4)]
-    await asyncio.sleep(0.1)
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if service.admission.waiting == 2:
+            break
     assert (service.admission.at_work, service.admission.waiting) == (2, 2)
     for task in asked:
         task.cancel()

@@ -8,8 +8,10 @@ import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 from schemathesis.openapi import from_asgi
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from dermray.serving.api import api_of
+from dermray.serving.door.rules import FORM
 from dermray.serving.generation import Drawing
 from dermray.serving.keys import Keys
 from dermray.serving.schemas import Reading
@@ -45,7 +47,9 @@ schema = schemathesis.pytest.from_fixture("described")
 @schema.parametrize()
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_api_keeps_its_word(case: Any) -> None:
-    response = case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"})
+    # multipart has text and files only: an integer of an invalid request arrives as the text that would be valid
+    untold = [negative_data_rejection] if case.media_type == FORM else []
+    response = case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"}, excluded_checks=untold)
     assert response.headers["x-request-id"]
     if response.status_code >= 400:
         error = json.loads(response.content)["error"]

@@ -21,6 +21,7 @@ def api_of(service: Service) -> FastAPI:
     handle_errors(api)
     key = Depends(require_key(keys_from_environment))
     api.include_router(health.router)
+    api.include_router(images.kept, prefix="/v1", responses=ERRORS)  # type: ignore[arg-type]
     for part in (models, images, classifications):
         api.include_router(part.router, prefix="/v1", dependencies=[key], responses=ERRORS)  # type: ignore[arg-type]
     return api

@@ -54,7 +54,8 @@ def live(served_models: Path) -> Iterator[Live]:
         patch.setenv(KEYS_VARIABLE, key)  # before Ray, whose workers have its environment
         connect()
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(build(validate(ServiceConfig, {"models": models})), name="dermray", route_prefix="/")
+        config = {"models": models, "kept_images": {"place": str(served_models / "kept")}}
+        serve.run(build(validate(ServiceConfig, config)), name="dermray", route_prefix="/")
         yield Live(f"http://127.0.0.1:{port}", key)
         serve.shutdown()
         ray.shutdown()

@@ -67,6 +67,14 @@ class Generation:
             "negative_prompts": self.generator.negative_prompts,
         }  # fmt: skip
 
+    def at_work(self) -> tuple[int, int]:
+        """Images that are asked for and not drawn, and steps of images so far."""
+        return self.easel.unfinished, self.easel.steps
+
+    def drawing_seconds(self) -> tuple[float, float]:
+        """In which images were drawn so far, by the clock and of CPU time."""
+        return self.easel.seconds
+
     def check_health(self) -> None:
         """Serve starts another replica where this raises."""
         if not self.easel.alive:

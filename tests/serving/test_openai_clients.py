@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from ray import serve
 
 from dermray.serving.drawing import provenance
 from tests.serving.conftest import Live
@@ -93,6 +94,8 @@ def test_a_long_request_blocks_nobody_and_leaves_when_its_client_does(client: op
         with live.client() as http, pytest.raises(httpx.ReadTimeout):
             http.post("/v1/images/generations", json=long, timeout=timeout)
 
+    replica = serve.get_deployment_handle("pixel", "dermray")
+    before = replica.at_work.remote().result()[1]
     asking = threading.Thread(target=ask, args=(0.7,))
     asking.start()
     time.sleep(0.2)
@@ -101,6 +104,12 @@ def test_a_long_request_blocks_nobody_and_leaves_when_its_client_does(client: op
     short = client.images.generate(prompt=PROMPT, extra_body={"seed": 5, "steps": 2})
     between = time.monotonic() - began
     asking.join()
+    for _ in range(100):
+        left, steps = replica.at_work.remote().result()
+        if left == 0:
+            break
+        time.sleep(0.1)
+    assert left == 0 and steps - before < 8 * 250, "it was not drawn to its end"
     alone = client.images.generate(prompt=PROMPT, extra_body={"seed": 5, "steps": 2})
     assert short.data is not None and alone.data is not None
     assert short.data[0].b64_json == alone.data[0].b64_json, "the same bits beside it and alone"

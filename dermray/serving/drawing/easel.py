@@ -61,6 +61,8 @@ class Easel:
         self.generator, self.batch_size, self.observe = generator, batch_size, observe
         self._commissions: list[_Commission] = []
         self._turns: Turns[_Commission] = Turns()
+        self.steps = 0  # of images, taken so far
+        self.seconds = (0.0, 0.0)  # in which it drew, by the clock and of the thread's CPU time
         self._changed, self._closed, self._numbers = threading.Condition(), False, itertools.count()
         self._thread = threading.Thread(target=self._run, name="easel", daemon=True)
         self._thread.start()
@@ -94,6 +96,11 @@ class Easel:
         """Whether anything will be drawn."""
         return self._thread.is_alive()
 
+    @property
+    def unfinished(self) -> int:
+        """Images that are asked for, those included whose takers left since the last step."""
+        return len(self._commissions)
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -109,7 +116,7 @@ class Easel:
                 self.observe(Step(0, 0, 0, 0.0))
 
     def _step(self, waiting: list[_Commission]) -> None:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         chosen = self._chosen(self._turns.order(waiting))
         if not chosen:  # none could be begun
             return
@@ -120,6 +127,8 @@ class Easel:
         except Exception as error:
             self._failed(chosen, error)
             finished = []
+        self.steps += len(chosen)
+        self.seconds = self.seconds[0] + time.perf_counter() - began, self.seconds[1] + time.thread_time() - cpu
         self._turns.taken(chosen, waiting)
         self.observe(Step(len(chosen), len(waiting) - len(chosen), len(finished), time.perf_counter() - began))
 

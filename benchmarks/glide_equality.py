@@ -118,13 +118,14 @@ def _sampled(theirs: Any, name: str, published: Any, ours: Stage, tokens: Tensor
     torch.manual_seed(SEED)
     expected = loop(published, noise.shape, noise=noise, device="cpu", model_kwargs=given)
     states = ours.text(tokens)
-    denoise = lambda noisy, t: ours.denoise(noisy, torch.tensor([t]), states, low)  # noqa: E731
-    walk = glide_sampling.walk(some, ours.scheduler.betas)
+    drawn = noise
     torch.manual_seed(SEED)
-    if low is None:
-        drawn = glide_sampling.ancestral(denoise, noise, walk, lambda: torch.randn_like(noise))
-    else:
-        drawn = glide_sampling.ddim(denoise, noise, walk)
+    for step in glide_sampling.walk(some, ours.scheduler.betas):
+        predicted, place = ours.denoise(drawn, torch.tensor([step.t]), states, low)
+        if low is None:
+            drawn = glide_sampling.ancestral(predicted, place, drawn, step, lambda: torch.randn_like(noise))
+        else:
+            drawn = glide_sampling.ddim(predicted, drawn, step)
     _print(f"{name}: image after {len(some)} steps ({'ancestral' if low is None else 'DDIM'})", expected, drawn)
 
 

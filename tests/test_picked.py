@@ -112,7 +112,7 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
             return np.ones(len(images)), None
 
         monkeypatch.setattr(synthesis, "CALIBRATION_IMAGES", 9)
-        monkeypatch.setattr(synthesis, "_training_images", lambda _: (torch.zeros(1, 3, 64, 64), ["a"]))
+        monkeypatch.setattr(synthesis, "training_images", lambda _: (torch.zeros(1, 3, 64, 64), ["a"]))
         monkeypatch.setattr(synthesis, "nearest", distances)
         synthesis._calibrate(found.row_files(), found, 0.1)
         used = [each for each in ok if each["split"] != "train"][:9]

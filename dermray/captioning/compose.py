@@ -22,9 +22,13 @@ def compose(row: dict[str, Any], answer: Answer, sentences: bool, metadata: tupl
 
     Unknown attributes are left out; metadata's skin tone goes before the captioner's.
     """
-    words = [text for name in metadata if (text := _word(name, row.get(name)))]
-    seen = answer.text if sentences else _attributes(row, answer, metadata)
-    return f"{', '.join(words)}: {seen}" if words else seen
+    return joined(row, answer.text if sentences else _attributes(row, answer, metadata), metadata)
+
+
+def joined(row: dict[str, Any], seen: str, metadata: tuple[str, ...] = METADATA) -> str:
+    """What the metadata says, then what was seen; either may be nothing."""
+    words = ", ".join(text for name in metadata if (text := _word(name, row.get(name))))
+    return f"{words}: {seen}" if words and seen else words or seen
 
 
 def _attributes(row: dict[str, Any], answer: Answer, metadata: tuple[str, ...]) -> str:

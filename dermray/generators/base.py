@@ -1,5 +1,7 @@
 """What every family of text-to-image generators offers. Pure torch: nothing here or beside it knows Ray."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from dermray.generators.canvas import Canvas
 from dermray.generators.coverage import Reader
 
 # Found by name, imported when asked for. Adding a family: a file, a line here, a test, two presets.
@@ -54,6 +57,7 @@ class Generator(nn.Module):
     seen: tuple[Tensor, Tensor] | None = None  # of the last forward: noise levels in [0, 1] (B,), losses (B,)
     texts_apart: ClassVar[bool] = False  # whether `encode` is `encode_images` beside `encode_texts`: texts are large
     frozen_encoder: ClassVar[bool] = True  # whether encoding is work, which could be done once, ahead of training
+    rows: int | None = None  # of each forward in sampling, for bits that no neighbour changes; None: all in one
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod
@@ -154,13 +158,27 @@ class Generator(nn.Module):
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
         """(B, 3, S, S) uint8. A request's pixels depend on its prompt and seed, not on its neighbours' noise. All have
         one size."""
-        raise TypeError(f"{type(self).__name__} does not sample")
-
-    def side(self, requests: list[Request]) -> int:
-        """Of the images of requests that are drawn together, in px."""
         sides = {request.size or self.image_size for request in requests}
         assert len(sides) == 1, f"requests drawn together have one size, got {sorted(sides)}"
-        return sides.pop()
+        with evaluating(self):
+            canvases = [self.begin(request, guidance_scale, steps) for request in requests]
+            while under_way := [canvas for canvas in canvases if not canvas.done]:
+                self.advance(under_way)
+            return self.finish(canvases)
+
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
+        """An image at its first step: its text is read, its noise drawn. For a generator in evaluation mode, within
+        `torch.inference_mode()`, as `advance` and `finish` are; the three are `sample`, which can be left between
+        steps."""
+        raise TypeError(f"{type(self).__name__} does not sample")
+
+    def advance(self, canvases: list[Canvas]) -> None:
+        """One step of each of these; all are of one `kind`, and none is done. They may be anywhere on their ways."""
+        raise TypeError(f"{type(self).__name__} does not sample")
+
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """(B, 3, S, S) uint8 on the CPU, of canvases that are done and have one side."""
+        raise TypeError(f"{type(self).__name__} does not sample")
 
     def save(self, directory: Path) -> None:
         """Weights and config."""
@@ -193,6 +211,18 @@ def initial_noise(seeds: list[int], shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise (len(seeds), *shape), each row from its own seed."""
     rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients, and the mode before afterwards."""
+    before = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(before)
 
 
 def without_caption(given: Tensor, nothing: Tensor, share: float) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 from dermray.config import ConfigError
 from dermray.generators import components, components_check, ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample
+from dermray.generators.canvas import Canvas, guided, put
 from dermray.generators.coverage import Reader
 from dermray.generators.dermdit_start import read_start
 from dermray.generators.dit import Geometry, Transformer
@@ -178,28 +179,30 @@ class DermDiT(Generator):
         self.seen = t / self.noise_schedule.config.num_train_timesteps, loss.detach()
         return loss.mean()
 
-    @torch.no_grad()
-    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """diffusers' scheduler named by `sampler`, from each request's own noise. Unguided in compat paper."""
-        scheduler = self.schedule(steps)
-        weight, size = self.transformer.pos_embed, self.transformer.size
-        generators = frozen.generators(requests)
-        noise = torch.stack([torch.randn(size.channels, size.side, size.side, generator=g) for g in generators])
-        z = noise.to(weight.device, weight.dtype) * scheduler.init_noise_sigma
-        text, mask = self._padded_text([request.prompt for request in requests])
-        guided = guidance_scale != 1 and self.config.conditioning == "tokens"
-        with frozen.evaluating(self):
-            for t in scheduler.timesteps:
-                times = t.expand(len(z)).to(z.device)
-                out = self.transformer(z, times, text, mask)
-                if guided:
-                    assert mask is not None
-                    without = self.transformer(z, times, text, torch.zeros_like(mask))
-                    c = z.shape[1]
-                    noise = without[:, :c] + guidance_scale * (out[:, :c] - without[:, :c])
-                    out = torch.cat([noise, out[:, c:]], 1)
-                z = self._step(scheduler, out, t, z, generators)
-            return frozen.decode(self.vae, z)
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
+        """Its own noise and schedule, and its text at full length. Unguided in compat paper."""
+        scheduler, size, weight = self.schedule(steps), self.transformer.size, self.transformer.pos_embed
+        noise = torch.Generator().manual_seed(request.seed)
+        z = torch.randn(1, size.channels, size.side, size.side, generator=noise).to(weight.device, weight.dtype)
+        text = self._full_length(request.prompt)
+        no_text = (text[0], torch.zeros_like(text[1])) if text else ()
+        guided = self.config.conditioning == "tokens"
+        return Canvas(
+            z=z * scheduler.init_noise_sigma, text=text, no_text=no_text, scale=guidance_scale if guided else 1,
+            noise=noise, walk=scheduler, steps=len(scheduler.timesteps), side=self.image_size,
+        )  # fmt: skip
+
+    def advance(self, canvases: list[Canvas]) -> None:
+        """A step of each one's scheduler."""
+        z = torch.cat([canvas.z for canvas in canvases])
+        times = torch.stack([canvas.walk.timesteps[canvas.step] for canvas in canvases]).to(z.device)
+        read = (lambda z, t: self.transformer(z, t, None, None)) if not self.config.conditional else self.transformer
+        out = guided(read, self.rows, canvases, (z, times), channels=z.shape[1])
+        put(canvases, torch.cat([self._step(*each) for each in zip(canvases, out.split(1), strict=True)]))
+
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """Decoded."""
+        return frozen.decode(self.vae, torch.cat([canvas.z for canvas in canvases]), self.rows is not None)
 
     def schedule(self, steps: int) -> Any:
         """diffusers' scheduler of the sampler, set to so many steps."""
@@ -211,12 +214,13 @@ class DermDiT(Generator):
         scheduler.set_timesteps(steps)
         return scheduler
 
-    def _step(self, scheduler: Any, out: Tensor, t: Tensor, z: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """One step of the scheduler, each request with its own generator."""
+    def _step(self, canvas: Canvas, out: Tensor) -> Tensor:
+        """One step of its scheduler; out: (1, C or 2C, h, w)."""
+        t = canvas.walk.timesteps[canvas.step]
         if self.config.sampler != "ddpm":
-            out = out[:, : z.shape[1]]
-            return scheduler.step(out, t, z).prev_sample
-        return scheduler.step(out, t, z, generator=generators).prev_sample
+            out = out[:, : canvas.z.shape[1]]
+            return canvas.walk.step(out, t, canvas.z).prev_sample
+        return canvas.walk.step(out, t, canvas.z, generator=canvas.noise).prev_sample
 
     def save(self, directory: Path) -> None:
         """`model.safetensors` of the transformer, config, schedule; a nano base too."""
@@ -246,12 +250,14 @@ class DermDiT(Generator):
         made.transformer.load_state_dict(load_file(directory / "model.safetensors"))
         return made
 
-    def _padded_text(self, prompts: list[str]) -> tuple[Tensor | None, Tensor | None]:
-        """What the transformer reads of prompts: states (B, T, E) and which are no padding (B, T)."""
+    def _full_length(self, prompt: str) -> tuple[Tensor, ...]:
+        """What the transformer reads of a prompt: states (1, T, E) and which are no padding (1, T); T is always the
+        longest there is, so that it does not depend on the prompts beside it. Nothing for DiT."""
         if not self.config.conditional:
-            return None, None
-        padded = self.collate([{"text": row} for row in self._text(prompts)])
-        return padded["text"], padded["text_mask"]
+            return ()
+        text = self._text([prompt])[0]
+        mask = torch.arange(self.tokenizer.model_max_length, device=text.device) < len(text)
+        return torch.nn.functional.pad(text, (0, 0, 0, len(mask) - len(text)))[None], mask[None]
 
     @torch.no_grad()
     def _text(self, captions: list[str]) -> list[Tensor]:

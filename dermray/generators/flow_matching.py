@@ -5,7 +5,6 @@ Time runs as in diffusers: t = 0 is data, t = 1 is noise, z_t = (1 - t) data + t
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -36,24 +35,11 @@ def losses(velocity: Velocity, data: Tensor) -> tuple[Tensor, Tensor]:
     return t, errors.square().flatten(1).mean(1)
 
 
-def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
-    """Data from noise by `steps` equal Euler steps."""
-    z, times = noise, torch.linspace(1, 0, steps + 1)
-    for now, following in pairwise(times):
-        z = z + (following - now) * velocity(z, now.expand(len(z)).to(z.device))
-    return z
+def times(steps: int) -> Tensor:
+    """(steps + 1,), equally far apart from noise to data."""
+    return torch.linspace(1, 0, steps + 1)
 
 
-def guided(velocity: Callable[[Tensor, Tensor, bool], Tensor], guidance_scale: float) -> Velocity:
-    """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional).
-
-    `velocity(z, t, conditional)`; scale 1 asks for the conditional one alone.
-    """
-    if guidance_scale == 1:
-        return lambda z, t: velocity(z, t, True)
-
-    def mixed(z: Tensor, t: Tensor) -> Tensor:
-        without = velocity(z, t, False)
-        return without + guidance_scale * (velocity(z, t, True) - without)
-
-    return mixed
+def euler(z: Tensor, velocity: Tensor, now: Tensor, following: Tensor) -> Tensor:
+    """z (B, ...) at times `following` (B,), by a step along its velocity at times `now` (B,)."""
+    return z + (following - now).view(-1, *[1] * (z.ndim - 1)) * velocity

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dermray.config import Config
-from dermray.generators import adapters, base_check, flow_matching, frozen, kohya, nano
+from dermray.generators import adapters, base_check, flow_matching, flux_sampling, frozen, kohya, nano
 from dermray.generators.adapter_file import Layer
 from dermray.generators.base import Batch, Generator, Request, Sample, Texts, without_caption
+from dermray.generators.canvas import Canvas
 from dermray.generators.coverage import Reader, TokenReader
 
 # Regular expressions of whole module names; in brackets the parameters at rank 64 on FLUX.1-dev.
@@ -211,22 +212,20 @@ class FluxLora(Generator):
         unpacked: Tensor = self.pipeline._unpack_latents(out, h * side, w * side, side)
         return unpacked
 
-    @torch.no_grad()
-    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """diffusers' own pipeline, each request with its own generator."""
-        with frozen.evaluating(self):
-            pooled, tokens = self._text([request.prompt for request in requests])
-            images = self.pipeline(
-                prompt_embeds=tokens,
-                pooled_prompt_embeds=pooled,
-                generator=frozen.generators(requests),
-                height=self.side(requests),
-                width=self.side(requests),
-                guidance_scale=guidance_scale,
-                num_inference_steps=steps,
-                output_type="pt",
-            ).images
-        return frozen.to_pixels(images)
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
+        """As diffusers' pipeline begins."""
+        pooled, tokens = self._text([request.prompt])
+        return flux_sampling.begin(self.pipeline, pooled, tokens, request, self.image_size, guidance_scale, steps)
+
+    def advance(self, canvases: list[Canvas]) -> None:
+        """A step of each one's scheduler."""
+        flux_sampling.advance(self.pipeline, self.transformer, canvases, self.rows)
+
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """Decoded."""
+        factor, side = self.pipeline.vae_scale_factor, canvases[0].side
+        latents = self.pipeline._unpack_latents(torch.cat([c.z for c in canvases]), side, side, factor)
+        return frozen.decode(self.vae, latents, self.rows is not None)
 
     def save(self, directory: Path) -> None:
         """`pytorch_lora_weights.safetensors` for `load_lora_weights`, alpha in its metadata; a nano base too."""

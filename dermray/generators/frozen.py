@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dermray.generators import nano
-from dermray.generators.base import SOURCES, Request
+from dermray.generators.base import SOURCES
 from dermray.generators.coverage import TokenReader
 
 NANO = "nano"  # the base that is built from config alone
@@ -181,21 +180,21 @@ def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: diffusers.AutoencoderKL, latents: Tensor) -> Tensor:
-    """Latents as the denoiser sees them, (B, C, h, w) of any dtype, to (B, 3, H, W) uint8 on the CPU."""
+def decode(vae: diffusers.AutoencoderKL, latents: Tensor, one_by_one: bool = False) -> Tensor:
+    """Latents as the denoiser sees them, (B, C, h, w) of any dtype, to (B, 3, H, W) uint8 on the CPU.
+
+    Args:
+        one_by_one: for bits that do not depend on how many there are.
+    """
     given = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    images: Tensor = vae.decode(given.to(vae.dtype)).sample
+    parts = given.to(vae.dtype).split(1 if one_by_one else len(given))
+    images = torch.cat([vae.decode(part).sample for part in parts])
     return to_pixels((images / 2 + 0.5).clamp(0, 1))
 
 
 def to_pixels(images: Tensor) -> Tensor:
     """What pipelines give with output_type="pt", in [0, 1], as uint8."""
     return (images.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu()
-
-
-def generators(requests: list[Request]) -> list[torch.Generator]:
-    """Each request's own source of noise, as a user of diffusers makes it. On the CPU: the same on every device."""
-    return [torch.Generator().manual_seed(request.seed) for request in requests]
 
 
 def write_about(directory: Path, **about: Any) -> None:
@@ -234,15 +233,3 @@ def family_of(directory: Path) -> str:
     if not name:
         raise ValueError(f"{directory}: no generator of dermray's (no config.json that names its family)")
     return str(name)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients, and the mode before afterwards."""
-    before = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(before)

@@ -8,8 +8,8 @@ own reductions, and both are sampled in cascade, as OpenAI does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from dermray.config import Config, ConfigError
 from dermray.generators import ddpm, frozen, glide_sampling, nano, weights_file
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
+from dermray.generators.canvas import Canvas, guided, put
 from dermray.generators.coverage import Reader, TokenReader
 from dermray.generators.glide_models import PUBLISHED, STAGES, Sizes, Stage
 
@@ -185,41 +186,61 @@ class Glide(Generator):
         self.seen = t / stage.scheduler.config.num_train_timesteps, losses.detach()
         return losses.mean()
 
-    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
         """As OpenAI's notebook: the base in `steps` ancestral steps with guidance, the upsampler by DDIM without."""
-        tokens = self._tokens([request.prompt for request in requests])
-        generators = frozen.generators(requests)
-        with frozen.evaluating(self):
-            low = self._draw_base(tokens, generators, guidance_scale, steps)
-            low = ((low + 1) * 127.5).round() / 127.5 - 1  # what an image file of the base's would hold
-            images = self._upsample(tokens, low, generators)
-        return frozen.to_pixels((images + 1) / 2)
-
-    def _draw_base(self, tokens: Tensor, generators: list[torch.Generator], guidance: float, steps: int) -> Tensor:
-        """(B, 3, h, w) in [-1, 1]."""
-        stage, guided = self.stages["base"], guidance != 1
-        states = stage.text(torch.cat([tokens, self.nothing.expand_as(tokens)]) if guided else tokens)
-
-        def denoise(noisy: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            shown = torch.cat([noisy, noisy]) if guided else noisy
-            noise, variance = stage.denoise(shown, _everywhere(t, shown), states)
-            if guided:
-                given, without = noise.chunk(2)
-                noise, variance = without + guidance * (given - without), variance.chunk(2)[0]
-            return noise, variance
-
-        fresh = _noise(generators, self.config.low_size, tokens.device)
+        tokens, noise = self._tokens([request.prompt]), torch.Generator().manual_seed(request.seed)
+        stage, size = self.stages["base"], self.config.low_size
         walk = glide_sampling.walk(glide_sampling.even_steps(steps), stage.scheduler.betas)
-        return glide_sampling.ancestral(denoise, fresh(), walk, fresh)
+        no_text = stage.text(self.nothing.expand_as(tokens))
+        return Canvas(
+            z=_noise(noise, size, tokens.device), text=(stage.text(tokens),), no_text=(no_text,), scale=guidance_scale,
+            noise=noise, walk=walk, steps=len(walk), side=self.image_size, phase="base", kept={"tokens": tokens},
+        )  # fmt: skip
 
-    def _upsample(self, tokens: Tensor, low: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """(B, 3, H, W) in [-1, 1]."""
-        stage = self.stages["upsampler"]
-        states = stage.text(tokens)
-        noise = self.config.upsampler_noise * _noise(generators, self.image_size, tokens.device)()
-        walk = glide_sampling.walk(glide_sampling.section_steps(self.config.upsampler_steps), stage.scheduler.betas)
-        denoise = lambda noisy, t: stage.denoise(noisy, _everywhere(t, noisy), states, low)  # noqa: E731
-        return glide_sampling.ddim(denoise, noise, walk)
+    def advance(self, canvases: list[Canvas]) -> None:
+        """A step of each; after the base's last one it is the upsampler's turn."""
+        z = torch.cat([canvas.z for canvas in canvases])
+        t = torch.tensor([canvas.walk[canvas.step].t for canvas in canvases], device=z.device)
+        if canvases[0].phase == "upsampler":
+            self._upsample(canvases, z, t)
+            return
+        out = guided(self._predict_base, self.rows, canvases, (z, t), channels=z.shape[1])
+        stepped = []
+        for canvas, own in zip(canvases, out.split(1), strict=True):
+            fresh = partial(_noise, canvas.noise, self.config.low_size, z.device)
+            predicted, place = own.chunk(2, 1)
+            stepped.append(glide_sampling.ancestral(predicted, place, canvas.z, canvas.walk[canvas.step], fresh))
+        put(canvases, torch.cat(stepped))
+        for canvas in canvases:
+            if canvas.done:
+                self._enlarge(canvas)
+
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """[-1, 1] to 256 levels."""
+        return frozen.to_pixels((torch.cat([canvas.z for canvas in canvases]) + 1) / 2)
+
+    def _predict_base(self, z: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """(B, 6, h, w), noise and variance."""
+        return torch.cat(self.stages["base"].denoise(z, t, states), 1)
+
+    def _enlarge(self, canvas: Canvas) -> None:
+        """From the base's image to the upsampler's first step."""
+        stage, tokens = self.stages["upsampler"], canvas.kept["tokens"]
+        low = ((canvas.z + 1) * 127.5).round() / 127.5 - 1  # what an image file of the base's would hold
+        canvas.z = self.config.upsampler_noise * _noise(canvas.noise, self.image_size, tokens.device)
+        canvas.walk = glide_sampling.walk(
+            glide_sampling.section_steps(self.config.upsampler_steps), stage.scheduler.betas
+        )
+        canvas.text, canvas.no_text, canvas.scale = (stage.text(tokens),), (), 1
+        canvas.kept, canvas.phase, canvas.step, canvas.steps = {"low": low}, "upsampler", 0, len(canvas.walk)
+
+    def _upsample(self, canvases: list[Canvas], z: Tensor, t: Tensor) -> None:
+        """z: (B, 3, H, W) in [-1, 1]."""
+        low = torch.cat([canvas.kept["low"] for canvas in canvases])
+        predict = lambda z, t, low, states: self.stages["upsampler"].denoise(z, t, states, low)[0]  # noqa: E731
+        noise = guided(predict, self.rows, canvases, (z, t, low))
+        own = zip(canvases, noise.split(1), strict=True)
+        put(canvases, torch.cat([glide_sampling.ddim(n, canvas.z, canvas.walk[canvas.step]) for canvas, n in own]))
 
     def save(self, directory: Path) -> None:
         """`base` and `upsampler`, each with U-Net and schedule as diffusers reads them, and the tokenizer."""
@@ -253,14 +274,9 @@ def reduce(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="area")
 
 
-def _everywhere(t: int, images: Tensor) -> Tensor:
-    """The same timestep for every image, (B,)."""
-    return torch.full((len(images),), t, device=images.device)
-
-
-def _noise(generators: list[torch.Generator], size: int, device: torch.device) -> Callable[[], Tensor]:
-    """Fresh noise (B, 3, size, size) with each call, every image's from its own generator."""
-    return lambda: torch.stack([torch.randn(3, size, size, generator=own) for own in generators]).to(device)
+def _noise(source: torch.Generator, size: int, device: torch.device) -> Tensor:
+    """(1, 3, size, size)."""
+    return torch.randn(1, 3, size, size, generator=source).to(device)
 
 
 def _place(config: GlideConfig) -> str:

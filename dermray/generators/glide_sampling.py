@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Denoiser = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # x_t, t: noise, and the variance's place in its bounds
-
 
 def even_steps(count: int, total: int = 1000) -> list[int]:
     """`count` timesteps from the noisiest to the least, both ends included."""
@@ -55,32 +53,28 @@ def walk(timesteps: list[int], betas: Tensor) -> list[Step]:
     return [Step(t, products[t], previous) for t, previous in zip(timesteps, ends, strict=True)]
 
 
-def ancestral(denoise: Denoiser, noisy: Tensor, steps: list[Step], noise: Callable[[], Tensor]) -> Tensor:
-    """Images in [-1, 1] out of noise (B, 3, H, W), with variances that the model learned.
+def ancestral(predicted: Tensor, place: Tensor, noisy: Tensor, step: Step, noise: Callable[[], Tensor]) -> Tensor:
+    """Images in [-1, 1] after a step from `noisy` (B, 3, H, W), with variances that the model learned.
 
     Nichol and Dhariwal 2021, section 3.1 and 4: bounds of the variance are those of the steps that are taken.
 
     Args:
+        predicted, place: noise in `noisy`, and where between its bounds the log variance is, as -1 to 1.
         noise: gives fresh noise of the same shape.
     """
-    for step in steps:
-        predicted, place = denoise(noisy, step.t)
-        beta = 1 - step.product / step.previous
-        from_data = math.sqrt(step.previous) * beta / (1 - step.product)
-        from_noisy = math.sqrt(1 - beta) * (1 - step.previous) / (1 - step.product)
-        mean = from_data * step.data(noisy, predicted) + from_noisy * noisy
-        if step.previous == 1:  # the last: nothing is added
-            return mean
-        smallest, largest = math.log(beta * (1 - step.previous) / (1 - step.product)), math.log(beta)
-        share = (place + 1) / 2
-        noisy = mean + torch.exp((share * largest + (1 - share) * smallest) / 2) * noise()
-    return noisy
+    beta = 1 - step.product / step.previous
+    from_data = math.sqrt(step.previous) * beta / (1 - step.product)
+    from_noisy = math.sqrt(1 - beta) * (1 - step.previous) / (1 - step.product)
+    mean = from_data * step.data(noisy, predicted) + from_noisy * noisy
+    if step.previous == 1:  # the last: nothing is added
+        return mean
+    smallest, largest = math.log(beta * (1 - step.previous) / (1 - step.product)), math.log(beta)
+    share = (place + 1) / 2
+    return mean + torch.exp((share * largest + (1 - share) * smallest) / 2) * noise()
 
 
-def ddim(denoise: Denoiser, noisy: Tensor, steps: list[Step]) -> Tensor:
-    """Images in [-1, 1] out of noise (B, 3, H, W), without noise added on the way (Song et al. 2021, equation 12)."""
-    for step in steps:
-        data = step.data(noisy, denoise(noisy, step.t)[0])
-        noise = (noisy - math.sqrt(step.product) * data) / math.sqrt(1 - step.product)  # that goes with clipped pixels
-        noisy = math.sqrt(step.previous) * data + math.sqrt(1 - step.previous) * noise
-    return noisy
+def ddim(predicted: Tensor, noisy: Tensor, step: Step) -> Tensor:
+    """Images in [-1, 1] after a step from `noisy` (B, 3, H, W), without noise added (Song et al. 2021, equation 12)."""
+    data = step.data(noisy, predicted)
+    noise = (noisy - math.sqrt(step.product) * data) / math.sqrt(1 - step.product)  # that goes with clipped pixels
+    return math.sqrt(step.previous) * data + math.sqrt(1 - step.previous) * noise

@@ -8,12 +8,14 @@ from typing import Any, Literal, Self
 
 import diffusers
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from pydantic import Field
 from torch import Tensor
 
 from dermray.config import Config
 from dermray.generators import ddpm, frozen
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
+from dermray.generators.canvas import Canvas, guided, put
 from dermray.generators.coverage import Reader
 
 
@@ -104,21 +106,54 @@ class LatentUNet(Generator):
         self.seen = t / self.noise_schedule.config.num_train_timesteps, losses.detach()
         return losses
 
-    @torch.no_grad()
-    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """diffusers' own pipeline around the U-Net, each request with its own generator.
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
+        """As diffusers' pipeline begins, with a scheduler of its own; no guidance at scales up to 1.
 
         The pipeline would draw noise and step in the text encoder's precision, which is not that of a U-Net in
-        training: it is given embeddings in the U-Net's, and what it leaves is decoded in the autoencoder's.
+        training: here all is in the U-Net's, and what it leaves is decoded in the autoencoder's.
         """
-        with frozen.evaluating(self):
-            latents = self._denoiser()(
-                prompt_embeds=self._embedded([request.prompt for request in requests]),
-                negative_prompt_embeds=self._embedded([request.negative_prompt for request in requests]),
-                generator=frozen.generators(requests), height=self.side(requests), width=self.side(requests),
-                guidance_scale=guidance_scale, num_inference_steps=steps, output_type="latent",
-            ).images  # fmt: skip
-            return frozen.decode(self.vae, latents)
+        scheduler, side = copy.deepcopy(self.pipeline.scheduler), request.size or self.image_size
+        scheduler.set_timesteps(steps)
+        noise = torch.Generator().manual_seed(request.seed)
+        latent = side // self.pipeline.vae_scale_factor
+        shape, text = (1, self.unet.config.in_channels, latent, latent), self._embedded([request.prompt])
+        z = randn_tensor(shape, noise, text.device, text.dtype) * scheduler.init_noise_sigma
+        told = self._told(guidance_scale, text)
+        scale = guidance_scale if guidance_scale > 1 and not told else 1
+        no_text = self._embedded([request.negative_prompt]) if scale != 1 else text
+        return Canvas(
+            z=z, text=(text, *told), no_text=(no_text, *told), scale=scale, noise=noise, walk=scheduler,
+            steps=len(scheduler.timesteps), side=side,
+        )  # fmt: skip
+
+    def _told(self, guidance_scale: float, text: Tensor) -> tuple[Tensor, ...]:
+        """What a U-Net that was distilled with guidance is told of it, (1, D); nothing for any other."""
+        width = self.unet.config.time_cond_proj_dim
+        if width is None:
+            return ()
+        scale = torch.tensor([guidance_scale - 1])
+        return (self.pipeline.get_guidance_scale_embedding(scale, embedding_dim=width).to(text.device, text.dtype),)
+
+    def advance(self, canvases: list[Canvas]) -> None:
+        """A step of each one's scheduler."""
+        times = [canvas.walk.timesteps[canvas.step] for canvas in canvases]
+        shown = [c.walk.scale_model_input(c.z, t) for c, t in zip(canvases, times, strict=True)]
+        z = torch.cat(shown)
+
+        def predict(z: Tensor, t: Tensor, text: Tensor, told: Tensor | None = None) -> Tensor:
+            predicted: Tensor = self.unet(z, t, encoder_hidden_states=text, timestep_cond=told, return_dict=False)[0]
+            return predicted
+
+        out = guided(predict, self.rows, canvases, (z, torch.stack(times).to(z.device)))
+        stepped = []
+        for canvas, t, own in zip(canvases, times, out.split(1), strict=True):
+            extra = self.pipeline.prepare_extra_step_kwargs(canvas.noise, 0.0)  # what this kind of scheduler takes
+            stepped.append(canvas.walk.step(own, t, canvas.z, **extra, return_dict=False)[0])
+        put(canvases, torch.cat(stepped))
+
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """Decoded."""
+        return frozen.decode(self.vae, torch.cat([canvas.z for canvas in canvases]), self.rows is not None)
 
     def save_pipeline(self, directory: Path) -> None:
         """A pipeline folder of diffusers', autoencoder and text encoder included.
@@ -133,13 +168,6 @@ class LatentUNet(Generator):
         }
         whole = type(self.pipeline)(**self.pipeline.components | parts, requires_safety_checker=False)
         whole.save_pretrained(directory)
-
-    def _denoiser(self) -> diffusers.StableDiffusionPipeline:
-        """The pipeline without its text encoder."""
-        parts = self.pipeline.components | {"text_encoder": None}
-        made = type(self.pipeline)(**parts, requires_safety_checker=False)
-        made.set_progress_bar_config(disable=True)
-        return made
 
     def _embedded(self, prompts: list[str]) -> Tensor:
         """CLIP's states (B, 77, D), in the U-Net's precision."""

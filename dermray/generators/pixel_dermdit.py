@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dermray.config import Config
 from dermray.generators import flow_matching
 from dermray.generators.base import Batch, Generator, Request, Sample, initial_noise
+from dermray.generators.canvas import Canvas, guided, put
 from dermray.generators.coverage import Reader, WordReader
 from dermray.generators.text import TextEncoder, Words
 
@@ -124,19 +125,30 @@ class PixelDermDiT(Generator):
         without = self.no_caption.expand_as(text)
         return torch.where(dropped[:, None, None], without, text), torch.where(dropped[:, None], none, mask)
 
-    @torch.inference_mode()
-    def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
-        """Euler steps from each request's own noise."""
+    def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
+        """Its own noise, and its text at full length: how much is cut off must not depend on its neighbours."""
         device = self.no_caption.device
-        tokens, mask = (part.to(device) for part in self.words.encode([r.prompt for r in requests]))
-        every = torch.ones(len(requests), dtype=torch.bool, device=device)
-        with_text, without = self._read(tokens, mask, ~every), self._read(tokens, mask, every)
+        tokens, mask = (part.to(device) for part in self.words.encode([request.prompt]))
+        text = self.text(tokens, mask)
+        none = torch.zeros_like(mask)
+        none[:, 0] = True
+        z = initial_noise([request.seed], (3, self.image_size, self.image_size)).to(device)
+        return Canvas(
+            z=z, text=(text, mask), no_text=(self.no_caption.expand_as(text), none), scale=guidance_scale,
+            noise=torch.Generator(), walk=flow_matching.times(steps), steps=steps, side=self.image_size,
+        )  # fmt: skip
 
-        def velocity(z: Tensor, t: Tensor, conditional: bool) -> Tensor:
-            return self.velocity(z, t, *(with_text if conditional else without))
+    def advance(self, canvases: list[Canvas]) -> None:
+        """An Euler step of each, from its own time to its next."""
+        z = torch.cat([canvas.z for canvas in canvases])
+        now = torch.stack([canvas.walk[canvas.step] for canvas in canvases]).to(z.device)
+        following = torch.stack([canvas.walk[canvas.step + 1] for canvas in canvases]).to(z.device)
+        velocity = guided(self.velocity, self.rows, canvases, (z, now))
+        put(canvases, flow_matching.euler(z, velocity, now, following))
 
-        noise = initial_noise([r.seed for r in requests], (3, self.image_size, self.image_size)).to(device)
-        pixels = flow_matching.euler(flow_matching.guided(velocity, guidance_scale), noise, steps)
+    def finish(self, canvases: list[Canvas]) -> Tensor:
+        """[-1, 1] to 256 levels."""
+        pixels = torch.cat([canvas.z for canvas in canvases])
         return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
     def save(self, directory: Path) -> None:

@@ -36,6 +36,7 @@ def api_of(service: Service, keys: Keys | None = None, served: bool = False) -> 
     handle_errors(api)
     api.include_router(health.router, responses=ERRORS)
     api.include_router(models.router, prefix="/v1", dependencies=[Depends(bearer)], responses=ERRORS)
+    api.include_router(images.kept, prefix="/v1", responses=ERRORS)
     for part in (images, classifications):
         work = [Depends(bearer), Depends(admitted)]
         api.include_router(part.router, prefix="/v1", dependencies=work, responses=ERRORS)
@@ -59,11 +60,13 @@ def _describe(api: FastAPI, limits: Limits) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(name, None)
         asked = schema["components"]["schemas"]["GenerationRequest"]["properties"]
-        asked["n"]["maximum"] = limits.images_drawn
-        asked["prompt"]["maxLength"] = limits.prompt
-        for kind in asked["steps"]["anyOf"]:
-            if kind["type"] == "integer":
-                kind["maximum"] = limits.steps
+        for name, bound, most in (
+            ("n", "maximum", limits.images_drawn),
+            ("steps", "maximum", limits.steps),
+            ("prompt", "maxLength", limits.prompt),
+            ("negative_prompt", "maxLength", limits.prompt),
+        ):
+            asked[name]["anyOf"][0][bound] = most  # the other is null
         return schema
 
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing it

@@ -41,7 +41,7 @@ class Api:
         self.keys = keys_from_environment()
         quotas = Quotas(lambda: serve.get_replica_context().world_size)
         calls = {name: Calls(handle) for name, handle in handles.items()}
-        self.service = Service(validate(ServiceConfig, config), calls, quotas)
+        self.service = Service(validate(ServiceConfig, config), calls, quotas=quotas)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return api_of(self.service, self.keys, served=True)

@@ -1,33 +1,8 @@
 """What the endpoints take and give."""
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-MAX_SEED = 1 << 53  # JavaScript reads larger integers wrong, and its clients could not draw an image again
-
-
-def _a_number(value: Any) -> Any:
-    if isinstance(value, bool | str):  # pydantic makes 1 of true and of "1", which OpenAPI says are no numbers
-        raise ValueError("expected a number")
-    return value
-
-
-NUMBER = BeforeValidator(_a_number)
-
-
-class GenerationRequest(BaseModel):
-    """One prompt, and how its images are drawn. What may be asked for at most is config's (`Limits`)."""
-
-    model_config = ConfigDict(extra="forbid")
-    prompt: str = Field(min_length=1, examples=["malignant, skin tone B: asymmetric lesion, irregular border, black."])
-    model: str | None = Field(None, description="of GET /v1/models; the first generator if none is named")
-    n: Annotated[int, Field(ge=1), NUMBER] = Field(1, description="images")
-    seed: Annotated[int, Field(ge=0, lt=MAX_SEED), NUMBER] | None = Field(
-        None, description="the same seed and prompt give the same pixels"
-    )
-    guidance_scale: Annotated[float, Field(ge=0, le=20), NUMBER] | None = None
-    steps: Annotated[int, Field(ge=1), NUMBER] | None = None
+from pydantic import BaseModel, Field
 
 
 class Reading(BaseModel):
@@ -38,38 +13,24 @@ class Reading(BaseModel):
     warnings: list[str]
 
 
-class GeneratedImage(BaseModel):
-    """A PNG, and what it takes to draw it again."""
-
-    b64_json: str
-    seed: int
-    sample_id: str = Field(description="SHA-256 of the PNG")
-
-
-class GenerationResponse(BaseModel):
-    """Images of one request."""
-
-    created: int = Field(description="Unix seconds")
-    model: str
-    origin: Literal["synthetic"] = "synthetic"
-    licence: str
-    unknown_words: list[str] = Field([], description="words of the prompt that the generator does not know")
-    warnings: list[str] = Field([], description="what of the prompt was cut off, unknown, or may not be understood")
-    data: list[GeneratedImage]
-
-
 class Model(BaseModel):
     """A model that is served."""
 
     id: str
     task: Literal["generation", "classification"]
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Unix seconds; OpenAI's clients expect it, and it is not known here")
+    owned_by: str = "dermray"
     image_size: int = Field(description="px")
+    sizes: list[int] = Field([], description="px, that a generator draws")
+    negative_prompts: bool = Field(False, description="whether a generator can be led away from a text")
     licence: str | None = None
 
 
 class ModelList(BaseModel):
     """All of them."""
 
+    object: Literal["list"] = "list"
     data: list[Model]
 
 

@@ -1,11 +1,15 @@
 """What the endpoints of a replica share: config, and a handle for each model."""
 
+import getpass
+import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from dermray.serving.door.admission import Admission
 from dermray.serving.door.quotas import Quotas
+from dermray.serving.drawing.store import Store
 from dermray.serving.errors import ApiError
 from dermray.serving.readiness import Readiness
 from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
@@ -37,6 +41,13 @@ class Service:
     def classifier(self, name: str | None) -> tuple[ServedClassifier, Any]:
         """The classifier that a request names, or the first one; raises `ApiError` 404 where there is none."""
         return self._model(name, ServedClassifier, "classification")
+
+    @property
+    def store(self) -> Store:
+        """Of images that answers point to."""
+        kept = self.config.kept_images
+        place = kept.place or str(Path(tempfile.gettempdir()) / f"dermray-images-{getpass.getuser()}")
+        return Store(place, kept.seconds, kept.max_bytes)
 
     def _model(self, name: str | None, kind: type[Any], task: str) -> tuple[Any, Any]:
         models = [model for model in self.config.models if isinstance(model, kind)]

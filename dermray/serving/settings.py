@@ -77,6 +77,17 @@ class ServedGenerator(ServedModel):
 
     task: Literal["generation"]
     batch_size: int = Field(32, ge=1, description="images that are drawn together")
+    rows: int = Field(
+        4, ge=0, description="of each forward, filled up where there are fewer: a seed's bits then do not depend on "
+        "what is drawn beside it. 0: as many as there are, and a pixel may differ by a level",
+    )  # fmt: skip
+    sizes: tuple[Annotated[int, Field(ge=32, multiple_of=32)], ...] = Field(
+        (), description="px, beside the model's own, where its family draws any"
+    )
+    gate: str | None = Field(
+        None, description="result of a generate stage that used this model: images nearer to a training image than its "
+        "gate allows are not served",
+    )  # fmt: skip
     guidance_scale: float = Field(2.0, ge=0, le=20, description="where a request names none")
     steps: int = Field(20, ge=1, le=1000, description="where a request names none")
 
@@ -105,6 +116,17 @@ class Limits(Config):
     queued: int = Field(64, ge=0, description="requests that wait for them; others are told 429 and when to come back")
 
 
+class KeptImages(Config):
+    """Of `response_format=url`."""
+
+    place: str | None = Field(
+        None, description="directory or s3:// URI, the same for all replicas; default: a temporary one of this machine"
+    )
+    seconds: int = Field(3600, ge=1)
+    max_bytes: int = Field(1 << 30, ge=1)
+    public_url: str | None = Field(None, description="how clients reach this service; default: as the request says")
+
+
 class ServiceConfig(Config):
     """`args` of the application in a Serve config file, and the file of `dermray serve --config`."""
 
@@ -115,6 +137,7 @@ class ServiceConfig(Config):
     drain_seconds: float = Field(
         130, gt=0, description="that a replica which is taken away has for its requests: more than request_timeout_s"
     )
+    kept_images: KeptImages = KeptImages()
 
     @model_validator(mode="after")
     def _some(self) -> Self:

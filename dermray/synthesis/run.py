@@ -187,7 +187,7 @@ def _coverage_of(said: dict[str, Any]) -> Coverage:
 
 def _calibrate(captioned: str | RowFiles, generator: Result, quantile: float) -> float:
     """The gate, from real images that the generator never saw."""
-    training, _ = _training_images(generator)
+    training, _ = training_images(generator)
     held_out = (pc.field("status") == "ok") & (pc.field("split") != "train")
     chosen = pick(captioned, [], held_out, CALIBRATION_IMAGES)
     if len(chosen) == 0:
@@ -196,18 +196,18 @@ def _calibrate(captioned: str | RowFiles, generator: Result, quantile: float) ->
     return gate(distances, quantile)
 
 
-def _training_images(generator: Result) -> tuple[Tensor, list[str]]:
+def training_images(generator: Result) -> tuple[Tensor, list[str]]:
     """(N, 3, S, S) uint8 at the size that the generator draws, and their sample ids."""
     size, pixels, ids = image_size(generator), list[Tensor](), list[str]()
     for images in buckets(storage.join(generator.data, "encoded")):
         for index in images.in_turn():
             found = images.pixels(index)
-            pixels.append(_resized(found, size))
+            pixels.append(resized(found, size))
             ids += images.sample_ids(index)
     return torch.cat(pixels), ids
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
+def resized(images: Tensor, size: int) -> Tensor:
     """(B, 3, S, S) uint8 of any S to S = size px."""
     if images.shape[-1] == size:
         return images
@@ -259,7 +259,7 @@ class _Draw:
         self.generator = load_generator(generator)
         if config.gpus_per_actor:
             self.generator.to("cuda")
-        self.training, self.training_ids = _training_images(generator)
+        self.training, self.training_ids = training_images(generator)
 
     def __call__(self, plan: pa.Table) -> pa.Table:
         by_size: dict[int, list[dict[str, Any]]] = {}
@@ -276,7 +276,7 @@ class _Draw:
             self.config.guidance_scale,
             self.config.sampling_steps,
         )
-        distances, numbers = nearest(_resized(images, self.training.shape[-1]), self.training)
+        distances, numbers = nearest(resized(images, self.training.shape[-1]), self.training)
         ids = [self.training_ids[number] for number in numbers]
         pixels = images.permute(0, 2, 3, 1).numpy()
         return [self.row(*drawn) for drawn in zip(requests, pixels, distances, ids, strict=True)]

@@ -36,6 +36,6 @@ def test_logits_are_the_same_and_nothing_stays_behind() -> None:
     with torch.inference_mode():
         logits, features = both(torch.from_numpy(IMAGES))
         assert torch.equal(logits, model(torch.from_numpy(IMAGES))) and features.shape == (3, 64)
-        assert torch.allclose(F.linear(features, model.network.head.weight, model.network.head.bias), logits, atol=1e-6)  # type: ignore[union-attr, arg-type]  # small_cnn's
+        assert torch.allclose(F.linear(features, model.network.head.weight, model.network.head.bias), logits, atol=1e-6)
     both.hook.remove()
-    assert not model.network.head._forward_pre_hooks  # type: ignore[union-attr]  # small_cnn's
+    assert not model.network.head._forward_pre_hooks

@@ -44,7 +44,9 @@ def test_ancestral_steps_are_those_of_a_schedule_of_these_timesteps() -> None:
     for number, t in zip(reversed(range(len(steps))), steps, strict=True):
         expected = scheduler.step(torch.cat(network(expected, t), 1), number, expected, generator=noise).prev_sample
     fresh = torch.Generator().manual_seed(1)
-    drawn = ancestral(network, start, walk(steps, BETAS), lambda: torch.randn(start.shape, generator=fresh))
+    drawn = start
+    for step in walk(steps, BETAS):
+        drawn = ancestral(*network(drawn, step.t), drawn, step, lambda: torch.randn(start.shape, generator=fresh))
     torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-3)  # diffusers' products are of single precision
 
 
@@ -56,4 +58,7 @@ def test_ddim_steps_are_those_of_a_schedule_of_these_timesteps() -> None:
     for number, t in zip(scheduler.timesteps, steps, strict=True):
         noise = network(expected, t)[0]
         expected = scheduler.step(noise, number, expected, use_clipped_model_output=True).prev_sample
-    torch.testing.assert_close(ddim(network, start, walk(steps, BETAS)), expected, rtol=0, atol=1e-3)
+    drawn = start
+    for step in walk(steps, BETAS):
+        drawn = ddim(network(drawn, step.t)[0], drawn, step)
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-3)

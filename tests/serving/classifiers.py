@@ -49,5 +49,5 @@ def write_validated(directory: Path, target: Target | None = None, size: int = 3
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)  # type: ignore[arg-type]  # Pillow's own options
+    image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -56,11 +56,10 @@ def live(served_models: Path) -> Iterator[Live]:
         patch.setenv(front.VARIABLE, front.PATH)
         connect()
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(
-            build(validate(ServiceConfig, {"models": models, "limits": {"body_seconds": 5}})),
-            name="dermray",
-            route_prefix="/",
-        )
+        config = {
+            "models": models, "limits": {"body_seconds": 5}, "kept_images": {"place": str(served_models / "kept")},
+        }  # fmt: skip
+        serve.run(build(validate(ServiceConfig, config)), name="dermray", route_prefix="/")
         yield Live(f"http://127.0.0.1:{port}", key)
         serve.shutdown()
         ray.shutdown()

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from dermray.datasets.phantom import encode_png
 from dermray.generators.base import Request, family
 from dermray.serving.api import api_of
-from dermray.serving.generation import Drawing, Generation
+from dermray.serving.generation import Drawing, Drawn, Generation
 from dermray.serving.service import Service
 from dermray.serving.settings import ServedGenerator, ServiceConfig
 from tests.generators.conftest import CAPTIONS
@@ -28,10 +28,14 @@ class Replica(Generation.func_or_class):  # type: ignore[name-defined]  # serve.
         self.generator, self.readers = cls.from_captions(config, CAPTIONS).eval(), cls.readers(config, CAPTIONS)
         self.licence = "CC0-1.0"
 
-    def draw(self, drawing: Drawing) -> list[bytes]:
+    def about(self) -> dict[str, Any]:
+        return {"image_size": 16, "sizes": [16], "licence": self.licence, "negative_prompts": False}
+
+    def draw(self, drawing: Drawing) -> list[Drawn]:
         requests = [Request(drawing.prompt, seed) for seed in drawing.seeds]
         pixels = self.generator.sample(requests, drawing.guidance_scale, drawing.steps)
-        return [encode_png(image.permute(1, 2, 0).numpy()) for image in pixels]
+        pngs = [encode_png(image.permute(1, 2, 0).numpy()) for image in pixels]
+        return [Drawn(seed, png) for seed, png in zip(drawing.seeds, pngs, strict=True)]
 
 
 class Handle:

@@ -17,7 +17,7 @@ async def _service(request: Request) -> Service:  # async: FastAPI gives other f
     return cast(Service, request.app.state.service)
 
 
-def _asker(request: Request) -> Key:
+async def _asker(request: Request) -> Key:
     return cast(Key, request.state.key)  # the door's
 
 

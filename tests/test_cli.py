@@ -59,7 +59,7 @@ def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str
 
 def test_serving_an_unfinished_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, text = fails(capsys, "serve", "--run", str(tmp_path))
-    assert code == 1 and "run the train stage first" in text
+    assert code == 1 and "no finished stage of train, sweep, classify" in text
 
 
 FRAMES = 'ray::f()\n  File "x.py", line 5, in f\n    row["dx"]\nKeyError: \'dx\''

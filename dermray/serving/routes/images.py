@@ -62,7 +62,7 @@ async def generate(request: GenerationRequest, service: Served, key: Asker, http
     )  # fmt: skip
 
 
-@kept.get("/images/{name}", response_class=Response)
+@kept.get("/images/kept/{name}", response_class=Response)
 async def image(name: str, service: Served) -> Response:
     """A PNG that an answer pointed to, for an hour."""
     found = await asyncio.to_thread(service.store.find, name)
@@ -142,7 +142,7 @@ async def _urls(service: Service, served: list[Drawn], http: Request) -> list[st
         message = f"{error}: ask for response_format=b64_json, or later"
         raise ApiError(503, message, "response_format", "store_full", {"Retry-After": "60"}) from None
     base = (service.config.kept_images.public_url or str(http.base_url)).rstrip("/")
-    return [f"{base}/v1/images/{name}" for name in names]
+    return [f"{base}/v1/images/kept/{name}" for name in names]
 
 
 def _image(one: Drawn, url: str | None, prompt: str | None) -> GeneratedImage:

@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from dermray.serving.api import api_of
+from dermray.serving.classification.replica import About, Score
+from dermray.serving.generation import Drawing, Drawn
 from dermray.serving.keys import Key, Keys, digest
 from dermray.serving.schemas import Reading
 from dermray.serving.service import Service
@@ -39,10 +41,31 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+async def draw(drawing: Drawing) -> list[Drawn]:
+    """An image of each seed, at once."""
+    return [Drawn(seed, b"png") for seed in drawing.seeds]
+
+
+async def score(images: list[bytes], max_pixels: int) -> tuple[About, list[Score]]:
+    """The same for each image."""
+    about = About("v", "malignant", ("benign", "malignant"), None, None, None, None)
+    return about, [Score("0" * 64, None, (0.5, 0.5), 0) for _ in images]
+
+
+def drawing() -> Handle:
+    """A generator that draws at once."""
+    about = {"image_size": 16, "sizes": [16], "licence": "CC0-1.0", "negative_prompts": False}
+    return Handle(about=about, read=Reading(refusal=None, unknown_words=[], warnings=[]), draw=draw)
+
+
+def scoring() -> Handle:
+    """A classifier that scores at once."""
+    return Handle(about={"image_size": 16}, score=score)
+
+
 @pytest.fixture
 def generator() -> Handle:
-    about = {"image_size": 16, "licence": "CC0-1.0"}
-    return Handle(about=about, read=Reading(refusal=None, unknown_words=[], warnings=[]), draw=[b"png"])
+    return drawing()
 
 
 @pytest.fixture
@@ -51,8 +74,7 @@ def service(generator: Handle) -> Service:
         ServedGenerator(task="generation", name="pixel", model="none"),
         ServedClassifier(task="classification", name="resnet", model="none"),
     )
-    scorer = Handle(about={"image_size": 16}, score=0.5)
-    return Service(ServiceConfig(models=models, limits=LIMITS), {"pixel": generator, "resnet": scorer})
+    return Service(ServiceConfig(models=models, limits=LIMITS), {"pixel": generator, "resnet": scoring()})
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from dermray.serving.door.bodies import Bodies, ClientGone
 from dermray.serving.door.json_text import DEEPEST, check_json
 from dermray.serving.errors import ApiError
+from dermray.serving.generation import Drawn
 from dermray.serving.settings import Limits
 from tests.serving.door.asgi import AUTHORISED, ask
 from tests.serving.door.conftest import Handle
@@ -46,9 +47,9 @@ async def test_a_key_sends_a_few_bodies_at_once_and_others_go_on(app: FastAPI) -
 async def test_bytes_are_held_until_the_work_is_done_and_bounded(app: FastAPI, generator: Handle) -> None:
     go = asyncio.Event()
 
-    async def draw(*_: object) -> list[bytes]:
+    async def draw(*_: object) -> list[Drawn]:
         await go.wait()
-        return [b"png"]
+        return [Drawn(1, b"png")]
 
     generator.answers["draw"] = draw
     body = json.dumps({"prompt": "red" + " " * 700}).encode()

@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from dermray.serving.api import api_of
+from dermray.serving.generation import Drawn
 from dermray.serving.keys import Keys
 from dermray.serving.service import Service
 from tests.serving.door.asgi import AUTHORISED, IMAGES, JSON, KEY, ask
@@ -181,9 +182,9 @@ async def test_rates_and_images_are_counted_by_key(app: FastAPI) -> None:
 async def test_work_beyond_the_queue_is_refused_and_health_is_not(app: FastAPI, generator: Handle) -> None:
     go = asyncio.Event()
 
-    async def draw(*_: object) -> list[bytes]:
+    async def draw(*_: object) -> list[Drawn]:
         await go.wait()
-        return [b"png"]
+        return [Drawn(1, b"png")]
 
     generator.answers["draw"] = draw
     asked = [asyncio.create_task(ask(app, body=[PROMPT])) for _ in range(6)]
@@ -199,7 +200,7 @@ async def test_work_beyond_the_queue_is_refused_and_health_is_not(app: FastAPI, 
 
 
 async def test_a_client_that_goes_gives_its_slot_back(app: FastAPI, service: Service, generator: Handle) -> None:
-    async def draw(*_: object) -> list[bytes]:
+    async def draw(*_: object) -> list[Drawn]:
         await asyncio.Event().wait()
         raise AssertionError
 

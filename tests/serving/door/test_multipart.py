@@ -8,7 +8,7 @@ from dermray.serving.keys import Keys
 from dermray.serving.service import Service
 from dermray.serving.settings import ServedClassifier, ServiceConfig
 from tests.serving.door.asgi import KEY, ask
-from tests.serving.door.conftest import Handle
+from tests.serving.door.conftest import scoring
 
 pytestmark = pytest.mark.anyio
 PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
@@ -18,7 +18,7 @@ END = b"--b--\r\n"
 @pytest.fixture
 def app() -> FastAPI:
     model = ServedClassifier(task="classification", name="resnet", model="none")
-    return api_of(Service(ServiceConfig(models=(model,)), {"resnet": Handle(score=0.5)}), Keys([KEY]))
+    return api_of(Service(ServiceConfig(models=(model,)), {"resnet": scoring()}), Keys([KEY]))
 
 
 def part(name: bytes = b"image", file: bytes = b'; filename="a.png"', data: bytes = b"png") -> bytes:
@@ -40,7 +40,7 @@ def part(name: bytes = b"image", file: bytes = b'; filename="a.png"', data: byte
         (END, "; boundary=b", 400),
         (part()[:-10], "; boundary=b", 400),
         (part(name=b"other") + END, "; boundary=b", 400),
-        (part(file=b"") + END, "; boundary=b", 400),
+        (part(file=b"") + END, "; boundary=b", 200),
         (part() * 2000 + END, "; boundary=b", 400),
         (part(name=b"a", file=b"", data=b"") * 2000 + END, "; boundary=b", 400),
         (part(name=b"a", file=b"", data=b"a" * (2 << 20)) + END, "; boundary=b", 400),

@@ -12,19 +12,13 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from dermray.serving.api import api_of
 from dermray.serving.door.rules import FORM
-from dermray.serving.generation import Drawing
 from dermray.serving.keys import Keys
-from dermray.serving.schemas import Reading
 from dermray.serving.service import Service
 from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
 from tests.serving.door.asgi import KEY
-from tests.serving.door.conftest import Handle
+from tests.serving.door.conftest import drawing, scoring
 
 pytestmark = pytest.mark.slow
-
-
-async def draw(drawing: Drawing) -> list[bytes]:
-    return [b"png"] * len(drawing.seeds)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +28,7 @@ def described() -> Any:
         ServedGenerator(task="generation", name="pixel", model="none"),
         ServedClassifier(task="classification", name="resnet", model="none"),
     )
-    about = {"image_size": 16, "licence": "CC0-1.0"}
-    generator = Handle(about=about, read=Reading(refusal=None, unknown_words=[], warnings=[]), draw=draw)
-    service = Service(ServiceConfig(models=models), {"pixel": generator, "resnet": Handle(about=about, score=0.5)})
+    service = Service(ServiceConfig(models=models), {"pixel": drawing(), "resnet": scoring()})
     app: FastAPI = api_of(service, Keys([KEY]))
     return from_asgi("/openapi.json", app)
 

@@ -88,7 +88,6 @@ def differences(analysis: dict[str, Any]) -> bytes:
     rows = analysis["verdict"] + analysis["differences"]
     figure = Figure(figsize=(7.4, 0.8 + 0.27 * len(rows)))
     axis = figure.subplots()
-    several = len({row["real_images"] for row in rows}) > 1
     for i, row in enumerate(rows):
         colour = plots.PALETTE[2] if row["came_out"] else plots.PALETTE[1] if row["harmful"] else "#777777"
         axis.plot([row["low"], row["high"]], [i, i], color=colour, lw=1.6)
@@ -96,14 +95,22 @@ def differences(analysis: dict[str, Any]) -> bytes:
     axis.axvline(0, color="#222222", lw=0.8)
     if analysis["differences"]:
         axis.axhline(len(analysis["verdict"]) - 0.5, color="#cccccc", lw=0.8)
-    names = [
-        f"{row['better']} - {row['worse']}, {_backbone(row)}" + (f", {row['real_images']} real" if several else "")
-        for row in rows
-    ]
-    axis.set_yticks(range(len(rows)), names, fontsize=8)
+    axis.set_yticks(range(len(rows)), compared(analysis), fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel(f"difference in {words(analysis['metric'])}; squares: controls; green: came out, red: does worse")
     return figure_bytes(figure)
+
+
+def compared(analysis: dict[str, Any]) -> list[str]:
+    """What each line of `differences` compares; backbones and real counts only where there are several."""
+    rows = analysis["verdict"] + analysis["differences"]
+    several = len({row["real_images"] for row in rows}) > 1
+    return [
+        f"{row['better']} - {row['worse']}"
+        + (f", {_backbone(row)}" if analysis["differences"] else "")
+        + (f", {row['real_images']} real" if several else "")
+        for row in rows
+    ]
 
 
 def _backbone(row: dict[str, Any]) -> str:

@@ -70,6 +70,15 @@ def test_gaps_of_attributes_that_are_known(tested: Tested) -> None:
     assert len(analysis["fairness"]) == 2 * len(ARMS) * 2
 
 
+def test_lines_of_differences_name_backbones_and_real_counts_only_where_there_are_several(tested: Tested) -> None:
+    several, one = (sweep_plots.compared(analysis) for analysis, *_ in tested)
+    assert len(set(several)) == len(several) == 5 * 2 * 3
+    assert all(name.endswith((" 50 real", " 100 real")) for name in several)
+    assert {name.split(", ")[1] for name in several} == {"all backbones", "x", "y"}
+    assert len(one) == 5 and not any("," in name for name in one)
+    assert "more real - real only" in one
+
+
 def test_pictures_are_pictures(tested: Tested, directory: Path) -> None:
     usual = {"ratio.png", "differences.png", "gaps.png", "roc.png", "reliability.png", "confusion.png"}
     for analysis, *_ in tested:

@@ -97,7 +97,10 @@ def differences(analysis: dict[str, Any]) -> bytes:
         axis.axhline(len(analysis["verdict"]) - 0.5, color="#cccccc", lw=0.8)
     axis.set_yticks(range(len(rows)), compared(analysis), fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlabel(f"difference in {words(analysis['metric'])}; squares: controls; green: came out, red: does worse")
+    axis.set_xlabel(
+        f"difference in {words(analysis['metric'])}; squares: controls; green: came out, red: does worse,\n"
+        "both after Holm's correction, so that an interval beside 0 may be grey", fontsize=8,
+    )  # fmt: skip
     return figure_bytes(figure)
 
 

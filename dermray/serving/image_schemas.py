@@ -13,14 +13,20 @@ def _a_number(value: Any) -> Any:
     return value
 
 
-NUMBER = BeforeValidator(_a_number)
+def _a_truth_value(value: Any) -> Any:
+    if not isinstance(value, bool):  # 0 equals False
+        raise ValueError("expected true or false")
+    return value
+
+
+NUMBER, TRUTH = BeforeValidator(_a_number), BeforeValidator(_a_truth_value)
 
 
 class Attributes(BaseModel):
     """A lesion in the words of the metadata that training prompts are written from."""
 
     model_config = ConfigDict(extra="forbid")
-    malignant: bool | None = None
+    malignant: Annotated[bool, TRUTH] | None = None
     entity: Literal["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"] | None = None
     skin_tone: Literal["A", "B", "C"] | None = Field(None, description="Fitzpatrick I-II, III-IV, V-VI")
     sex: Literal["female", "male"] | None = None
@@ -52,12 +58,12 @@ class GenerationRequest(BaseModel):
     user: str | None = Field(None, max_length=512)
     safety_identifier: str | None = Field(None, max_length=512)
     output_format: Literal["png"] | None = None
-    output_compression: Literal[100] | None = None
+    output_compression: Annotated[Literal[100], NUMBER] | None = None
     quality: Literal["auto", "standard"] | None = None
     background: Literal["auto", "opaque"] | None = None
     moderation: Literal["auto", "low"] | None = None
-    stream: Literal[False] | None = None
-    partial_images: Literal[0] | None = None
+    stream: Annotated[Literal[False], TRUTH] | None = None
+    partial_images: Annotated[Literal[0], NUMBER] | None = None
 
 
 class GeneratedImage(BaseModel):

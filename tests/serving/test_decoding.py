@@ -88,4 +88,4 @@ def test_fifty_megapixels_many_times_at_once_take_the_memory_of_one() -> None:
     assert said.returncode == 0, said.stderr
     more, kept = map(int, said.stdout.split())
     assert more < 120, f"MiB above the peak of one; a picture is 191 MiB: {said.stdout}"
-    assert kept < 60, f"MiB that stay: {said.stdout}"
+    assert kept < 100, f"MiB that stay, of 24 pictures: {said.stdout}"

@@ -36,6 +36,7 @@ def process(command: list[str], log: Path, **environment: str) -> Iterator[subpr
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_node_dies_under_load(served_models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """kill -9 of a raylet and all that it started: a client that tries once more sees no error."""

@@ -82,7 +82,7 @@ def wait_until_it_says(said: Path, text: str, process: subprocess.Popen[bytes], 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGTERM])
 def test_it_serves_until_it_is_ended(served_models: Path, by: signal.Signals) -> None:
     """Ctrl-C reaches all processes of a terminal, SIGTERM the command alone. None of them is left, nor a traceback."""
     port = free_port()

@@ -160,7 +160,13 @@ def test_twice_what_it_can_bear(steady: Live, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "title", ["ServeReplica:dermray:resnet", "ServeReplica:dermray:pixel", "ServeReplica:dermray:Api", "ProxyActor"]
+    "title",
+    [
+        "ServeReplica:dermray:resnet",
+        "ServeReplica:dermray:pixel",
+        "ServeReplica:dermray:Api",
+        pytest.param("ProxyActor", marks=pytest.mark.soak),
+    ],
 )
 def test_killed_while_at_work(steady: Live, title: str) -> None:
     """kill -9 of each kind of process: a client that tries once more sees no error."""

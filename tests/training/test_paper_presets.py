@@ -134,13 +134,11 @@ PRESETS = {
     # its first step divides by 5e-5, the root of what is left of an image at t = 999, and rounding shows
     "glide_paper": Preset(openai, CASCADE, "glide_paper", plain.glide, variances_were_left_alone, 16),
 }
-IN_THE_SUITE = ("derm_t2im",)  # the others in `make soak`
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name if name in IN_THE_SUITE else pytest.param(name, marks=pytest.mark.soak) for name in PRESETS]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("name", PRESETS)
 def test_trained_killed_resumed_exported_and_drawn(
     name: str, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,13 +5,13 @@ import base64
 import re
 import secrets
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from dermray.captioning.compose import joined
 from dermray.records import sample_id
-from dermray.serving.drawing.store import StoreFull
+from dermray.serving.drawing.store import NAME, StoreFull
 from dermray.serving.errors import ApiError
 from dermray.serving.generation import Drawing, Drawn
 from dermray.serving.image_schemas import (
@@ -28,6 +28,7 @@ from dermray.serving.settings import ServedGenerator
 
 router = APIRouter(tags=["images"])
 kept = APIRouter(tags=["images"])  # needs no key: whoever has the URL has the image
+KeptName = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]  # others are not found
 REDRAWN = 3  # times that seeds which the gate refused are replaced, where the client named none
 
 
@@ -63,7 +64,7 @@ async def generate(request: GenerationRequest, service: Served, key: Asker, http
 
 
 @kept.get("/images/kept/{name}", response_class=Response)
-async def image(name: str, service: Served) -> Response:
+async def image(name: KeptName, service: Served) -> Response:
     """A PNG that an answer pointed to, for an hour."""
     found = await asyncio.to_thread(service.store.find, name)
     if found is None:

@@ -52,6 +52,11 @@ async def score(images: list[bytes], max_pixels: int) -> tuple[About, list[Score
     return about, [Score("0" * 64, None, (0.5, 0.5), 0) for _ in images]
 
 
+async def explain(image: bytes, max_pixels: int) -> tuple[bytes, float]:
+    """A picture, and how far the probability fell."""
+    return b"png", 0.1
+
+
 def drawing() -> Handle:
     """A generator that draws at once."""
     about = {"image_size": 16, "sizes": [16], "licence": "CC0-1.0", "negative_prompts": False}
@@ -60,7 +65,7 @@ def drawing() -> Handle:
 
 def scoring() -> Handle:
     """A classifier that scores at once."""
-    return Handle(about={"image_size": 16}, score=score)
+    return Handle(about={"image_size": 16}, score=score, explain=explain)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-"""Slots, turns and budgets."""
+"""Slots and turns."""
 
 import asyncio
 
 import pytest
 
 from dermray.serving.door.admission import Admission
-from dermray.serving.door.budget import Budget
 from dermray.serving.errors import ApiError
 
 pytestmark = pytest.mark.anyio
@@ -78,38 +77,3 @@ async def test_who_is_cancelled_gives_back_what_it_holds() -> None:
     tasks[3].cancel()  # in the moment in which the slot comes
     await settle()
     assert (crowd.admission.at_work, crowd.admission.waiting) == (0, 0)
-
-
-async def test_a_budget_is_never_passed_and_kept_in_order() -> None:
-    budget, order, held, most = Budget(10), list[int](), 0, 0
-
-    async def work(number: int, amount: int) -> None:
-        nonlocal held, most
-        async with budget.take(amount):
-            order.append(number)
-            held += min(amount, 10)
-            most = max(most, held)
-            await asyncio.sleep(0.001)
-            held -= min(amount, 10)
-
-    await asyncio.gather(*(work(i, amount) for i, amount in enumerate((6, 6, 1, 99, 3, 10, 1))))
-    assert order == list(range(7)) and most == 10 and budget.free == 10
-
-
-async def test_a_budget_forgets_who_is_cancelled() -> None:
-    budget = Budget(10)
-
-    async def work(amount: int) -> None:
-        async with budget.take(amount):
-            await asyncio.Event().wait()
-
-    tasks = [asyncio.create_task(work(amount)) for amount in (8, 9, 2)]
-    await settle()
-    assert budget.free == 2, "the third waits behind the second, which it could overtake"
-    tasks[1].cancel()
-    await settle()
-    assert budget.free == 0
-    for task in tasks:
-        task.cancel()
-    await settle()
-    assert budget.free == 10

@@ -22,6 +22,7 @@ DESCRIPTIONS = {
     "generate": "draw synthetic images, balanced over label and skin tone",
     "evaluate": "compare synthetic images with real ones",
     "sweep": "classifiers over real and synthetic images in any ratio, with controls",
+    "sweep-splits": "one verdict over sweeps of several splits of the same data",
     "classify": "train one classifier on labelled rows",
     "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-classifier": "does a classifier's score shift where only skin tone, sex or site changes",

@@ -28,6 +28,7 @@ COMMANDS = STAGES | {
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
     "predict": "dermray.classification.predict:PredictConfig",
+    "sweep-splits": "dermray.classification.several_splits:SeveralSplitsConfig",
 }
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {

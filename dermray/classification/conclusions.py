@@ -61,7 +61,7 @@ def conclude(
         "tested": [analysis for analysis, *_ in tested],
         "zero_shot": [other.named() for other in others],
         "table": rows,
-        "summary": "\n".join(_said(tested[0][0])),
+        "summary": "\n".join(said(tested[0][0])),
         "page": "page.html",
     }
 
@@ -73,7 +73,7 @@ def _told(trial: Trial, result: dict[str, Any], own: str) -> dict[str, Any]:
     return kept | trial.named() | result["tests"][own]
 
 
-def _said(analysis: dict[str, Any]) -> Iterator[str]:
+def said(analysis: dict[str, Any]) -> Iterator[str]:
     """The verdict on one test set, controls first, for the terminal."""
     if analysis["controls"] is False:
         yield "not all controls came out: this experiment says nothing about synthetic images"

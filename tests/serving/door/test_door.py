@@ -160,6 +160,10 @@ async def test_no_other_site_is_let_in(app: FastAPI) -> None:
         ("127.0.0.1", [("host", "[")], 403),
         ("127.0.0.1", [], 403),
         ("127.0.0.1", [("host", "localhost"), ("origin", "https://other.example")], 403),
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "http://localhost:80")], 200),  # our own /docs
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "http://localhost:81")], 403),
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "null")], 403),
+        ("127.0.0.1", [("host", "rebound.example"), ("origin", "http://rebound.example")], 403),
     ],
 )
 async def test_without_keys_only_this_machine_is_served(

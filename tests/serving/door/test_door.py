@@ -173,6 +173,15 @@ async def test_without_keys_only_this_machine_is_served(
     assert answer.status == status and (status == 200 or answer.error["code"] == "not_loopback")
 
 
+async def test_models_by_name(app: FastAPI) -> None:
+    answer = await ask(app, "/v1/models/resnet", "GET", [BEARER], [])
+    assert answer.status == 200 and json.loads(answer.body)["task"] == "classification"
+    answer = await ask(app, "/v1/models/none", "GET", [BEARER], [])
+    assert answer.status == 404 and answer.error["code"] == "model_not_found"
+    assert "pixel, resnet" in answer.error["message"]
+    assert (await ask(app, "/v1/models/resnet", "GET", [], [])).status == 401
+
+
 async def test_rates_and_images_are_counted_by_key(app: FastAPI) -> None:
     slow = [("authorization", "Bearer " + "l" * 32)]
     statuses = [(await ask(app, "/v1/models", "GET", slow, [])).status for _ in range(3)]

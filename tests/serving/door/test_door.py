@@ -173,6 +173,24 @@ async def test_without_keys_only_this_machine_is_served(
     assert answer.status == status and (status == 200 or answer.error["code"] == "not_loopback")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ({"entity": "mel", "malignant": False}, 400),
+        ({"entity": "nv", "malignant": True}, 400),
+        ({"entity": "mel", "malignant": True}, 200),
+        ({"entity": "akiec", "malignant": True}, 200),
+        ({"entity": "akiec", "malignant": False}, 200),
+        ({"entity": "nv"}, 200),
+    ],
+)
+async def test_attributes_are_of_one_lesion(app: FastAPI, attributes: dict[str, object], status: int) -> None:
+    answer = await ask(app, headers=AUTHORISED, body=[json.dumps({"attributes": attributes}).encode()])
+    assert answer.status == status
+    if status == 400:
+        assert answer.error["message"].startswith("attributes: malignant: ") and answer.error["param"] == "attributes"
+
+
 async def test_models_by_name(app: FastAPI) -> None:
     answer = await ask(app, "/v1/models/resnet", "GET", [BEARER], [])
     assert answer.status == 200 and json.loads(answer.body)["task"] == "classification"

@@ -1,15 +1,17 @@
 """What is served."""
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from dermray.serving.routes.shared import Served
 from dermray.serving.schemas import Model, ModelList
 from dermray.serving.service import Service
-from dermray.serving.settings import ServedClassifier, ServedGenerator
+from dermray.serving.settings import NAME, ServedClassifier, ServedGenerator
 
 router = APIRouter(tags=["models"])
+Name = Annotated[str, Path(json_schema_extra={"pattern": NAME})]  # others are not found
 
 
 @router.get("/models")
@@ -19,7 +21,7 @@ async def models(service: Served) -> ModelList:
 
 
 @router.get("/models/{model}")
-async def one_model(model: str, service: Served) -> Model:
+async def one_model(model: Name, service: Served) -> Model:
     """One of them."""
     return await _said(service, service.named(model))
 

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
+from dermray.config_errors import ConfigError as ConfigError  # what reads configs catches it from here
+from dermray.config_errors import lines_of
+
 PRESETS = Path(__file__).parent.parent / "jobs" / "configs"
 SECRET = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#\s]*@")  # a URL with user:password@ or token@ before its host
 
@@ -57,10 +60,6 @@ def _ordered(count: int | tuple[int, int]) -> int | tuple[int, int]:
 
 
 Count = Annotated[int | tuple[int, int], AfterValidator(_ordered)]  # of workers: a number, or [min, max]
-
-
-class ConfigError(ValueError):
-    """What is wrong with a config, one line per field: got, expected."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -129,7 +128,7 @@ def validate(cls: type[C], data: dict[str, Any], where: str = "config") -> C:
     try:
         return _parse(cls, data)
     except ValidationError as error:
-        raise ConfigError(f"{where}:\n  " + "\n  ".join(_lines(cls, error))) from None
+        raise ConfigError(f"{where}:\n  " + "\n  ".join(lines_of(cls, error))) from None
 
 
 def section(cls: type[C], data: dict[str, Any], name: str) -> C:
@@ -137,7 +136,7 @@ def section(cls: type[C], data: dict[str, Any], name: str) -> C:
     try:
         return _parse(cls, data)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{name}.{line}" for line in _lines(cls, error))) from None
+        raise ConfigError("\n".join(f"{name}.{line}" for line in lines_of(cls, error))) from None
 
 
 def _parse(cls: type[C], data: dict[str, Any]) -> C:
@@ -229,40 +228,3 @@ def _plain(node: yaml.Node) -> bool:
     if isinstance(node, yaml.CollectionNode):
         return not node.flow_style
     return node.tag.endswith(":str") and getattr(node, "style", None) not in ("'", '"')
-
-
-def _lines(cls: type[BaseModel], error: ValidationError) -> list[str]:
-    return [line for e in error.errors() for line in _lines_of(cls, dict(e))]
-
-
-def _lines_of(cls: type[BaseModel], error: dict[str, Any]) -> list[str]:
-    field = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return [f"{field}={error['input']!r}: unknown key; there are: {', '.join(_known_keys(cls, error['loc']))}"]
-    if error["type"] == "missing":
-        return [f"{field}: missing, and it has no default"]
-    if error["type"] != "value_error":
-        return [f"{field}={error['input']!r}: {error['msg']}{_hint(error)}"]
-    cause = error["ctx"]["error"]
-    if isinstance(cause, ConfigError) or not field:  # it names fields of its own
-        return [f"{field}.{line}".removeprefix(".") for line in str(cause).splitlines()]
-    return [f"{field}={error['input']!r}: {cause}"]
-
-
-def _hint(error: dict[str, Any]) -> str:
-    given = error["input"]
-    if error["type"] == "bool_type" and str(given).lower() in ("yes", "no", "on", "off"):
-        return "; write true or false"
-    if error["type"] == "string_type" and isinstance(given, (bool, int, float)):
-        return "; a text that looks like another value needs quotes within quotes: '\"...\"'"
-    if error["type"] in ("list_type", "tuple_type") and isinstance(given, dict):
-        return "; the file gives no list here whose items could be set: give the whole list, [...]"
-    return ""
-
-
-def _known_keys(cls: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    model: Any = cls
-    for part in loc[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field is not None else model
-    return list(getattr(model, "model_fields", cls.model_fields))

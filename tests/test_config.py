@@ -11,6 +11,8 @@ from dermray.cli import DESCRIPTIONS
 from dermray.config import PRESETS, ConfigError, decisive, load, preset, validate
 from dermray.datasets.ingest import IngestConfig
 from dermray.pipeline import COMMANDS, PipelineConfig, command, stage_configs
+from dermray.serving.keys import Key
+from dermray.serving.settings import ServiceConfig
 from dermray.train_loop import LoopConfig
 from dermray.training.run import TrainConfig
 from dermray.vlm.run import CaptionerConfig
@@ -65,6 +67,43 @@ def test_unknown_nested_key_lists_its_own_neighbours(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"output": "o", "rows": "r", "captioner": "c", "engine": {"replica": 2}}))
     with pytest.raises(ConfigError, match="engine.replica=2: unknown key; there are: replicas"):
         load(command("caption")[0], path)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            {"task": "classification", "model": "m", "nam": "a"},
+            ["models.0.name: missing", "models.0.nam='a': unknown key; there are: replicas, "],
+        ),
+        ({"task": "generate"}, ["models.0.task: 'generate'; expected one of classification, generation"]),
+        ({"name": "a"}, ["models.0.task: missing; expected one of classification, generation"]),
+        ({"replicas": 0}, ["models.0.replicas=0: Input should be greater than or equal to 1"]),
+        (
+            {"replicas": {"max_replica": 3}},
+            ["models.0.replicas.max_replicas: miss", "models.0.replicas.max_replica=3: unknown key; there are: min_"],
+        ),
+        ({"replicas": "x"}, ["models.0.replicas='x': Input should be a valid int", "models.0.replicas='x': Input"]),
+        ({"resources": {"a": "b"}}, ["models.0.resources.a='b': Input should be a valid number"]),
+    ],
+)  # fmt: skip
+def test_branches_of_unions_have_paths_as_files_have_them(model: dict[str, object], expected: list[str]) -> None:
+    valid = {"task": "classification", "model": "m", "name": "a"}
+    given = valid | model if "replicas" in model or "resources" in model else model
+    with pytest.raises(ConfigError) as error:
+        validate(ServiceConfig, {"models": [given]})
+    lines = str(error.value).splitlines()[1:]
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(f"  {start}")
+
+
+def test_a_list_of_wrong_items_is_not_called_empty() -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Key, {"name": "a", "hash": f"sha256:{'0' * 64}", "scopes": ["classfy"]})
+    assert len(str(error.value).splitlines()) == 2 and "scopes.0='classfy'" in str(error.value)
+    with pytest.raises(ConfigError, match="scopes=.*: Tuple should have at least 1 item"):
+        validate(Key, {"name": "a", "hash": f"sha256:{'0' * 64}", "scopes": []})
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:

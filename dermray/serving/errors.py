@@ -82,7 +82,8 @@ async def _invalid(_: Request, error: Any) -> JSONResponse:
     parts = [str(part)[:80] for part in first["loc"] if part not in ("body", "query", "path", "header")]
     place = ".".join(parts).encode(errors="replace").decode()
     where = f"{place}: " if place else ""
-    return answer(ApiError(400, f"{where}{first['msg']}", param=place or None, code="invalid_value"))
+    said = first["msg"].removeprefix("Value error, ")  # pydantic's, before a message of ours
+    return answer(ApiError(400, f"{where}{said}", param=place or None, code="invalid_value"))
 
 
 async def _plain(_: Request, error: Any) -> JSONResponse:

@@ -1,8 +1,10 @@
 """What POST /v1/images/generations takes and gives: OpenAI's fields, and this project's."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from dermray.datasets.labels import MALIGNANT
 
 MAX_SEED = 1 << 53  # JavaScript reads larger integers wrong, and its clients could not draw an image again
 
@@ -32,6 +34,13 @@ class Attributes(BaseModel):
     sex: Literal["female", "male"] | None = None
     age: Annotated[int, Field(ge=0, le=120), NUMBER] | None = Field(None, description="years")
     site: str | None = Field(None, min_length=1, max_length=60, description="of the body")
+
+    @model_validator(mode="after")
+    def _of_one_lesion(self) -> Self:
+        known = None if self.entity is None else MALIGNANT[self.entity]
+        if known is not None and self.malignant is not None and known != self.malignant:  # akiec may be either
+            raise ValueError(f"malignant: {self.entity} is {'malignant' if known else 'benign'}; leave one of them out")
+        return self
 
 
 class GenerationRequest(BaseModel):

@@ -24,6 +24,7 @@ KEYS_VARIABLE = "DERMRAY_API_KEYS"
 FILE_VARIABLE = "DERMRAY_API_KEYS_FILE"
 OFF_VARIABLE = "DERMRAY_API_KEYS_OFF"  # "loopback": no key, for clients of this machine only
 PREFIX = "dermray_"  # by which scanners of repositories find a key that was committed
+MOST_DAYS = 36_500  # of a key that is made with an expiry
 LOOK_AGAIN = 1.0  # seconds between looks at whether the file changed
 Scope = Literal["generate", "classify", "caption", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -150,6 +151,8 @@ def make(
     Raises:
         ConfigError: a scope that there is not, or a number out of range.
     """
+    if days is not None and not 1 <= days <= MOST_DAYS:
+        raise ConfigError(f"days={days}: expected 1 to {MOST_DAYS}; without it the key never expires")
     given = new_key()
     expires = None if days is None else datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
     fields = {

@@ -34,6 +34,8 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
     _settle_keys(host)
     front.install(config.limits.body_bytes)
     with contextlib.suppress(Stopped), _until_stopped():
+        # which takes long enough on a busy machine to look dead
+        print(f"starting Ray and {', '.join(model.name for model in config.models)}", flush=True)
         _start(config, application, host, port)
         print("\n".join(said(config, host, port)), flush=True)
         while True:

@@ -42,6 +42,13 @@ class Service:
         """The classifier that a request names, or the first one; raises `ApiError` 404 where there is none."""
         return self._model(name, ServedClassifier, "classification")
 
+    def named(self, name: str) -> ServedGenerator | ServedClassifier:
+        """The model of a name, whatever its task; raises `ApiError` 404 where there is none."""
+        for model in self.config.models:
+            if model.name == name:
+                return model
+        raise _unknown(f"model {name[:80]!r} is not served", [model.name for model in self.config.models])
+
     @property
     def store(self) -> Store:
         """Of images that answers point to."""
@@ -54,6 +61,9 @@ class Service:
         for model in models:
             if name in (None, model.name):
                 return model, self.handles[model.name]
-        known = ", ".join(model.name for model in models) or "none"
         what = "no model is named" if name is None else f"model {name[:80]!r} is not served"
-        raise ApiError(404, f"{what} for {task}; there are: {known}", param="model", code="model_not_found")
+        raise _unknown(f"{what} for {task}", [model.name for model in models])
+
+
+def _unknown(what: str, known: list[str]) -> ApiError:
+    return ApiError(404, f"{what}; there are: {', '.join(known) or 'none'}", param="model", code="model_not_found")

@@ -148,6 +148,14 @@ def test_strange_images_are_flagged(client: TestClient) -> None:
     assert all(each["flagged"] == (each["score"] > each["threshold"]) for each in told)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_base64_may_be_broken_into_lines(client: TestClient, end: str) -> None:
+    lines = base64.encodebytes(IMAGES[0]).decode().replace("\n", end)
+    assert lines.count(end) > 1
+    answer = client.post(URL, json={"image": lines})
+    assert answer.status_code == 200 and answer.json()["sample_id"] == sample_id(IMAGES[0])
+
+
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,", "data:;base64,"])
 def test_json_says_the_same_as_a_form(prefix: str, client: TestClient) -> None:
     form = client.post(URL, files=files(*IMAGES[:2], name="images")).json()
@@ -234,6 +242,7 @@ def test_odd_images_are_scored_as_predict_would(kind: str, client: TestClient, m
         ({"json": {"images": []}}, 400, "image", "image: none"),
         ({"json": {"image": "AA", "images": ["AA"]}}, 400, "images", "give one of them"),
         ({"json": {"images": ["AA=="] * 7}}, 400, "images", "at most 6"),
+        ({"json": {"image": "", "saliency": "true"}}, 400, "saliency", "saliency: Input should be a valid boolean"),
         ({"json": {"image": "no base64!"}}, 400, "images", "image 0: not base64"),
         ({"json": {"image": "é"}}, 400, "images", "image 0: not base64"),
         ({"json": {"image": "data:image/png,abc"}}, 400, "images", "a data URL without ;base64,"),

@@ -61,6 +61,12 @@ def test_a_key_that_is_made_is_found_by_the_line_printed_with_it(
     assert yaml.safe_load(line)[0]["hash"] == digest(given)
 
 
+@pytest.mark.parametrize("days", [0, -1, 36_501, 10**12])
+def test_a_key_that_could_never_be_used_or_ends_after_all_dates_is_not_made(days: int) -> None:
+    with pytest.raises(ConfigError, match=f"days={days}: expected 1 to 36500"):
+        make("app", ["classify"], days=days)
+
+
 def test_admin_may_do_everything_and_yesterday_is_over() -> None:
     admin = Key(name="a", hash=digest("a"), scopes=("admin",), expires=datetime.now(UTC) - timedelta(seconds=1))
     assert admin.may("generate") and admin.expired

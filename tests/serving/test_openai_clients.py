@@ -25,6 +25,13 @@ def client(live: Live) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{live.url}/v1", api_key=live.key, max_retries=0)
 
 
+def test_models_one_by_one_and_all(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["pixel", "resnet"]
+    assert client.models.retrieve("resnet").id == "resnet"
+    with pytest.raises(openai.NotFoundError, match="model 'none' is not served; there are: pixel, resnet"):
+        client.models.retrieve("none")
+
+
 def test_images_in_both_forms(client: openai.OpenAI) -> None:
     drawn = client.images.generate(
         prompt=PROMPT, model="pixel", n=2, size="16x16", response_format="b64_json", quality="auto", user="someone",

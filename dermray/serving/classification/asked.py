@@ -28,7 +28,9 @@ class ClassificationRequest(BaseModel):
     image: Encoded | None = None
     images: list[Encoded] | None = None
     model: str | None = Field(None, description="of GET /v1/models; the first classifier if none is named")
-    saliency: bool = Field(False, description="a picture of what the answer depends on, for up to 4 images")
+    saliency: bool = Field(
+        False, strict=True, description="a picture of what the answer depends on, for up to 4 images"
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def _bytes_of(text: str, number: int) -> bytes:
         if not comma or not head.lower().endswith(";base64"):
             raise _not_base64(number, "a data URL without ;base64,")
     try:
+        if "\n" in text:  # what the command base64 writes is broken into lines, as MIME has it
+            text = text.replace("\r\n", "").replace("\n", "")
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):  # ValueError: not ASCII
         raise _not_base64(number, "not base64") from None

@@ -33,7 +33,9 @@ class Quotas:
         due = max(self._next.get(key.name, 0.0), now) + pause
         # a leaky bucket (GCRA): a minute's requests may come at once, and then one at a time
         if (early := due - now - max(60, pause)) > 1e-6:
-            raise _over(f"{key.requests_per_minute} requests a minute", early, "requests_per_minute")
+            after = math.ceil(early)
+            used_up = f"{key.requests_per_minute} requests a minute, which are used up: ask again in {after} s"
+            raise _over(used_up, after, "requests_per_minute")
         self._next[key.name] = due
 
     def images(self, key: Key, number: int) -> None:
@@ -44,14 +46,20 @@ class Quotas:
         today = int(now // DAY)
         day, spent = self._drawn.get(key.name, (today, 0))
         spent = spent if day == today else 0
-        if spent + number > math.ceil(key.images_per_day / self.replicas()):
-            raise _over(f"{key.images_per_day} images a day", (today + 1) * DAY - now, "images_per_day")
+        share = math.ceil(key.images_per_day / self.replicas())
+        if number > share:  # tomorrow as little as today: no Retry-After
+            raise ApiError(
+                429, f"this key has {key.images_per_day} images a day, and no request of {number} fits in: ask for at "
+                f"most {share}", code="images_per_day",
+            )  # fmt: skip
+        if spent + number > share:
+            after = math.ceil((today + 1) * DAY - now)
+            raise _over(
+                f"{key.images_per_day} images a day, of which {share - spent} are left and {number} are asked for: "
+                f"ask for fewer, or again in {after} s", after, "images_per_day",
+            )  # fmt: skip
         self._drawn[key.name] = (today, spent + number)
 
 
-def _over(quota: str, seconds: float, code: str) -> ApiError:
-    after = math.ceil(seconds)
-    return ApiError(
-        429, f"this key has {quota}, which are used up: ask again in {after} s", code=code,
-        headers={"Retry-After": str(after)},
-    )  # fmt: skip
+def _over(quota: str, after: int, code: str) -> ApiError:
+    return ApiError(429, f"this key has {quota}", code=code, headers={"Retry-After": str(after)})

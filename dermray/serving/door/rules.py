@@ -35,6 +35,7 @@ RULES = (
     Rule("GET", "/docs", "nothing"),
     Rule("GET", "/docs/assets/{file}", "nothing"),
     Rule("GET", "/v1/models", "a key"),
+    Rule("GET", "/v1/models/{model}", "a key"),
     Rule("GET", "/v1/images/kept/{name}", "nothing"),  # the name is the secret
     Rule("POST", "/v1/images/generations", "generate", (JSON,)),
     Rule("POST", "/v1/classifications", "classify", (FORM, JSON)),

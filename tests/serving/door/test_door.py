@@ -160,6 +160,10 @@ async def test_no_other_site_is_let_in(app: FastAPI) -> None:
         ("127.0.0.1", [("host", "[")], 403),
         ("127.0.0.1", [], 403),
         ("127.0.0.1", [("host", "localhost"), ("origin", "https://other.example")], 403),
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "http://localhost:80")], 200),  # our own /docs
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "http://localhost:81")], 403),
+        ("127.0.0.1", [("host", "localhost:80"), ("origin", "null")], 403),
+        ("127.0.0.1", [("host", "rebound.example"), ("origin", "http://rebound.example")], 403),
     ],
 )
 async def test_without_keys_only_this_machine_is_served(
@@ -167,6 +171,33 @@ async def test_without_keys_only_this_machine_is_served(
 ) -> None:
     answer = await ask(api_of(service, Keys([], off=True)), headers=[*JSON, *extra], body=[PROMPT], client=client)
     assert answer.status == status and (status == 200 or answer.error["code"] == "not_loopback")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ({"entity": "mel", "malignant": False}, 400),
+        ({"entity": "nv", "malignant": True}, 400),
+        ({"entity": "mel", "malignant": True}, 200),
+        ({"entity": "akiec", "malignant": True}, 200),
+        ({"entity": "akiec", "malignant": False}, 200),
+        ({"entity": "nv"}, 200),
+    ],
+)
+async def test_attributes_are_of_one_lesion(app: FastAPI, attributes: dict[str, object], status: int) -> None:
+    answer = await ask(app, headers=AUTHORISED, body=[json.dumps({"attributes": attributes}).encode()])
+    assert answer.status == status
+    if status == 400:
+        assert answer.error["message"].startswith("attributes: malignant: ") and answer.error["param"] == "attributes"
+
+
+async def test_models_by_name(app: FastAPI) -> None:
+    answer = await ask(app, "/v1/models/resnet", "GET", [BEARER], [])
+    assert answer.status == 200 and json.loads(answer.body)["task"] == "classification"
+    answer = await ask(app, "/v1/models/none", "GET", [BEARER], [])
+    assert answer.status == 404 and answer.error["code"] == "model_not_found"
+    assert "pixel, resnet" in answer.error["message"]
+    assert (await ask(app, "/v1/models/resnet", "GET", [], [])).status == 401
 
 
 async def test_rates_and_images_are_counted_by_key(app: FastAPI) -> None:

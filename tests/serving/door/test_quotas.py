@@ -64,6 +64,10 @@ def test_a_days_images_end_with_the_day(clock: Clock) -> None:
     with pytest.raises(ApiError) as raised:
         quotas.images(limited, 3)
     assert raised.value.headers["Retry-After"] == str(DAY // 2)
+    assert "10 images a day, of which 2 are left and 3 are asked for" in raised.value.message
+    with pytest.raises(ApiError, match="no request of 11 fits in: ask for at most 10") as raised:
+        quotas.images(limited, 11)
+    assert "Retry-After" not in raised.value.headers, "tomorrow it does not fit either"
     quotas.images(limited, 2)  # what was refused was not counted
     clock.now += DAY / 2
     quotas.images(limited, 10)

@@ -151,6 +151,25 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+@contextlib.contextmanager
+def ray_of_its_own(**environment: str) -> Iterator[None]:
+    """A Ray whose processes have these variables; that of the session, if there is one, is started anew afterwards."""
+    import ray
+
+    from dermray.cluster import connect
+
+    before = ray.is_initialized()
+    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        connect()
+        yield
+        ray.shutdown()
+    if before:
+        connect()
+
+
 @pytest.fixture(scope="session")
 def small_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`ingest`, `caption` and `train` of 160 phantoms. Captions are a stand-in's, the generator saw five batches:

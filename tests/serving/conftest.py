@@ -7,16 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-import ray
 from ray import serve
 
-from dermray.cluster import connect
 from dermray.config import validate
 from dermray.serving.app import build
 from dermray.serving.door import front
 from dermray.serving.keys import KEYS_VARIABLE
 from dermray.serving.settings import ServiceConfig
-from tests.conftest import free_port
+from tests.conftest import free_port, ray_of_its_own
 from tests.serving.models import write_classifier, write_generator
 
 
@@ -45,16 +43,12 @@ def served_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def live(served_models: Path) -> Iterator[Live]:
     """The service on a Ray of its own."""
-    assert not ray.is_initialized()
     models = [
         {"task": "generation", "name": "pixel", "model": str(served_models / "generator"), "steps": 3},
         {"task": "classification", "name": "resnet", "model": str(served_models / "classifier")},
     ]
     port, key = free_port(), secrets.token_urlsafe(8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEYS_VARIABLE, key)  # before Ray, whose workers have its environment
-        patch.setenv(front.VARIABLE, front.PATH)
-        connect()
+    with ray_of_its_own(**{KEYS_VARIABLE: key, front.VARIABLE: front.PATH}):
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         config = {
             "models": models, "limits": {"body_seconds": 5}, "kept_images": {"place": str(served_models / "kept")},
@@ -62,4 +56,3 @@ def live(served_models: Path) -> Iterator[Live]:
         serve.run(build(validate(ServiceConfig, config)), name="dermray", route_prefix="/")
         yield Live(f"http://127.0.0.1:{port}", key)
         serve.shutdown()
-        ray.shutdown()

@@ -1,9 +1,11 @@
 """Small models in directories of their own, made in a second: what tests of the service serve."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from dermray.classification import saved
 from dermray.classification.backbones import Backbone, Classifier, network_of
@@ -14,6 +16,13 @@ from tests.generators.conftest import CAPTIONS
 
 GENERATOR = {"image_size": 16, "stem_width": 8, "width": 32, "blocks": 1, "caption_length": 12}
 PROMPT = "malignant, skin tone B: red."  # all of its words are known to the generator
+
+
+def text_of(image: bytes) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    with Image.open(io.BytesIO(image)) as opened:
+        opened.load()
+        return {name: str(value) for name, value in getattr(opened, "text", {}).items()}
 
 
 def write_generator(directory: Path) -> None:

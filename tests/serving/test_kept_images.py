@@ -6,6 +6,7 @@ import pytest
 from dermray.serving.drawing import provenance
 from dermray.serving.drawing.gate import Gate
 from dermray.serving.drawing.store import Store, StoreFull
+from tests.serving.models import text_of
 
 
 def test_images_are_found_by_their_names_alone(place: str) -> None:
@@ -42,7 +43,7 @@ def test_provenance_of_any_script_is_read_back() -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     said = {"prompt": "меланома 黑色素瘤", "seed": "9007199254740991", "origin": "synthetic"}
     image = provenance.png(pixels, said)
-    assert provenance.read(image) == said and provenance.png(pixels, said) == image
+    assert text_of(image) == said and provenance.png(pixels, said) == image
 
 
 def test_the_gate_refuses_copies_however_they_are_turned() -> None:

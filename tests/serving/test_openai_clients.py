@@ -13,9 +13,8 @@ import openai
 import pytest
 from ray import serve
 
-from dermray.serving.drawing import provenance
 from tests.serving.conftest import Live
-from tests.serving.models import PROMPT
+from tests.serving.models import PROMPT, text_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -39,7 +38,7 @@ def test_images_in_both_forms(client: openai.OpenAI) -> None:
     )  # fmt: skip
     assert drawn.data is not None and len(drawn.data) == 2
     image = base64.b64decode(drawn.data[0].b64_json or "")
-    said = provenance.read(image)
+    said = text_of(image)
     assert said["prompt"] == PROMPT and said["seed"] == "9007199254740990" and said["origin"] == "synthetic"
     assert {"licence", "generator", "family", "steps", "guidance_scale", "model"} <= said.keys()
     linked = client.images.generate(

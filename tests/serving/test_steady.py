@@ -14,18 +14,16 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import ray
 from PIL import Image
 from ray import serve
 
 from benchmarks.open_loop import Answered, Send, closed_loop, open_loop, percentile
-from dermray.cluster import connect
 from dermray.config import validate
 from dermray.serving.app import build
 from dermray.serving.door import front
 from dermray.serving.keys import KEYS_VARIABLE
 from dermray.serving.settings import ServiceConfig
-from tests.conftest import free_port
+from tests.conftest import free_port, ray_of_its_own
 from tests.serving.conftest import Live
 from tests.serving.models import PROMPT
 
@@ -47,17 +45,12 @@ def deploy(what: ServiceConfig) -> None:
 @pytest.fixture(scope="module")
 def steady(served_models: Path) -> Iterator[Live]:
     """Two replicas of each model, behind one that lets few requests in."""
-    assert not ray.is_initialized()
     port, key = free_port(), secrets.token_urlsafe(8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEYS_VARIABLE, key)
-        patch.setenv(front.VARIABLE, front.PATH)
-        connect()
+    with ray_of_its_own(**{KEYS_VARIABLE: key, front.VARIABLE: front.PATH}):
         serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 120})
         deploy(config(served_models))
         yield Live(f"http://127.0.0.1:{port}", key)
         serve.shutdown()
-        ray.shutdown()
 
 
 def processes(title: str) -> list[psutil.Process]:

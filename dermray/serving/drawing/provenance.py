@@ -14,10 +14,3 @@ def png(pixels: np.ndarray, said: dict[str, str]) -> bytes:
         chunks.add_itxt(name, value)
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1, pnginfo=chunks)
     return buffer.getvalue()
-
-
-def read(image: bytes) -> dict[str, str]:
-    """The text chunks of a PNG."""
-    with Image.open(io.BytesIO(image)) as opened:
-        opened.load()
-        return {name: str(value) for name, value in getattr(opened, "text", {}).items()}

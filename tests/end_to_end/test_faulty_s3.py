@@ -171,7 +171,7 @@ def _goes_on(proxy: FaultyS3, run: str, files: int) -> None:
             assert work.process.poll() is None, "".join(work.said)[-6000:]
         asked, seconds = proxy.total, time.monotonic() - start
         print(f"went on after {seconds:.1f} s and {asked} requests, with {files} files of rows and as many of ids")
-        assert asked <= 2 * files + 150
+        assert asked <= 2 * files + 200
         assert work.finish(900), "".join(work.said)[-6000:]
     ids = _ids(run, "caption")
     assert len(ids) == len(set(ids)) == files + 512

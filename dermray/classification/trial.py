@@ -66,9 +66,7 @@ def _by_several(named: dict[str, Any], settings: TrialSettings) -> dict[str, flo
 
     place = storage.join(settings.trials, named["key"])
     arguments = {"named": named, "settings": settings}
-    workers.run(
-        _member, arguments, settings.workers, settings.cpus, settings.gpus, storage.join(place, WORKERS)
-    )  # fmt: skip
+    workers.run(_member, arguments, settings.workers, settings.cpus, settings.gpus, storage.join(place, WORKERS))
     for number, line in enumerate(trial_files.curve_of(settings.trials, named["key"]), start=1):
         tune.report({"epoch": number} | line)
     storage.delete_tree(storage.join(place, WORKERS))

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from dermray.datasets.decode import EXPECTED
-from dermray.serving.classification.multipart import FORM, Part, parts_of
+from dermray.serving.classification.multipart import Part, parts_of
+from dermray.serving.door.rules import FORM, JSON
 from dermray.serving.errors import ApiError
 from dermray.serving.settings import Limits
 
@@ -51,12 +52,12 @@ async def read(request: Request, limits: Limits) -> Asked:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM:
         asked = _of_parts(await parts_of(request, limits.images_scored))
-    elif kind == "application/json":
+    elif kind == JSON:
         body = await request.body()
         asked = _of_json(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(_of_json, body)
     else:
         raise ApiError(
-            415, f"content-type {kind[:80]!r}: send {FORM} with the field {IMAGE}, or application/json",
+            415, f"content-type {kind[:80]!r}: send {FORM} with the field {IMAGE}, or {JSON}",
             param="content-type", code="unsupported_media_type",
         )  # fmt: skip
     if not asked.images:
@@ -137,5 +138,5 @@ def body_schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     given = ClassificationRequest.model_json_schema()
-    content = {FORM: {"schema": form}, "application/json": {"schema": given}}
+    content = {FORM: {"schema": form}, JSON: {"schema": given}}
     return {"requestBody": {"required": True, "content": content}}

@@ -11,9 +11,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from dermray.serving.door.rules import FORM
 from dermray.serving.errors import ApiError
 
-FORM = "multipart/form-data"
 OTHERS = 8  # parts beside images: fields that are not known are named and not counted
 LONGEST_HEADER = 8 << 10  # bytes of all headers of a part
 

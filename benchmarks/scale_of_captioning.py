@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.stand_in_engine import StandIn, model_directory
-from dermray import manifest
+from dermray import manifest, storage
 from dermray.captioning import choose
 from dermray.captioning.run import CaptionConfig, run
 from dermray.config import Config, validate
@@ -50,11 +50,13 @@ def ingested(output: str, count: int) -> None:
     with manifest.work("ingest", output, validate(StandInRows, {"output": output, "count": count}), {}) as work:
         if work.finished:
             return
-        target = Path(work.data) / "rows"
-        target.mkdir(parents=True, exist_ok=True)
+        target = storage.join(work.data, "rows")
+        storage.make_directory(target)
+        system, path = storage.filesystem(target)
         for start in range(0, count, ROWS_PER_FILE):
             rows = _rows(start, min(count, start + ROWS_PER_FILE))
-            pq.write_table(rows, target / f"{start // ROWS_PER_FILE:06d}.parquet", row_group_size=5000)
+            file = f"{path}/{start // ROWS_PER_FILE:06d}.parquet"
+            pq.write_table(rows, file, filesystem=system, row_group_size=5000)
         work.commit(manifest.Rows(rows_in=count, ok=count, rejected=0, failed=0), count)
 
 

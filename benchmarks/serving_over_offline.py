@@ -37,8 +37,8 @@ def write(directory: Path, name: str) -> None:
     """A classifier with random weights, validated on random images as trained ones are."""
     import torch
 
+    from dermray.backbones.networks import Backbone, build
     from dermray.classification import saved
-    from dermray.classification.backbones import Backbone, build
     from dermray.classification.batches import InMemory
     from dermray.classification.targets import Target
     from dermray.classification.training import probabilities

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dermray.backbones.networks import Backbone
 from dermray.classification.arms import Arm, ArmSettings, arms_of, choose, most
-from dermray.classification.backbones import Backbone
 from dermray.classification.batches import InMemory
 from dermray.classification.held_out import HeldOut, Scored, resample
 from dermray.classification.metrics import measure

@@ -25,7 +25,7 @@ from dermray.training.read_batch import turn
 from dermray.training.run import TrainConfig, run
 from dermray.training.task import GeneratorTask
 
-STEPS, SKIPPED, BATCH = 120, 20, 32
+STEPS, SKIPPED, BATCH, LEARNING_RATE = 120, 20, 32, 2e-3
 
 
 def bare(train_result: str) -> float:
@@ -37,7 +37,7 @@ def bare(train_result: str) -> float:
     pixels, captions = images.pixels(everything), images.captions(everything)
     cls = family(result.manifest.config["family"])
     model = cls.from_captions(cls.Config(**result.manifest.config["model"]), captions)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     started = 0.0
     for step in range(STEPS):
         if step == SKIPPED:
@@ -56,7 +56,8 @@ def ours(quickstart: str) -> float:
     """Samples/s that the train stage reports, its start left out."""
     with tempfile.TemporaryDirectory() as directory:
         overrides = [f"output={directory}/train", f"rows={quickstart}/caption", "loop.workers=1", f"loop.steps={STEPS}",
-                     f"loop.batch_size={BATCH}", "loop.checkpoint_every=1000"]  # fmt: skip
+                     f"loop.batch_size={BATCH}", "loop.checkpoint_every=1000",
+                     "loop.optimizer=adamw", f"loop.learning_rate={LEARNING_RATE}"]  # fmt: skip  # as the bare loop has
         result = run(load(TrainConfig, preset("train/pixel_dermdit_nano"), overrides))
         return float(result.manifest.metrics["training"]["samples_per_second"])
 
@@ -69,7 +70,7 @@ def in_turns(quickstart: str) -> float:
     source = Source(f"{result.data}/encoded")
     task = GeneratorTask(settings["family"], settings["model"], source, loop.model_dump(), True)
     state, model = State(task.build(), loop), task.build()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     spent = {"ours": 0.0, "bare": 0.0}
     for turn_number in range(8):
         started = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import Any
 from dermray import __version__
 from dermray.cluster import asked_for_logs
 from dermray.config import ConfigError, load, preset
+from dermray.describe import options as describe
 from dermray.failures import plain_cause
 
 LATEST = "runs/quickstart"  # what `dermray serve` serves where it is told nothing
@@ -19,7 +20,7 @@ DESCRIPTIONS = {
     "captioner": "train the nano vision-language model on phantoms",
     "caption": "caption rows through vLLM in Ray Data",
     "train": "train a text-to-image generator",
-    "generate": "draw synthetic images, balanced over label and skin tone",
+    "generate": "draw synthetic images, as a plan over label, skin tone and other attributes says",
     "evaluate": "compare synthetic images with real ones",
     "sweep": "classifiers over real and synthetic images in any ratio, with controls",
     "sweep-splits": "one verdict over sweeps of several splits of the same data",
@@ -27,6 +28,12 @@ DESCRIPTIONS = {
     "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-classifier": "does a classifier's score shift where only skin tone, sex or site changes",
     "audit-captions": "are captions true, do they leak the label, do they say anything",
+    "reader-study build": "a blinded set of original and synthetic images for readers, and its sealed key",
+    "reader-study analyse": "what readers answered: accuracy, agreement, against classifiers",
+}
+PREVIEWS = {
+    "caption": "print the first N filled prompts",
+    "generate": "print the plan's cells and its first N requests",
 }
 
 
@@ -35,8 +42,13 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="dermray", description="Synthetic skin-lesion images on a Ray cluster.")
     root.add_argument("--version", action="version", version=__version__)
     commands = root.add_subparsers(dest="command", required=True, metavar="command")
+    steps: dict[str, Any] = {}
     for name, text in DESCRIPTIONS.items():
-        command = commands.add_parser(name, help=text)
+        stage, _, step = name.partition(" ")
+        if step and stage not in steps:
+            group = commands.add_parser(stage, help="people judge the images, blinded")
+            steps[stage] = group.add_subparsers(dest="step", required=True, metavar="step")
+        command = (steps[stage] if step else commands).add_parser(step or stage, help=text)
         _with_config(command, required=True)
         if name == "train":
             command.add_argument(
@@ -50,10 +62,9 @@ def parser() -> argparse.ArgumentParser:
                 metavar="RESULT",
                 help="an earlier sweep of the same data: only trials that it lacks are run",
             )
+        if name in PREVIEWS:
+            command.add_argument("--preview", type=_positive, metavar="N", help=f"{PREVIEWS[name]}, start nothing")
         if name == "caption":
-            command.add_argument(
-                "--preview", type=int, metavar="N", help="print the first N filled prompts, start nothing"
-            )
             command.add_argument(
                 "--retry-failed",
                 metavar="RESULT",
@@ -64,11 +75,16 @@ def parser() -> argparse.ArgumentParser:
                 "--search", type=int, nargs="?", const=16, metavar="N",
                 help="before, try N (16) learning rates and augmentations by Optuna and ASHA; needs dermray[search]",
             )  # fmt: skip
+    _with_readers(steps["reader-study"])
     _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
-    export = commands.add_parser("export", help="a trained LoRA as kohya's scripts, ComfyUI and A1111 read it")
-    export.add_argument("result", help="result of the train stage")
-    export.add_argument("file", type=Path, help="the .safetensors file to write")
+    describe.options(commands.add_parser("describe", help="a result's rows: counts, a page, proof that no split leaks"))
+    export = commands.add_parser("export", help="rows as a data set for others; a LoRA for kohya's scripts and ComfyUI")
+    export.add_argument("result", help="result of the ingest, caption or generate stage; or of train")
+    export.add_argument("place", help="new directory or s3:// URI; of a LoRA the .safetensors file to write")
+    export.add_argument("--format", choices=["parquet", "imagefolder", "webdataset"], help="parquet, if none is named")
+    _with_config(export, required=False)
+    _with_provenance(commands)
     _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
     serve = commands.add_parser("serve", help="generation and classification over HTTP")
     serve.add_argument("--run", help=f"directory of a finished run; {LATEST} where no models are named")
@@ -76,16 +92,57 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; there is no TLS")
     serve.add_argument("--port", type=int, default=8000)
     _with_key(commands)
+    _with_reference(commands)
     return root
+
+
+def _with_reference(commands: Any) -> None:
+    presets = commands.add_parser("presets", help="the presets that --config takes, with a line each")
+    presets.add_argument("stage", nargs="?", help="of this stage alone")
+    config = commands.add_parser("config", help="a stage's config: every field, its default, what it may be")
+    config.add_argument("stage", help="such as train, 'reader-study build', run or serve")
+    config.add_argument("kind", nargs="?", help="family of train (flux_lora), source of ingest (ham10000)")
+    config.add_argument("--schema", action="store_true", help="as JSON schema, for editors")
+    doctor = commands.add_parser("doctor", help="does this machine, its cluster and its storage do what a run needs?")
+    doctor.add_argument("--stage", help="of --config, where that is no preset")
+    doctor.add_argument("--output", help="directory or s3:// URI where results shall go")
+    _with_config(doctor, required=False)
+
+
+def _with_provenance(commands: Any) -> None:
+    images = commands.add_parser("export-images", help="images of a generate result as PNG files with a table")
+    images.add_argument("result", help="result of the generate stage")
+    images.add_argument("directory", help="new directory or s3:// URI")
+    _with_config(images, required=False)
+    said = commands.add_parser("provenance", help="what image files say of where they come from, verified")
+    said.add_argument("files", nargs="+", metavar="file", help="local path or s3:// URI")
+    said.add_argument("--trust", metavar="PEM", help="certificates of authorities that vouch for signers")
 
 
 def _with_key(commands: Any) -> None:
     key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
     key.add_argument("name", help="who has it, for logs and metrics")
-    key.add_argument("--scopes", default="generate,classify,caption", help="of generate, classify, caption, admin")
+    key.add_argument(
+        "--scopes",
+        default="generate,classify,caption",
+        help="of generate, classify, caption, browse (runs' pages), study (answers of readers), admin",
+    )
     key.add_argument("--days", type=int, help="until it expires; without it, never")
     key.add_argument("--requests-per-minute", type=int)
     key.add_argument("--images-per-day", type=int)
+
+
+def _with_readers(steps: Any) -> None:
+    """Of studies that `dermray serve` shows."""
+    codes = steps.add_parser("codes", help="make readers' codes for a study that the service shows in a browser")
+    answers = steps.add_parser("answers", help="what readers answered in a browser, as files that analyse reads")
+    for command in (codes, answers):
+        _with_config(command, required=False)
+        command.add_argument("--study", required=True, metavar="NAME", help="of reader_studies in the service's config")
+    codes.add_argument("--readers", required=True, nargs="+", metavar="READER", help="names, as files of answers have")
+    codes.add_argument("--renew", action="store_true", help="a new code for who has one; answers stay")
+    answers.add_argument("--readers", nargs="+", metavar="READER", help="all, if none is named")
+    answers.add_argument("--to", required=True, metavar="PLACE", help="directory or s3:// URI")
 
 
 def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
@@ -156,8 +213,22 @@ def _run(arguments: argparse.Namespace) -> None:
         _serve(arguments)
     elif arguments.command == "key":
         _key(arguments)
+    elif arguments.command == "doctor":
+        _doctor(arguments)
+    elif arguments.command in ("presets", "config"):
+        print(_reference(arguments))
+    elif getattr(arguments, "step", None) in ("codes", "answers"):
+        _readers(arguments)
+    elif arguments.command == "describe":
+        from dermray.describe.run import run as describe_result
+
+        describe_result(arguments)
     elif arguments.command == "export":
-        _export(arguments.result, arguments.file)
+        _export(arguments)
+    elif arguments.command == "export-images":
+        _export_images(arguments)
+    elif arguments.command == "provenance":
+        _provenance(arguments)
     elif arguments.command == "import":
         _import(arguments)
     elif arguments.command in ("run", "quickstart"):
@@ -170,13 +241,32 @@ def _serve(arguments: argparse.Namespace) -> None:
     from dermray.serving.run import serve_here
     from dermray.serving.settings import ServiceConfig
 
-    says_what = arguments.config or any(override.startswith(("run=", "models=")) for override in arguments.overrides)
+    says_what = arguments.config or any(
+        override.startswith(("run=", "models=", "reader_studies=")) for override in arguments.overrides
+    )
     run = arguments.run or (None if says_what else LATEST)
     given = [f"run={json.dumps(run)}"] if run else []
+    serve_here(
+        load(ServiceConfig, _service_file(arguments), [*given, *arguments.overrides]), arguments.host, arguments.port
+    )
+
+
+def _service_file(arguments: argparse.Namespace) -> Path | None:
     path = config_path(arguments.config) if arguments.config else None
     if path is not None and path.is_file() and re.search(r"^applications:", path.read_text(errors="replace"), re.M):
         raise ConfigError(f"{path}: `serve deploy` takes this file; give what stands below `args` in it")
-    serve_here(load(ServiceConfig, path, [*given, *arguments.overrides]), arguments.host, arguments.port)
+    return path
+
+
+def _readers(arguments: argparse.Namespace) -> None:
+    from dermray.serving.reading import command
+    from dermray.serving.settings import ServiceConfig
+
+    config = load(ServiceConfig, _service_file(arguments), arguments.overrides)
+    if arguments.step == "codes":
+        print(command.codes(config, arguments.study, arguments.readers, arguments.renew))
+    else:
+        print(command.answers(config, arguments.study, arguments.readers, arguments.to))
 
 
 def _key(arguments: argparse.Namespace) -> None:
@@ -193,7 +283,7 @@ def _key(arguments: argparse.Namespace) -> None:
 def _run_stage(arguments: argparse.Namespace) -> None:
     from dermray.pipeline import command
 
-    cls, run = command(arguments.command)
+    cls, run = command(" ".join(filter(None, [arguments.command, getattr(arguments, "step", None)])))
     overrides = arguments.overrides
     if getattr(arguments, "retry_failed", None):
         overrides = [*overrides, f"retry_failed={json.dumps(arguments.retry_failed)}"]
@@ -203,10 +293,7 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         overrides = [*overrides, f"search.trials={arguments.search}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
-        from dermray.captioning.run import CaptionConfig, preview
-
-        assert isinstance(settings, CaptionConfig)
-        print("\n\n---\n\n".join(preview(settings, arguments.preview)))
+        print(_preview(settings, arguments.preview))
         return
     if getattr(arguments, "dry_run", False):
         from dermray.training.bill import dry_run
@@ -223,23 +310,74 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         print(f"page: {result.data}/{page}")
 
 
-def _export(result: str, file: Path) -> None:
-    from dermray import manifest
-    from dermray.training.run import load_generator
+def _preview(settings: Any, count: int) -> str:
+    from dermray.captioning.run import CaptionConfig, preview
 
-    trained = manifest.read(result, "train")
-    name = trained.manifest.config["family"]
-    if name not in ("flux_lora", "stable_diffusion_lora"):
-        raise ValueError(
-            f"{result}: family {name} has no LoRA adapter to export; its model directory is {trained.data}/model"
-        )
-    if file.exists():
-        raise ValueError(f"{file}: exists; choose another name")
-    if not file.parent.is_dir():
-        raise ValueError(f"{file}: no directory {file.parent}; make it, or choose a local one that is there")
-    generator: Any = load_generator(trained)
-    generator.save_kohya(file)
-    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if isinstance(settings, CaptionConfig):
+        return "\n\n---\n\n".join(preview(settings, count))
+    from dermray.synthesis.run import preview as preview_plan
+
+    return preview_plan(settings, count)
+
+
+def _positive(text: str) -> int:
+    """A number of at least 1."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
+    return int(text)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from dermray.doctor.run import examine
+
+    path = config_path(arguments.config) if arguments.config else None
+    stage = arguments.stage or (Path(arguments.config).parent.name if arguments.config else None)
+    if path is not None and stage not in DESCRIPTIONS:
+        raise ConfigError(f"--config {path}: whose is it? Give --stage, one of {', '.join(DESCRIPTIONS)}")
+    if not examine(arguments.output, stage, path, arguments.overrides):
+        sys.exit(1)
+
+
+def _reference(arguments: argparse.Namespace) -> str:
+    from dermray.reference import configs, presets
+
+    if arguments.command == "presets":
+        return presets.listed(arguments.stage)
+    return configs.described(arguments.stage, arguments.kind, arguments.schema)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from dermray.publishing.command import export
+
+    path = config_path(arguments.config) if arguments.config else None
+    print(export(arguments.result, arguments.place, arguments.format, path, arguments.overrides))
+
+
+def _export_images(arguments: argparse.Namespace) -> None:
+    from dermray.provenance.export import export
+    from dermray.provenance.settings import ExportConfig
+
+    given = [f"images={json.dumps(arguments.result)}", f"output={json.dumps(arguments.directory)}"]
+    path = config_path(arguments.config) if arguments.config else None
+    print(export(load(ExportConfig, path, [*given, *arguments.overrides])))
+
+
+def _provenance(arguments: argparse.Namespace) -> None:
+    from dermray.provenance.reading import authorities, describe
+
+    trusted, good = authorities(arguments.trust) if arguments.trust else None, True
+    unread = list[str]()  # one of many files must not hide what the others say
+    for file in arguments.files:
+        try:
+            lines, holds = describe(file, trusted)
+        except (OSError, ValueError) as error:
+            unread.append(str(error))
+            continue
+        good = good and holds
+        print("\n".join(lines))
+    faults = [] if good else ["a signature does not hold; see INVALID above"]
+    if faults := faults + unread:
+        raise ValueError("\n  ".join(faults))
 
 
 def _import(arguments: argparse.Namespace) -> None:

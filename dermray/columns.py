@@ -45,12 +45,14 @@ def batches(rows: str | RowFiles, columns: list[str], where: Any = None) -> Iter
             yield batch.select(columns)
 
 
-def batches_of(files: list[str], columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
+def batches_of(
+    files: list[str], columns: list[str], where: Any = None, files_ahead: int = FILES_AHEAD
+) -> Iterator[pa.RecordBatch]:
     """The same of these files, all local or all in S3."""
     read = [name for name in columns if name != FILE]
-    with ThreadPoolExecutor(FILES_AHEAD) as pool:
+    with ThreadPoolExecutor(files_ahead) as pool:
         opened = ((file, pool.submit(_open, file, read)) for file in files)
-        ahead = deque(islice(opened, FILES_AHEAD))
+        ahead = deque(islice(opened, files_ahead))
         while ahead:
             file, batches = ahead.popleft()
             for batch in batches.result():
@@ -69,8 +71,14 @@ def _open(file: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with storage.open_parquet(file, pre_buffer=True) as small:
         if small.metadata.num_rows <= ROWS:
             return iter(small.read(columns, use_threads=False).combine_chunks().to_batches())
-    large = storage.open_parquet(file, buffer_size=BUFFER)
-    return large.iter_batches(ROWS, columns=columns, use_threads=False)
+    return _of_large(storage.open_parquet(file, buffer_size=BUFFER), columns)
+
+
+def _of_large(file: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """By row groups: read across them, pyarrow (26) holds what it has handed on until the file's end."""
+    with file:
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False)
 
 
 def tally(rows: str | RowFiles, more: list[str]) -> Tally:

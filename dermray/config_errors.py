@@ -35,6 +35,8 @@ def _beside_the_point(cls: type[BaseModel], error: dict[str, Any], errors: list[
     Or whether a list is called too short because its items are wrong, which other errors say.
     """
     loc: Location = error["loc"]
+    if error["type"] == "default_factory_not_called":  # another field is wrong, which its own error says
+        return True
     if error["type"] == "too_short" and error["input"]:
         return any(e["loc"][: len(loc)] == loc and len(e["loc"]) > len(loc) for e in errors)
     if not error["type"].endswith("_type") or not _place(cls, loc).branch:

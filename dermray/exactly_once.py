@@ -3,7 +3,8 @@
 Counts of what was written cannot show it, because a lost row and a doubled one make the same count.
 """
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,32 +30,12 @@ class Ids:
     uri: str | RowFiles
     columns: tuple[str, ...]  # together they name a row
     where: Any = None  # pyarrow filter of the rows that count, over their column `status`
-    rows: int | None = None  # how many these are, where a manifest says it: they need not be counted
 
     def names(self) -> Iterator[pa.Array]:
         """The ids, batch by batch."""
         read = [*self.columns] if self.where is None else [*self.columns, "status"]
         for batch in batches(self.uri, read, self.where):
             yield joined(batch, self.columns)
-
-    def count(self) -> int:
-        """How many there are."""
-        read = [*self.columns[:1]] if self.where is None else ["status"]
-        return sum(batch.num_rows for batch in batches(self.uri, read, self.where))
-
-    def sorted_hashes(self) -> "np.ndarray":
-        """8 bytes an id."""
-        import numpy as np
-
-        found, end = np.empty(self.count() if self.rows is None else self.rows, "uint64"), 0
-        for names in self.names():
-            if end + len(names) > len(found):  # a manifest may be wrong: that is what is being found out
-                found = np.resize(found, end + len(names))
-            found[end : end + len(names)] = hashes(names)
-            end += len(names)
-        found = found[:end]
-        found.sort()
-        return found
 
     def examples(self, wanted: Mask) -> str:
         """The first names whose hashes are `wanted`."""
@@ -84,6 +65,25 @@ def hashes(names: pa.Array) -> "np.ndarray":
     return hash_array(names.to_numpy(zero_copy_only=False), categorize=False)
 
 
+def sorted_hashes(parts: Iterable[pa.Array]) -> "np.ndarray":
+    """Of all ids that come in parts: 8 bytes each and, while they come, at most a sixteenth more."""
+    import numpy as np
+
+    found = array("Q")  # it grows in place, where the kernel moves pages instead of copying them
+    for names in parts:
+        found.frombytes(hashes(names).view("uint8").data)
+    numbers = np.frombuffer(found, "uint64")
+    numbers.sort()
+    return numbers
+
+
+def distinct(numbers: "np.ndarray") -> int:
+    """How many different ones there are among sorted ones; holds a byte for each."""
+    import numpy as np
+
+    return len(numbers) and 1 + int(np.count_nonzero(numbers[1:] != numbers[:-1]))
+
+
 class _Times:
     """How often each expected id was written: 9 bytes an id, a hash of 64 bits and a count that ends at 2.
 
@@ -95,7 +95,7 @@ class _Times:
         """Raises ValueError: ids of the input occur twice, so that nobody could tell."""
         import numpy as np
 
-        self.hashes = expected.sorted_hashes()
+        self.hashes = sorted_hashes(expected.names())
         same = self.hashes[1:] == self.hashes[:-1]
         if twice := np.count_nonzero(same[:1]) + np.count_nonzero(same[1:] > same[:-1]):  # runs of them
             named = expected.examples(self._repeated)
@@ -186,7 +186,7 @@ def shared(first: Ids, *others: Ids) -> Iterator[pa.Table]:
     """Ids, named by one column, that all of several have, in parts. Holds 8 bytes for each id of the others."""
     import numpy as np
 
-    (column,), held = first.columns, [each.sorted_hashes() for each in others]
+    (column,), held = first.columns, [sorted_hashes(each.names()) for each in others]
     for names in first.names():
         mine, everywhere = hashes(names), np.ones(len(names), bool)
         for ids in held:

@@ -37,6 +37,8 @@ SECONDS = 60.0  # a claim not renewed for this long is free
 # is for a write that was on its way when it stopped.
 MARGIN = 10.0
 PATIENCE = 240.0  # seconds that a store may be out of reach at the very end: as long as s3.py tries its other requests
+NO_VERSION = f'"{"0" * 32}"'  # an ETag that no object has
+_HEEDED = set[str]()  # buckets whose store refused what a condition forbids
 TRIES = 4  # of a write that met another conditional write (409), a fifth of a second apart
 
 
@@ -193,13 +195,25 @@ class S3Store:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.key)
         except self.client.exceptions.NoSuchKey:
             return None
+        except self.client.exceptions.NoSuchBucket:
+            raise FileNotFoundError(f"s3://{self.bucket}: no such bucket; create it, or correct the address") from None
         now = email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         age = (now - answer["LastModified"]).total_seconds()
         return _claim(json.loads(answer["Body"].read()), answer["ETag"], age)
 
     def create(self, body: dict[str, Any]) -> str | None:
-        """See Store."""
-        return self._put(body, IfNoneMatch="*")
+        """See Store. Raises RuntimeError: the store does not heed conditions; asked once of a bucket by a process."""
+        version = self._put(body, IfNoneMatch="*")
+        if version is not None and self.bucket not in _HEEDED:
+            for condition in ({"IfNoneMatch": "*"}, {"IfMatch": NO_VERSION}):
+                if self._put(body, **condition) is not None:
+                    self.client.delete_object(Bucket=self.bucket, Key=self.key)  # nobody shall wait for this claim
+                    raise RuntimeError(
+                        f"s3://{self.bucket}: this store ignores {next(iter(condition))}, so two runs could write the "
+                        "same result without knowing; use a store (or a newer version) that knows conditional writes"
+                    )
+            _HEEDED.add(self.bucket)
+        return version
 
     def replace(self, body: dict[str, Any], version: str, late: bool = False) -> str | None:
         """See Store."""

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dermray import s3, storage
+from dermray.cache_place import root as root
 from dermray.s3 import Stored
 
 SHARE_OF_DISK = 0.9
@@ -38,11 +39,6 @@ _in_use_guard = threading.Lock()
 
 class NoRoom(OSError):
     """A copy does not fit on this node."""
-
-
-def root() -> Path:
-    """Where copies are kept on this node."""
-    return Path(os.environ.get("DERMRAY_CACHE", "~/.cache/dermray")).expanduser()
 
 
 def local_copy(uri: str, wanted: Callable[[str], bool] | None = None) -> Path:

@@ -15,19 +15,20 @@ from dermray import manifest, storage
 
 PACKAGE = Path(__file__).parent
 SECONDS = 180  # for the slowest node's answer: a first worker process there may take a minute to start
+RETRIES = 2  # on the same node: a worker may die of what other jobs do there
 
 
 def software() -> dict[str, str]:
     """Of this process: Python, a hash of dermray's own code, and the libraries that decide what comes out."""
     versions = manifest.library_versions()
-    return versions | {"python": ".".join(platform.python_version_tuple()[:2]), "dermray": _code()}
+    return versions | {"python": ".".join(platform.python_version_tuple()[:2]), "dermray": code()}
 
 
 @lru_cache(maxsize=1)
-def _code() -> str:
-    """Twelve hex digits of the package's Python files: a version number says nothing of a checkout."""
+def code() -> str:
+    """Twelve hex digits of the package's Python files and tables: a version number says nothing of a checkout."""
     digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
+    for file in sorted(file for ending in ("py", "yaml") for file in PACKAGE.rglob(f"*.{ending}")):
         digest.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -95,7 +96,7 @@ def ask_all(function: Callable[..., Any], *arguments: Any, among: Collection[str
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    task = ray.remote(num_cpus=0, max_retries=RETRIES)(function)
     nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()
              if node["Alive"] and (among is None or node["NodeID"] in among)}  # fmt: skip
     names = {i: name if list(nodes.values()).count(name) == 1 else f"{name}/{i[:6]}" for i, name in nodes.items()}

@@ -41,7 +41,8 @@ class Least:
 
     def add(self, table: pa.Table) -> None:
         """One more; holds little more than twice what is wanted."""
-        self.chosen.append(table)
+        if len(table) or not self.chosen:  # of most files nothing may be wanted, and an empty table takes kilobytes
+            self.chosen.append(table)
         if self.most is not None and sum(map(len, self.chosen)) > 2 * self.most + 4096:
             self.chosen = [self.rows()]
 

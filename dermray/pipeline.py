@@ -28,6 +28,8 @@ COMMANDS = STAGES | {
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
     "predict": "dermray.classification.predict:PredictConfig",
+    "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",
+    "reader-study build": "dermray.reader_study.build:BuildConfig",
     "sweep-splits": "dermray.classification.several_splits:SeveralSplitsConfig",
 }
 # Which field of a stage's config is filled with which stage's output.
@@ -88,8 +90,9 @@ def stage_configs(config: PipelineConfig) -> dict[str, BaseModel]:
     outputs = {storage.normalise(stage.output): name for name, stage in configs.items()}  # type: ignore[attr-defined]  # each has one
     if shared := [name for name in configs if name not in outputs.values()]:
         raise ConfigError(f"{shared[0]}.output: another stage's too; give each stage an output of its own")
-    drawn, sweep = configs["generate"].count, configs["sweep"]  # type: ignore[attr-defined]  # SynthesisConfig
-    if drawn < (needed := sweep.synthetic_images) and "synthetic" not in config.sweep:  # type: ignore[attr-defined]  # SweepConfig
+    drawn, sweep = configs["generate"].images, configs["sweep"]  # type: ignore[attr-defined]  # SynthesisConfig
+    # a plan that fills up says how many only when it has seen the rows
+    if drawn is not None and drawn < (needed := sweep.synthetic_images) and "synthetic" not in config.sweep:  # type: ignore[attr-defined]  # SweepConfig
         few = max(sweep.real_counts)  # type: ignore[attr-defined]  # see above
         raise ConfigError(f"generate.count={drawn}: sweep.real_images={few} needs {needed} synthetic images or more")
     return configs

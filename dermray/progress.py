@@ -13,11 +13,11 @@ from dermray import storage
 from dermray.columns import Tally, add, add_one
 
 SECONDS_BETWEEN_READINGS = 5
-SHARE_OF_READING = 0.05  # of the time: listing the files of 10^7 rows takes seconds
+SHARE_OF_READING = 0.05  # of the time, if a minute's line is not late by it: listing 10^7 rows' files takes seconds
 HEARTBEAT = 60.0  # seconds until a line is printed that says nothing new
 WINDOW = 300.0  # seconds that a rate is taken over,
 FEWEST_STEPS = 4  # or longer where less often more is done than so many times in them
-FILES_AT_A_TIME, FILES_HELD = 32, 1024
+FILES_AT_A_TIME, FILES_HELD = 32, 128
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def watched(read: Callable[[], Reading]) -> Iterator[None]:
                 reading = f"cannot see how far it is ({type(error).__name__}: {error})"
             if line := heartbeat.line(reading, time.monotonic()):
                 print(f"      {line}", flush=True)
-            pause = max(SECONDS_BETWEEN_READINGS, (time.monotonic() - began) / SHARE_OF_READING)
+            pause = min(HEARTBEAT, max(SECONDS_BETWEEN_READINGS, (time.monotonic() - began) / SHARE_OF_READING))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -231,6 +231,8 @@ def actors_alive(classes: tuple[str, ...]) -> int | None:
     import ray
     from ray._private import state  # what the state API asks needs a dashboard, which a local Ray has not
 
+    if not ray.is_initialized():  # a question asked before `connect` is done would join whatever Ray runs here
+        return None
     try:
         job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
         alive = state.actors(job_id=job, actor_state_name="ALIVE").values()

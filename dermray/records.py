@@ -38,13 +38,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 IMAGE_COLUMNS = [
-    # encoded, as it was found; datasets.decode says what it shows. It is first in files: a reader of other columns gets
-    # them with the footer, in one request to S3
+    # encoded: as it was found where everyone sees the same in it, else a PNG of what datasets.decode shows. It is first
+    # in files: a reader of other columns gets them with the footer, in one request to S3
     ("image", pa.binary()),
     ("sample_id", pa.string()),  # SHA-256 of the encoded bytes, hex
     ("width", pa.int32()),  # px, of the upright image
     ("height", pa.int32()),  # px
-    ("modification", pa.string()),  # what the decoder changed, such as "orientation 6"; null if nothing
+    ("modification", pa.string()),  # what the decoder changed in the original, as "orientation 6"; null if nothing
+    ("original_id", pa.string()),  # SHA-256 of the source's own bytes, where `image` holds other ones; else null
     ("source", pa.string()),
     ("source_id", pa.string()),
     ("patient_id", pa.string()),
@@ -65,7 +66,8 @@ IMAGE_COLUMNS = [
     ("split", pa.string()),
     ("status", pa.string()),
     ("reason", pa.string()),  # null when ok; `kind` counts it
-    ("cell_issues", pa.list_(pa.string())),  # cells of the source's table that were left null, with file, line, value
+    # cells of the source's table that were left null, with file, line, value; and why a skin tone was not estimated
+    ("cell_issues", pa.list_(pa.string())),
 ]
 # What a phantom's painter knows; null for photographs.
 TRUTH_COLUMNS = [
@@ -101,9 +103,13 @@ PROVENANCE_COLUMNS = [
     ("seed", pa.int64()),
     ("guidance_scale", pa.float32()),
     ("sampling_steps", pa.int32()),
-    ("nearest_sample_id", pa.string()),  # nearest training image
-    ("nearest_distance", pa.float32()),  # root mean square over pixels in [0, 1]
-    ("real_nearest_distance", pa.float32()),  # the gate: this quantile of real held-out images' distances
+    # Of the memorisation gate. Its distances are shares of the median distance to the other near training images.
+    ("nearest_sample_id", pa.string()),  # nearest training image by pixels
+    ("nearest_distance", pa.float32()),
+    ("real_nearest_distance", pa.float32()),  # the threshold: few real held-out images lie below it
+    ("embedded_sample_id", pa.string()),  # nearest training image by the gate's embedding
+    ("embedded_distance", pa.float32()),
+    ("real_embedded_distance", pa.float32()),
 ]
 
 IMAGES = pa.schema([*IMAGE_COLUMNS, *TRUTH_COLUMNS])
@@ -137,7 +143,8 @@ def conform(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
 def read_columns(rows: str | RowFiles, columns: list[str], where: Any = None) -> pa.Table:
     """Some columns of a stage's Parquet files; `where` is a pyarrow dataset filter. Of `image` all is read, whatever
     the filter: see `picked`."""
-    tables = [s3.again(scanner.to_table) for scanner in row_files(rows).scanners(columns, where)]
+    # as few chunks as may be: those of files without such a row are empty, and take kilobytes
+    tables = [s3.again(scanner.to_table).combine_chunks() for scanner in row_files(rows).scanners(columns, where)]
     if not tables:
         raise FileNotFoundError(f"{rows}: no Parquet file there; make the result again")
     return pa.concat_tables(tables, promote_options="default")

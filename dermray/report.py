@@ -15,14 +15,14 @@ from dermray.manifest import Result
 from dermray.memory import PeakMemory
 from dermray.picked import pick, take
 
-PICTURES = ("samples.png", "pca.png")  # of the evaluation
 EXAMPLES = 3
 
 
 def summarise(results: Mapping[str, Result], memory: PeakMemory) -> dict[str, Any]:
     """The numbers that others build on."""
     metrics = {name: result.manifest.metrics for name, result in results.items()}
-    evaluation = metrics["evaluate"]
+    source = next(iter(metrics["evaluate"]["sources"].values()))
+    distances = source["features"][0]["distances"][0]  # in the first extractor's features, of all images
     return {
         "stages": {
             name: result.manifest.rows.model_dump(exclude={"reasons"}) | {"seconds": round(result.manifest.seconds, 1)}
@@ -30,9 +30,9 @@ def summarise(results: Mapping[str, Result], memory: PeakMemory) -> dict[str, An
         },
         "captioning": {"attribute_accuracy": metrics["caption"]["attribute_accuracy"]},
         "generation": {
-            "attribute_accuracy": evaluation["attribute_accuracy"],
-            "frechet_distance": evaluation["distances"]["frechet_distance"],
-            "frechet_floor": evaluation["distances"]["frechet_floor"],
+            "attribute_accuracy": source["attribute_accuracy"],
+            "frechet_distance": distances.get("frechet_distance"),
+            "frechet_floor": distances.get("frechet_floor"),
         },
         "sweep": [
             {key: trial[key] for key in ("backbone", "arm", "ratio", "seed")}
@@ -55,16 +55,16 @@ def write(run: str, results: Mapping[str, Result], summary: dict[str, Any], titl
 def render(results: Mapping[str, Result], summary: dict[str, Any], title: str, notes: list[str]) -> str:
     """The page, pictures inside."""
     from dermray.classification import page
+    from dermray.evaluation.page import stored_values
 
     evaluation, sweep = results["evaluate"], results["sweep"]
-    pictures = {name: pages.data_url(storage.read_bytes(storage.join(evaluation.data, name))) for name in PICTURES}
     return pages.render(
         Path(__file__).parent / "report.html",
         title=title,
         notes=notes,
         results=results,
         summary=summary,
-        pictures=pictures,
+        **stored_values(evaluation.data, evaluation.manifest.metrics),
         sweep_pictures=[page.pictures(sweep.data, analysis) for analysis in sweep.manifest.metrics["tested"]],
         examples=_examples(results),
         losses=_loss_curve(results["train"].manifest.metrics["training"]["losses"]),

@@ -122,7 +122,9 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     # botocore itself does not know AWS_REGION, which AWS's other tools prefer
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
     try:
-        client = session.create_client("s3", region_name=region, config=Config(max_pool_connections=CONNECTIONS))
+        # links that are handed out are signed as all regions understand them; botocore's own choice for these is older
+        config = Config(max_pool_connections=CONNECTIONS, signature_version="s3v4")
+        client = session.create_client("s3", region_name=region, config=config)
     except ValueError as error:  # "Invalid endpoint: host:9000"
         raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
     options = {
@@ -277,19 +279,6 @@ def fetched(client: Any, **request: Any) -> tuple[Any, bytes]:
                 raise
             time.sleep(_seconds_before(attempt))
     raise AssertionError("unreachable")
-
-
-def read(uri: str) -> bytes:
-    """A small object in one request; pyarrow first asks for its size.
-
-    Raises:
-        FileNotFoundError: none is there.
-    """
-    client, bucket, key = client_of(uri)
-    try:
-        return fetched(client, Bucket=bucket, Key=key)[1]
-    except client.exceptions.NoSuchKey:
-        raise FileNotFoundError(f"{uri}: no such file") from None
 
 
 def delete(uris: list[str]) -> None:

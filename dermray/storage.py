@@ -1,6 +1,7 @@
 """Files by URI, on local disk and in S3: the same few verbs, and two that decide races.
 
-Paths without a scheme are local; s3.py says how S3 is reached.
+Paths without a scheme are local; s3.py says how S3 is reached. What is only read may also lie in an archive, whose name
+stands in the path where a folder's would, and in any store that fsspec reads: see archives/paths.py, stores.py.
 """
 
 import contextlib
@@ -13,16 +14,32 @@ from typing import Any
 
 from pyarrow import fs
 
-from dermray import s3, s3_parquet
+from dermray import s3, s3_parquet, stores
+from dermray.archives import filesystem as archive_files
+from dermray.archives import paths
+from dermray.stores import has_scheme as has_scheme
+from dermray.stores import is_s3 as is_s3
 
 
 class OutputTaken(RuntimeError):
     """Another writer owns this output, or finished it first."""
 
 
-def is_s3(uri: str) -> bool:
-    """Whether `uri` names an S3 object."""
-    return uri.startswith("s3://")
+def is_local(uri: str) -> bool:
+    """Whether `uri` is the path of a file or directory that this machine's libraries open by themselves."""
+    return not stores.has_scheme(uri) and paths.member_of(uri) is None
+
+
+def readable(uri: str | Path) -> str:
+    """As `normalise`, of what is only read: any scheme, and archives in the path.
+
+    Raises:
+        ValueError: an archive of a kind that is not read in place.
+    """
+    text = str(uri)
+    place = text.rstrip("/") if stores.has_scheme(text) else normalise(text)
+    paths.require_kind(place)
+    return place
 
 
 def normalise(uri: str | Path) -> str:
@@ -59,11 +76,13 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """pyarrow's file system for `uri` and the path inside it.
 
     Raises:
-        ValueError: an S3 URI, and the settings for S3 cannot be used: see `s3.clients`.
+        ValueError: an S3 URI, and the settings for S3 cannot be used: see `s3.clients`; or an archive on the way is
+            damaged. ImportError: the package that reads this scheme is not installed.
     """
-    if not is_s3(uri):
-        return fs.LocalFileSystem(), str(uri)
-    return s3.clients(uri)[1], uri.removeprefix("s3://")
+    uri = str(uri)
+    if member := paths.member_of(uri):
+        return archive_files.of(member[0]), member[1]
+    return stores.filesystem(uri)
 
 
 def parquet_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -74,6 +93,8 @@ def parquet_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 def exists(uri: str) -> bool:
     """Whether a file or directory is there."""
+    if member := paths.member_of(uri):
+        return paths.exists(member)
     system, path = filesystem(uri)
     return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
@@ -84,14 +105,27 @@ def is_directory(uri: str) -> bool:
     return bool(system.get_file_info(path).type == fs.FileType.Directory)
 
 
+def version(uri: str) -> str:
+    """Changes where a file does, or the archive that it lies in: size and time, as the store says them."""
+    if member := paths.member_of(uri):
+        return version(member[0])
+    system, path = filesystem(uri)
+    found = system.get_file_info(path)
+    return f"{found.size} {found.mtime_ns}"
+
+
 def read_bytes(uri: str) -> bytes:
     """The file's bytes.
 
     Raises:
         FileNotFoundError: with the URI. PermissionError: it must not be read. OSError: S3 did not answer, after many
-            tries.
+            tries. UnreadableMember: a file of an archive that is damaged, encrypted or no file.
     """
-    system, path = filesystem(uri)
+    if member := paths.member_of(uri):
+        return paths.read(uri, member)
+    if stores.is_other(uri):
+        return stores.read_other(uri)
+    system, path = stores.filesystem(uri)
 
     def read() -> bytes:
         with system.open_input_file(path) as file:  # a stream would read 256 KiB a request
@@ -123,7 +157,7 @@ def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write or replace a file in one step: a reader sees the old bytes or the new ones."""
     system, path = filesystem(uri)
     if is_s3(uri):
-        with system.open_output_stream(path) as stream:
+        with system.open_output_stream(path, compression=None) as stream:  # else .gz would be gzipped again
             stream.write(data)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)

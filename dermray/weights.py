@@ -15,6 +15,7 @@ WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, fir
 COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+COUNTER = "num_batches_tracked"  # of batch normalisation; older files have none, and nothing depends on it
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
 

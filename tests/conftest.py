@@ -30,6 +30,7 @@ def pytest_configure() -> None:
         "true"  # a server would need all of MLflow; read by workers, so set before Ray
     )
     os.environ["OPENAI_API_KEY"] = "a-key"  # of the tests' own endpoints; actors read it where they run
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="state", dir="/tmp")  # of services that keep jobs
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     # Machines are at times many times slower; how long an example takes is no matter of these tests.
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,21 +39,27 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     """Ray's logs of these tests are not kept."""
-    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    for place in ("RAY_TMPDIR", "XDG_STATE_HOME"):
+        shutil.rmtree(os.environ[place], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for `-n 2 --dist loadgroup`, each run by one process, so that what its tests share is made once: what
-    needs the quickstart, a running cluster, or Ray otherwise. All other tests go to whichever process has time."""
+    needs the quickstart, a running cluster, the service, the session's Ray; and each file of other slow tests, which
+    start what they need themselves. All other tests go to whichever process has time."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "cluster" in fixtures:
             item.add_marker(pytest.mark.xdist_group("cluster"))
         elif "quickstart" in fixtures:
             item.add_marker(pytest.mark.xdist_group("quickstart"))
-        elif item.get_closest_marker("slow"):
+        elif "live" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("live"))
+        elif {"local_ray", "confounded"} & set(fixtures):  # the latter is a classifier that some of both use
             item.add_marker(pytest.mark.xdist_group("ray"))
+        elif item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

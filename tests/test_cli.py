@@ -39,7 +39,10 @@ def test_settings_may_stand_before_and_after_options(capsys: pytest.CaptureFixtu
     assert code == 2 and "unrecognized arguments: --extent" in text
     classify = ("classify", "--config", "classify/nano", "--search", "0")
     assert "search.trials=0: Input should be greater" in fails(capsys, *classify)[1]
-    assert "unrecognized arguments: more" in fails(capsys, "export", "a", "b", "more")[1]
+    for number in ("0", "x", "1.5"):
+        preview = fails(capsys, "generate", "--config", "generate/nano", "--preview", number)[1]
+        assert f"--preview: {number}: expected a whole number of at least 1" in preview
+    assert "unrecognized arguments: more" in fails(capsys, "key", "ann", "more")[1]
 
 
 def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_missing_inputs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 def test_unknown_family_and_its_wrong_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base = ["train", "--config", "train/pixel_dermdit_nano", f"output={tmp_path}/t"]
-    assert "family='gan': expected one of ['dermdit', 'flux_lora', " in fails(capsys, *base, "family=gan")[1]
+    assert "family='gan': expected one of ['dermdit', 'flux2_klein_lora', " in fails(capsys, *base, "family=gan")[1]
     assert "image_size=33" in fails(capsys, *base, "model.image_size=33")[1]
 
 

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dermray import lease
+from dermray import lease, s3
 from dermray.lease import Claim, Lease, LocalStore, S3Store
 from dermray.storage import OutputTaken
 
@@ -154,6 +154,32 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return lambda: LocalStore(str(tmp_path / "claim"))
     bucket = request.getfixturevalue("bucket")
     return lambda: S3Store(f"{bucket}/claim")
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
+    with pytest.raises(FileNotFoundError, match="^s3://another-bucket-than-this: no such bucket; create it"):
+        S3Store("s3://another-bucket-than-this/run/claim").read()
+
+
+@pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
+def test_a_store_that_ignores_conditions_is_refused(bucket: str, header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_HEEDED", set())
+    client = s3.prompt_client(bucket)
+
+    def forget(request: Any, **_: Any) -> None:
+        del request.headers[header]
+
+    client.meta.events.register("before-sign.s3.PutObject", forget)
+    try:
+        with (
+            pytest.raises(RuntimeError, match=f"ignores {header.replace('-', '')}, so two runs could write the same"),
+            lease.hold(f"{bucket}/run"),
+        ):
+            raise AssertionError("nothing is done there")
+    finally:
+        client.meta.events.unregister("before-sign.s3.PutObject", forget)
+    with lease.hold(f"{bucket}/run"):  # at once: the refused claim is gone
+        assert bucket.removeprefix("s3://") in lease._HEEDED
 
 
 def test_a_claim_that_ran_out_is_taken_over_and_its_writer_knows(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,14 +24,14 @@ from dermray.classification.pools import read_pool
 from dermray.classification.targets import Target
 from dermray.datasets.decode import decode, square
 from dermray.datasets.pixels import pixels
-from dermray.evaluation import measure
+from dermray.evaluation import samples
 from dermray.evaluation.settings import EvaluationConfig
 from dermray.manifest import Manifest, Result, Rows
 from dermray.page_index import write_options
 from dermray.picked import FILE, images, least, pick, take, with_images
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.row_files import RowFiles
-from dermray.synthesis import run as synthesis
+from dermray.synthesis.gate import calibrating
 from dermray.training import encode
 from tests.proxies import CountingProxy
 
@@ -87,7 +86,7 @@ def counted(
 
 
 def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
-    counted: tuple[str, Callable[[], int]], monkeypatch: pytest.MonkeyPatch
+    counted: tuple[str, Callable[[], int]],
 ) -> None:
     place, read = counted
     rows = [row(i) for i in range(60)]
@@ -105,25 +104,16 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
         return [each["sample_id"] for each in used]
 
     def calibration() -> list[dict[str, Any]]:
-        seen: list[Any] = []
-
-        def distances(images: torch.Tensor, _: torch.Tensor) -> tuple[Any, Any]:
-            seen.append(images)
-            return np.ones(len(images)), None
-
-        monkeypatch.setattr(synthesis, "CALIBRATION_IMAGES", 9)
-        monkeypatch.setattr(synthesis, "training_images", lambda _: (torch.zeros(1, 3, 64, 64), ["a"]))
-        monkeypatch.setattr(synthesis, "nearest", distances)
-        synthesis._calibrate(found.row_files(), found, 0.1)
+        table = calibrating.held_out(found.row_files(), 6)
         used = [each for each in ok if each["split"] != "train"][:9]
-        assert np.array_equal(seen[0], [square(decode(each["image"]), 64) for each in used])
+        assert np.array_equal(pixels(table, 64), [square(decode(each["image"]), 64) for each in used])
         return used
 
     def evaluation() -> list[dict[str, Any]]:
         config = EvaluationConfig(output="o", rows="r", synthetic="s", max_images=10)
-        table = measure._pick(found.row_files(), OK & (pc.field("split") == "train"), [], config)
+        sample = samples.training_sample(found, config, 64)
         used = of("train")[:10]
-        assert np.array_equal(measure._images(table, 64), [square(decode(each["image"]), 64) for each in used])
+        assert np.array_equal(sample.images, [square(decode(each["image"]), 64) for each in used])
         return used
 
     def classification() -> list[dict[str, Any]]:

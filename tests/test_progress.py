@@ -1,6 +1,8 @@
 """What a running job shows: rates by a clock, reasons by the files, and a line a minute whatever happens."""
 
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -139,3 +141,27 @@ def test_a_slow_reading_takes_a_twentieth_of_the_time(monkeypatch: pytest.Monkey
     with watched(read):
         time.sleep(1.0)
     assert 1 <= len(calls) <= 3, "each pauses for 0.4 s"
+
+
+def test_a_line_is_printed_in_time_however_slow_the_first_reading_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that goes on first reads the files of all rows that are written."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_READINGS", 0.001)
+    monkeypatch.setattr(progress, "HEARTBEAT", 0.1)
+    seconds = iter([0.2])
+
+    def read() -> str:
+        time.sleep(next(seconds, 0))
+        return "step 1"
+
+    with watched(read):
+        time.sleep(1.0)
+    assert capsys.readouterr().out.count("step 1") >= 3, "by itself the reading would make it pause for 4 s"
+
+
+def test_a_count_of_actors_starts_and_joins_no_ray() -> None:
+    """Ray's own functions do so where it is not connected yet: a job would end up on whatever cluster runs there."""
+    script = "import ray; from dermray.progress import actors_alive; print(actors_alive(('A',)), ray.is_initialized())"
+    done = subprocess.run([sys.executable, "-c", script], check=True, stdout=-1, stderr=-3, text=True)
+    assert done.stdout == "None False\n"

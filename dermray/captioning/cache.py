@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from dermray import storage
 from dermray.columns import batches_of
-from dermray.exactly_once import hashes
+from dermray.exactly_once import hashes, sorted_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,15 +166,8 @@ def _by_key(lines: list[bytes]) -> dict[str, Columns]:
 
 def _written(checkpoint: str) -> "np.ndarray":
     """Sorted hashes of the ids that are written for good, as Ray Data notes them."""
-    import numpy as np
-
     files = [file for file in storage.list_files(checkpoint, ".parquet") if not file.endswith(".pending.parquet")]
-    found, end = np.empty(sum(batch.num_rows for batch in batches_of(files, ["sample_id"])), "uint64"), 0
-    for batch in batches_of(files, ["sample_id"]):
-        found[end : end + len(batch)] = hashes(batch["sample_id"])
-        end += len(batch)
-    found.sort()
-    return found
+    return sorted_hashes(batch["sample_id"] for batch in batches_of(files, ["sample_id"]))
 
 
 def _without(lines: list[bytes], written: "np.ndarray") -> list[bytes]:

@@ -5,7 +5,7 @@ Both engines take rows with the columns of `prepare.ASKED` and add those of `ANS
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -24,6 +24,18 @@ ANSWERED = (
     ("engine_error", pa.string()),
     ("requests", pa.int32()),
 )
+
+
+class Manner(Protocol):
+    """How an answer is drawn: what `Ask` says of it, and what a request to the service does."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are drawn."""
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """Of guided decoding."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dermray.captioning import cache, replies
 from dermray.captioning.budget import ErrorBudget
-from dermray.captioning.engine import ANSWERED, Answer, Ask
+from dermray.captioning.engine import ANSWERED, Answer, Ask, Manner
 from dermray.captioning.settings import RemoteConfig
 from dermray.pages import data_url
 
@@ -83,14 +83,12 @@ def check(config: RemoteConfig, key: str) -> None:
         raise ValueError(f"remote.model={config.model!r}: not served at {config.base_url}; there are {names[:10]}")
 
 
-class Client:
-    """Sends a block's rows, so many at a time and so many a minute."""
+class Chats:
+    """Asks questions about images, so many at a time and so many a minute, each again as often as config says."""
 
-    def __init__(self, ask: Ask, config: RemoteConfig) -> None:
+    def __init__(self, config: RemoteConfig, key: str) -> None:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        self.ask, self.config, self.key = ask, config, api_key(config)
-        self.budget = ErrorBudget(ask.max_engine_errors)
         limiter = _limiter(config)
         # as hooks of HTTP, so that they see each try
         hooks: dict[str, list[Any]] = {
@@ -98,14 +96,42 @@ class Client:
             "response": [_whole],
         }
         self.client = AsyncOpenAI(
-            api_key=self.key,
+            api_key=key,
             base_url=config.base_url,
             timeout=config.timeout,
             max_retries=config.max_retries,
             http_client=DefaultAsyncHttpxClient(event_hooks=hooks),
         )
-        self.options = options(ask, config)
         self.room = asyncio.Semaphore(config.concurrency)
+
+    async def send(self, chat: list[dict[str, Any]], how: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Columns of the answer, and whether it was one that is paid for. To be called inside `room`.
+
+        Args:
+            chat: see `messages`. how: see `options`.
+
+        Where there is none, `error_status` beside the columns is HTTP's, 0 where nothing came back.
+        """
+        from openai import APIError
+
+        try:
+            raw = await self.client.chat.completions.with_raw_response.create(messages=cast(Any, chat), **how)
+        except APIError as error:  # retried in vain, or not worth a retry
+            retries = int(error.request.headers.get("x-stainless-retry-count", 0))  # as openai's client counts them
+            status = getattr(error, "status_code", 0)
+            return {"engine_error": _reason(error), "error_status": status, "requests": retries + 1}, False
+        body = replies.decode(raw.http_response.content)
+        return replies.columns(body) | {"requests": raw.retries_taken + 1}, replies.paid(body)
+
+
+class Client:
+    """Sends a block's rows."""
+
+    def __init__(self, ask: Ask, config: RemoteConfig) -> None:
+        self.ask, self.config, self.key = ask, config, api_key(config)
+        self.budget = ErrorBudget(ask.max_engine_errors)
+        self.chats = Chats(config, self.key)
+        self.options = options(ask, config)
         self.earlier = ask.cache.earlier()
         ask.ledger.engine_ready()
 
@@ -144,24 +170,12 @@ class Client:
             return {}
         if key in known:
             return known[key]
-        async with self.room:
-            answer, paid = await self._send(messages(row["shown"], row["question"]))
+        async with self.chats.room:
+            answer, paid = await self.chats.send(messages(row["shown"], row["question"]), self.options)
             self.budget.note(answer.get("engine_error"))
             if paid:  # before another is asked: no more than `concurrency` answers are ever unwritten
                 await block.keep(key, row["sample_id"], answer)
         return answer
-
-    async def _send(self, chat: list[dict[str, Any]]) -> tuple[dict[str, Any], bool]:
-        """Columns of the answer, and whether it was one that is paid for."""
-        from openai import APIError
-
-        try:
-            raw = await self.client.chat.completions.with_raw_response.create(messages=cast(Any, chat), **self.options)
-        except APIError as error:  # retried in vain, or not worth a retry
-            retries = int(error.request.headers.get("x-stainless-retry-count", 0))  # as openai's client counts them
-            return {"engine_error": _reason(error), "requests": retries + 1}, False
-        body = replies.decode(raw.http_response.content)
-        return replies.columns(body) | {"requests": raw.retries_taken + 1}, replies.paid(body)
 
 
 async def _whole(response: Any) -> None:
@@ -204,11 +218,11 @@ def messages(image: bytes, question: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def options(ask: Ask, config: RemoteConfig) -> dict[str, Any]:
+def options(manner: Manner, config: RemoteConfig) -> dict[str, Any]:
     """What a request says beside its messages: model, sampling, and the schema to decode by."""
-    found = {"model": config.model} | ask.sampling.model_dump()
-    if ask.schema is not None:
-        schema = {"name": "answer", "schema": ask.schema, "strict": True}
+    found = {"model": config.model} | manner.sampling.model_dump()
+    if manner.schema is not None:
+        schema = {"name": "answer", "schema": manner.schema, "strict": True}
         found["response_format"] = {"type": "json_schema", "json_schema": schema}
     return found
 

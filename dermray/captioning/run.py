@@ -16,7 +16,7 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
-from dermray.captioning.resume import require_each_once, require_ids, resumable, roll_up
+from dermray.captioning.resume import require_each_once, require_ids, resumable
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
 from dermray.exactly_once import Ids
@@ -112,7 +112,7 @@ def run(config: CaptionConfig) -> Result:
         expected = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
         with watched(rows_written(rows, expected, ENGINES)):
             _caption(source, work.data, captioner, answer, ledger, config)
-        _require_each_once(source, work.data, expected, config)
+        _require_each_once(source, work.data, config)
         return _finish(work, expected + (kept.ok if kept else 0), ledger, config)
 
 
@@ -164,13 +164,8 @@ def _caption(
     import ray.data
     from ray.data.expressions import col
 
-    target = storage.join(data, "rows")
-    written = roll_up(storage.join(data, "checkpoint", "asked"))
-    ledger.run_begun(written)
-    if written:
-        print(f"      {written} rows are already captioned; going on", flush=True)
-    cache, checkpoint = AnswerCache(storage.join(data, "answers")), storage.join(data, "checkpoint", "asked")
-    cache.collect(checkpoint)
+    target, checkpoint = storage.join(data, "rows"), storage.join(data, "checkpoint", "asked")
+    cache = AnswerCache(storage.join(data, "answers"))
     ask = Ask(
         captioner.model,
         config.sampling,
@@ -188,7 +183,11 @@ def _caption(
     finish = Finish(config.prompt_set, tuple(config.metadata), constants)
     system, path = storage.filesystem(source)
     to_system, to_path = storage.filesystem(target)
-    with resumable("sample_id", checkpoint):
+    with resumable("sample_id", checkpoint) as written:
+        ledger.run_begun(written)
+        if written:
+            print(f"      {written} rows are already captioned; going on", flush=True)
+        cache.collect(checkpoint)
         # of an earlier result only what went into it, and how often it was tried; few of its images are asked about
         columns = [name for name in (*IMAGES.names, "attempts") if name != "image"] if config.retry_failed else None
         rows = ray.data.read_parquet(
@@ -208,10 +207,10 @@ def _with_images(rows: pa.Table) -> pa.Table:
     return with_images(rows.rename_columns({"path": FILE}))
 
 
-def _require_each_once(source: str, data: str, expected: int, config: CaptionConfig) -> None:
+def _require_each_once(source: str, data: str, config: CaptionConfig) -> None:
     import ray
 
-    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config), expected)
+    asked = Ids(source, ("sample_id",), _wanted(pc.field("status"), config))
     written = Ids(storage.join(data, "rows"), ("sample_id",))
     ray.get(ray.remote(require_each_once).remote(asked, written, [storage.join(data, "checkpoint", "asked")]))
 

@@ -1,5 +1,7 @@
 """How an answer is drawn, and who hosts the model: vLLM inside Ray Data, or an OpenAI-compatible endpoint."""
 
+import os
+
 from pydantic import Field
 
 from dermray.config import Config, Count, HowFast
@@ -35,9 +37,18 @@ class VllmConfig(Config):
     revision: str | None = Field(None, description="commit of a hub id")
     trust_remote_code: bool = Field(False, description="run the model's own Python; a hub id then needs its revision")
     enforce_eager: HowFast[bool] = Field(False, description="no CUDA graphs, no compilation: starts sooner, is slower")
+    metrics: HowFast[bool | None] = Field(
+        None,
+        description="vLLM's, on Ray's metrics port and its board 'Data LLM'; default: where RAY_PROMETHEUS_HOST is set",
+    )
     prompt_format: str | None = Field(
         None, description="for a model without a chat template, e.g. '[INST] <image>\\n{question} [/INST]'"
     )
+
+    @property
+    def measured(self) -> bool:
+        """Whether engines say how they are: it costs them a little, and without a Prometheus nobody reads it."""
+        return bool(os.environ.get("RAY_PROMETHEUS_HOST")) if self.metrics is None else self.metrics
 
     @property
     def workers(self) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermray import weights
 from dermray.captioning.budget import ErrorBudget
-from dermray.captioning.engine import Answer, Ask
+from dermray.captioning.engine import Answer, Ask, Manner
 from dermray.captioning.settings import VllmConfig
 from dermray.cluster import engine_environment
 from dermray.datasets.decode import decode
@@ -56,9 +56,9 @@ def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str
             tokenize_stage={"enabled": False},
             detokenize_stage={"enabled": False},
             should_continue_on_error=True,
-            log_engine_metrics=False,
+            log_engine_metrics=config.measured,
         ),
-        preprocess=_Request(ask, parts),
+        preprocess=Request(ask, parts),
         postprocess=None,
     )
     name = "vLLMEngineStage"
@@ -86,7 +86,7 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
         "enforce_eager": config.enforce_eager,
         "limit_mm_per_prompt": {"image": 1},
         "mm_processor_cache_gb": 0,  # every image is seen once
-        "disable_log_stats": True,
+        "disable_log_stats": not config.measured,
         # no free whitespace in JSON: small models go round in circles there
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
@@ -135,17 +135,19 @@ def _adds_start(tokenizer: Any) -> bool:
     return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
 
 
-class _Request:
+class Request:
     """A row as ray.data.llm's engine stage wants it."""
 
-    def __init__(self, ask: Ask, parts: tuple[str, str]) -> None:
+    def __init__(self, manner: Manner, parts: tuple[str, str]) -> None:
         self.before, self.after = parts
-        self.sampling = ask.sampling.model_dump()
-        if ask.schema is not None:
-            self.sampling["structured_outputs"] = {"json": json.dumps(ask.schema)}  # a string: Arrow would pad a dict
+        self.sampling = manner.sampling.model_dump()
+        if manner.schema is not None:
+            # a string: Arrow would pad a dict
+            self.sampling["structured_outputs"] = {"json": json.dumps(manner.schema)}
         self.__name__ = "request"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Its prompt with the model's template around it, and its sampling."""
         # a row with an error is passed by the engine stage
         error = "unreadable" if row["unreadable"] else ""
         prompt = self.before + row["question"] + self.after
@@ -161,14 +163,14 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
             model, self.adapter = located(named["model"], config)
             super().__init__(*arguments, **named | {"model": model})
             ask.ledger.engine_ready()
-            self.ends, self.budget = _end_tokens(self.llm.engine), ErrorBudget(ask.max_engine_errors)
+            self.ends, self.budget = end_tokens(self.llm.engine), ErrorBudget(ask.max_engine_errors)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
             await ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
-                columns = _columns(output, self.ends, config)
-                self.budget.note(columns["engine_error"])
-                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | columns
+                answered = columns(output, self.ends, config)
+                self.budget.note(answered["engine_error"])
+                yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | answered
 
         async def _generate_with_error_handling(self, row: dict[str, Any], *arguments: Any) -> Any:
             # in a thread, row by row: the engine goes on meanwhile
@@ -186,15 +188,16 @@ def located(model: str, config: VllmConfig) -> tuple[str, str | None]:
     return weights.locate(model, "captioner", config.revision), adapter
 
 
-def _end_tokens(engine: Any) -> set[int]:
+def end_tokens(engine: Any) -> set[int]:
     """Ids that end an answer."""
     config = engine.vllm_config.model_config
     ends = config.try_get_generation_config().get("eos_token_id", config.hf_text_config.eos_token_id)
     return set(ends if isinstance(ends, list) else [ends])
 
 
-def _columns(output: dict[str, Any], ends: set[int], config: VllmConfig) -> dict[str, Any]:
-    """ray.data.llm hands no finish reason on: an answer ended by itself where its last token is one that ends."""
+def columns(output: dict[str, Any], ends: set[int], config: VllmConfig) -> dict[str, Any]:
+    """An output of ray.data.llm as columns of ANSWERED. It hands no finish reason on: an answer ended by itself where
+    its last token is one that ends."""
     tokens = output["generated_tokens"]
     return {
         "text": output["generated_text"],

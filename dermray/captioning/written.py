@@ -10,6 +10,9 @@ import pyarrow as pa
 import ray
 from ray.data.checkpoint.checkpoint_filter import CheckpointFilter, CheckpointManager
 
+from dermray.columns import batches
+from dermray.exactly_once import hashes, sorted_hashes
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -24,9 +27,10 @@ class WrittenIds(CheckpointManager):
         nothing is written."""
         if data_file_dir is not None:
             self._clean_pending_checkpoints(data_file_dir, data_file_filesystem)
-        hashes, size = _sorted_hashes.remote(self.checkpoint_path_unwrapped, self.filesystem, self.id_column)
+        path = self.checkpoint_path_unwrapped
+        numbers, size = _sorted_hashes.remote(path if path.startswith("/") else f"s3://{path}", self.id_column)
         known = ray.get(size)
-        return (hashes, known) if known else (None, 0)
+        return (numbers, known) if known else (None, 0)
 
 
 class NotWritten(CheckpointFilter):
@@ -40,27 +44,13 @@ class NotWritten(CheckpointFilter):
         """The rows of `block` that are to be done."""
         import numpy as np
 
-        wanted = _hashes(block[self.id_column])
+        # two of 10^7 ids have the same hash with a chance of 3e-6; the job's end would tell
+        wanted = hashes(block[self.id_column].combine_chunks())
         places = np.minimum(np.searchsorted(self.written, wanted), len(self.written) - 1)
         return block.filter(pa.array(self.written[places] != wanted))
 
 
 @ray.remote(num_cpus=0, num_returns=2)
-def _sorted_hashes(path: str, system: Any, id_column: str) -> tuple["np.ndarray", int]:
-    import numpy as np
-    import pyarrow.dataset
-
-    files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
-    ahead = {"batch_size": 1 << 15, "batch_readahead": 4, "fragment_readahead": 16}
-    columns = [id_column] if files.files else []
-    parts = [_hashes(batch[id_column]) for batch in files.to_batches(columns=columns, **ahead)]
-    hashes = np.sort(np.concatenate([np.empty(0, "uint64"), *parts]))
-    return hashes, hashes.nbytes
-
-
-def _hashes(ids: pa.Array | pa.ChunkedArray) -> "np.ndarray":
-    """64 bits of each id. Two of 10^7 have the same with a chance of 3e-6; the job's end would tell."""
-    from pandas.util import hash_array
-
-    names = ids.to_numpy() if isinstance(ids, pa.ChunkedArray) else ids.to_numpy(zero_copy_only=False)
-    return hash_array(names, categorize=False)
+def _sorted_hashes(checkpoint: str, id_column: str) -> tuple["np.ndarray", int]:
+    numbers = sorted_hashes(batch[id_column] for batch in batches(checkpoint, [id_column]))
+    return numbers, numbers.nbytes

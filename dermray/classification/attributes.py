@@ -1,14 +1,15 @@
 """Names of the groups that rows belong to: skin tone, sex, age band, site and source."""
 
+from collections import Counter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-COLUMNS = ["skin_tone", "sex", "age", "site", "source"]  # of rows; age becomes age_band
+from dermray.age_bands import age_band
+from dermray.where import UNKNOWN as UNKNOWN
+
+COLUMNS = ["skin_tone", "skin_tone_source", "sex", "age", "site", "source"]  # of rows; age becomes age_band
 ATTRIBUTES = ("skin_tone", "sex", "age_band", "site", "source")
-UNKNOWN = "unknown"
-BANDS = (30, 45, 60, 75)  # years at which an age band begins: about a fifth of the patients of HAM10000 in each
 
 
 def attributes_of(table: pa.Table) -> dict[str, list[str]]:
@@ -18,14 +19,15 @@ def attributes_of(table: pa.Table) -> dict[str, list[str]]:
     return {"age_band" if name == "age" else name: values for name, values in named.items()}
 
 
+def estimated(attributes: dict[str, list[str]]) -> Counter[str]:
+    """How many rows of each skin tone have it by an estimate, of what `attributes_of` gives; none where rows of an
+    earlier version do not say."""
+    tones = attributes.get("skin_tone", [])
+    sources = attributes.get("skin_tone_source", [UNKNOWN] * len(tones))
+    return Counter(tone for tone, source in zip(tones, sources, strict=True) if source == "estimated")
+
+
 def _name(column: str, value: Any) -> str:
     if value is None:
         return UNKNOWN
     return age_band(float(value)) if column == "age" else str(value)
-
-
-def age_band(age: float) -> str:
-    """The band of an age in years, such as "30-44"."""
-    place = int(np.searchsorted(BANDS, age, side="right"))
-    first = (0, *BANDS)[place]
-    return f"{first}+" if place == len(BANDS) else f"{first}-{BANDS[place] - 1}"

@@ -1,10 +1,11 @@
-"""Augmentation of training images by torchvision's transforms v2, by name."""
+"""Augmentation of training images by torchvision's transforms v2, by name; torchvision takes seconds to import, which
+who trains nothing need not wait.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from dermray.classification.settings import Augmentation
 
@@ -28,6 +29,8 @@ class EachImage(torch.nn.Module):
 
     def __init__(self, *transforms: Any) -> None:
         super().__init__()
+        from torchvision.transforms import v2
+
         self.transform = v2.Compose(transforms)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -45,6 +48,8 @@ def preset(name: Augmentation, size: int) -> torch.nn.Module:
         return torch.nn.Identity()
     if name == "flips":
         return Dihedral()
+    from torchvision.transforms import v2
+
     if name == "paper_000":
         edge = size // 2
         shift = 0.2 * size / (size + 2 * edge)

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dermray import manifest, storage
-from dermray.classification import labelled, pixel_store, pretrained, saved, search, team, workers
-from dermray.classification.backbones import build, input_of
+from dermray.backbones import pretrained
+from dermray.backbones.networks import build, input_of
+from dermray.classification import labelled, pixel_store, saved, search, team, workers
+from dermray.classification.attributes import attributes_of, estimated
 from dermray.classification.classify_settings import ClassifyConfig
 from dermray.classification.fairness import auc_gap, by_group
 from dermray.classification.labelled import Splits
@@ -22,6 +24,7 @@ from dermray.classification.targets import Target
 from dermray.classification.training import probabilities, train
 from dermray.classification.try_out import try_out
 from dermray.classification.validated import validate
+from dermray.datasets.licences import of_result
 from dermray.manifest import Result, Rows
 from dermray.progress import text_at, watched
 
@@ -71,6 +74,7 @@ def _inputs(config: ClassifyConfig) -> dict[str, Result]:
     rows = manifest.read(config.rows)
     if rows.manifest.stage not in SOURCES:
         raise ValueError(f"rows={config.rows}: result of stage {rows.manifest.stage!r}, expected one of {SOURCES}")
+    config.require_commercial(of_result(rows.uri, rows.manifest.licences))
     if not config.synthetic:
         return {"rows": rows}
     synthetic = manifest.read(config.synthetic, "generate")
@@ -80,6 +84,7 @@ def _inputs(config: ClassifyConfig) -> dict[str, Result]:
             f"{rows.manifest.key}), and may have seen images that are tested on here; give the rows that it was "
             "trained on, or sweep, which compares images with those that it saw"
         )
+    config.require_commercial(of_result(synthetic.uri, synthetic.manifest.licences))
     return {"rows": rows, "synthetic": synthetic}
 
 
@@ -133,6 +138,8 @@ def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int,
     }
     if "test" in scored:
         metrics["test"] = measured(test.labels, scored["test"], test.tones, data.target)
+        for name, number in estimated(attributes_of(test.picked)).items():
+            metrics["test"]["groups"][name]["estimated"] = number
         metrics["summary"] = _summary(metrics["test"]["overall"], config.training.keep, trained.best_epoch)
     storage.write_bytes(storage.join(directory, METRICS), json.dumps(metrics).encode())
 

@@ -4,10 +4,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from dermray.classification.backbones import Backbone
+from dermray.backbones.networks import Backbone
 from dermray.classification.settings import Augmentation, TrainingSettings
 from dermray.classification.targets import require_no_classes
 from dermray.config import Config, ConfigError, HowFast
+from dermray.datasets.licences import CommercialUse
 
 
 class SearchSettings(Config):
@@ -26,7 +27,7 @@ class SearchSettings(Config):
         return self
 
 
-class ClassifyConfig(Config):
+class ClassifyConfig(CommercialUse):
     """What to learn from which images, and how."""
 
     output: str

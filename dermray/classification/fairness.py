@@ -4,6 +4,7 @@ A group with few patients says nothing of its own. It is shown, marked as small,
 "unknown", which is no group of people.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from fairlearn.metrics import MetricFrame, selection_rate
 from sklearn.metrics import recall_score
 
-from dermray.classification.attributes import UNKNOWN
+from dermray.classification.attributes import UNKNOWN, estimated
 from dermray.classification.held_out import HeldOut, Resampled, Scored, resample, runs
 from dermray.classification.metrics import RESAMPLED, decide
 from dermray.statistics import Estimate, crossed, shuffled_groups
@@ -63,16 +64,22 @@ def auc_gap(groups: dict[str, dict[str, float | None]]) -> float | None:
 
 
 def sizes(held_out: Sequence[HeldOut], attribute: str) -> dict[str, dict[str, Any]]:
-    """Of each group: images, leak groups, and whether it is too small to be judged."""
+    """Of each group: images, leak groups, whether it is too small to be judged; and how many of its images are in a
+    group of skin tones by an estimate, if any are."""
     names = [name for part in held_out for name in part.attributes[attribute]]
     clusters = np.array([group for part in held_out for group in part.leak_groups])
     labels = np.concatenate([part.labels for part in held_out])
+    guessed = Counter[str]()
+    for part in held_out if attribute == "skin_tone" else ():
+        guessed += estimated(part.attributes)
     told = {}
     for name in sorted({*map(str, names)}):
         rows = np.array(names) == name
         classes = [len(set(clusters[rows & (labels == i)])) for i in range(len(held_out[0].classes))]
         enough = sorted(classes)[-2] >= SMALLEST  # of two classes both; of more at least two
         told[name] = {"images": int(rows.sum()), "leak_groups": len(set(clusters[rows])), "small": not enough}
+        if guessed[name]:
+            told[name]["estimated"] = guessed[name]
     return told
 
 

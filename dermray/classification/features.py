@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dermray.classification import pretrained
-from dermray.classification.backbones import Classifier
+from dermray.backbones import pretrained
+from dermray.backbones.networks import Classifier
 from dermray.classification.batches import Pixels
 
 AT_ONCE = 64  # images

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dermray.backbones.networks import Backbone
 from dermray.classification.arms import Arm
-from dermray.classification.backbones import Backbone
 from dermray.config import decisive
 
 

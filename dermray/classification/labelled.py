@@ -12,7 +12,7 @@ from dermray.manifest import Result
 from dermray.picked import FILE, pick
 from dermray.records import SPLITS
 
-COLUMNS = ["leak_group", "skin_tone", "split"]
+COLUMNS = ["leak_group", "skin_tone", "skin_tone_source", "split"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from dermray import storage
 from dermray.columns import batches
 from dermray.datasets.decode import decode
-from dermray.datasets.near_duplicates import fingerprint, near_duplicates
+from dermray.datasets.near_duplicates import fingerprint, fingerprints, near_duplicates
+from dermray.datasets.splits import leak_groups
 from dermray.row_files import RowFiles
 
 IDS = ("sample_id", "patient_id", "lesion_id")
@@ -91,16 +92,18 @@ def _prints(table: pa.Table) -> pa.Table:
 
 
 def near_in(test: str, seen: Sequence[str]) -> pa.Array:
-    """Sample ids of the test images that nearly equal one seen.
+    """Sample ids of the test images that nearly equal one seen, or another test image that does.
 
     Args:
         test, seen: directories of `write_fingerprints`.
     """
     tested, others = _read([test]), _read(seen)
     both = pa.concat_tables([tested, others])
-    pairs = near_duplicates(both["hash"].to_pylist(), both["thumbnail"].to_pylist())
-    across = {min(pair) for pair in pairs if min(pair) < len(tested) <= max(pair)}
-    return _chunked(tested["sample_id"].take(pa.array(sorted(across), pa.int64())))
+    if not len(both):
+        return _chunked(tested["sample_id"])
+    groups = leak_groups([np.arange(len(both))], near_duplicates(*fingerprints(both)).links)
+    across = np.isin(groups[: len(tested)], groups[len(tested) :])
+    return _chunked(tested["sample_id"].filter(pa.array(across)))
 
 
 def _read(places: Sequence[str]) -> pa.Table:

@@ -11,11 +11,9 @@ from pydantic import Field, model_validator
 from dermray import manifest, storage
 from dermray.captioning.resume import require_each_once, resumable
 from dermray.classification import scorers, zero_shot
-from dermray.classification.batches import InMemory
 from dermray.classification.predictions import schema, score_columns
 from dermray.classification.scorers import Scorer, Scoring
 from dermray.classification.targets import BINARY, UNKNOWN, Target
-from dermray.classification.training import probabilities
 from dermray.classification.zero_shot import ZeroShot
 from dermray.columns import tally
 from dermray.config import Config, ConfigError, HowFast
@@ -89,7 +87,7 @@ def run(config: PredictConfig) -> Result:
         expected = source.manifest.rows.ok
         with watched(rows_written(target, expected, ("_Predict",))):
             _predict(scoring, source, target, checkpoint, config)
-        ids = Ids(source.row_files(), ("sample_id",), pc.field("status") == "ok", expected), Ids(target, ("sample_id",))
+        ids = Ids(source.row_files(), ("sample_id",), pc.field("status") == "ok"), Ids(target, ("sample_id",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         counts = tally(target, ["label"])
         labels = {label: number for (status, _, label), number in sorted(counts.items(), key=str) if status == "ok"}
@@ -123,7 +121,7 @@ def _predict(scoring: Scoring, source: Result, target: str, checkpoint: str, con
     system, path = storage.filesystem(target)
     with resumable("sample_id", checkpoint):
         columns = list(dict.fromkeys([*KEPT, "status", "image", scoring.column]))
-        rows = source.row_files().usable_in_ray(columns)
+        rows = source.row_files().read_in_ray(columns, pc.field("status") == "ok")
         scored = rows.repartition(target_num_rows_per_block=config.batch_size).map_batches(
             _Predict,
             fn_constructor_args=[scoring.load, scoring.key, config.gpus_per_actor > 0],
@@ -155,11 +153,7 @@ class _Predict:
             except BadImage as error:
                 reasons.append(str(error))
         failed = np.array([reason is not None for reason in reasons])
-        scores = probabilities(self.scorer.model, InMemory(shown), np.arange(len(rows)))
-        chosen = scores.argmax(1)
-        if self.scorer.calibration:
-            scores = self.scorer.calibration.scale(scores)
-            chosen = self.scorer.calibration.decide(scores)
+        scores, chosen = self.scorer.judge(shown)
         truth = target.numbers(rows[target.column].to_pylist())
         columns: dict[str, Any] = {name: rows[name] for name in KEPT}
         columns["truth"] = _names(truth, target.classes)

@@ -23,7 +23,7 @@ from dermray.classification.test_sets import (
     without_shared,
     without_tested,
 )
-from dermray.datasets.splits import check_leaks
+from dermray.datasets.leaks import require_whole_groups
 from dermray.manifest import Result
 from dermray.picked import FILE, pick
 
@@ -86,6 +86,7 @@ def prepare(
         ValueError: labels that cannot be learned, rows that leak, too few images for an arm, or a test set that
             training or a generator saw.
     """
+    require_whole_groups(rows.row_files())
     target = _target(rows, wanted)
     real = (pc.field("status") == "ok") & (pc.field("origin") == "real")
     read = {
@@ -93,8 +94,6 @@ def prepare(
         "val": read_pool(rows, real & (pc.field("split") == "val"), target, wanted.most_validation),
         "test": read_pool(rows, real & (pc.field("split") == "test"), target, wanted.most_test),
     }
-    both = pa.concat_tables([table for table, _ in read.values()])
-    check_leaks(zip(both["leak_group"].to_pylist(), both["split"].to_pylist(), strict=True))
     (train, _), (validation, _), (own, own_unlabelled) = read.values()
     require_classes("train rows", train, target)
     drawn = {source.name: read_pool(source.result, pc.field("status") == "ok", target) for source in sources}

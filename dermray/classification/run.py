@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dermray import manifest, storage
-from dermray.classification import extension, pretrained, team, trial_files, zero_shot, zero_shot_scores
-from dermray.classification.backbones import build, input_of
+from dermray.backbones import pretrained
+from dermray.backbones.networks import build, input_of
+from dermray.classification import extension, team, trial_files, zero_shot, zero_shot_scores
 from dermray.classification.grid import Trial, grid
 from dermray.classification.overlap import in_words, write_fingerprints
 from dermray.classification.prepare import Prepared, Prints, Wanted, prepare

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from safetensors.torch import load_model, save_model
 
+from dermray.backbones.networks import Backbone, Classifier, network_of
 from dermray.classification import validated
-from dermray.classification.backbones import Backbone, Classifier, network_of
 from dermray.classification.targets import Target
 from dermray.classification.validated import Validated
 

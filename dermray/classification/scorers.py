@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from torch import nn
 
 from dermray import node_cache, storage
 from dermray.classification import saved, zero_shot
+from dermray.classification.batches import InMemory
 from dermray.classification.calibration import Calibration
 from dermray.classification.targets import Target
+from dermray.classification.training import probabilities
 from dermray.classification.zero_shot import ZeroShot
 from dermray.manifest import Result
 
@@ -22,6 +25,14 @@ class Scorer:
     target: Target
     image_size: int  # px
     calibration: Calibration | None = None  # of its probabilities
+
+    def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, C) float64 probabilities and (N,) int64 numbers of the classes decided for, of (N, 3, S, S) uint8."""
+        scores = probabilities(self.model, InMemory(images), np.arange(len(images)))
+        if self.calibration is None:
+            return scores, scores.argmax(1)
+        scores = self.calibration.scale(scores)
+        return scores, self.calibration.decide(scores)
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ def trained(classifier: Result) -> Scoring:
     """The model of a classify or sweep result."""
     model = storage.join(classifier.data, "model")
     column = saved.target_of(storage.read_bytes(storage.join(model, saved.CONFIG))).column
-    return Scoring(column, classifier.manifest.key, partial(_load_trained, model))
+    return Scoring(column, classifier.manifest.key, partial(load_trained, model))
 
 
 def zero_shot_model(given: ZeroShot, target: Target, revision: str | None) -> Scoring:
@@ -54,7 +65,8 @@ def zero_shot_model(given: ZeroShot, target: Target, revision: str | None) -> Sc
     return Scoring(target.column, f"{given.name}@{revision}" if revision else given.name, load)
 
 
-def _load_trained(model: str) -> Scorer:
+def load_trained(model: str) -> Scorer:
+    """The classifier in a directory or S3 prefix that a classify or sweep result has as `model`."""
     loaded = saved.load(node_cache.local_copy(model))
     return Scorer(loaded.model, loaded.target, loaded.image_size, loaded.validated.calibration)
 

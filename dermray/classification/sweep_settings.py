@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dermray.backbones.networks import Backbone
 from dermray.classification.arms import Arm, ArmSettings, arms_of, needed
-from dermray.classification.backbones import Backbone
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.sources import Synthetic
 from dermray.classification.targets import BINARY, require_no_classes

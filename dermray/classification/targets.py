@@ -12,8 +12,8 @@ UNKNOWN = -1  # number of a row whose label is null or no class
 BINARY = "malignant"  # the column with one logit
 MALIGNANT, BENIGN = "malignant", "benign"
 NO_TARGETS = (  # what names a row or its image, or says what became of it
-    *("sample_id", "image", "width", "height", "modification", "source_id", "patient_id", "lesion_id", "leak_group"),
-    *("split", "status", "reason", "cell_issues", "true_colours"),
+    *("sample_id", "image", "width", "height", "modification", "original_id", "source_id", "patient_id", "lesion_id"),
+    *("leak_group", "split", "status", "reason", "cell_issues", "true_colours"),
 )
 COLUMNS = tuple(name for name in IMAGES.names if name not in NO_TARGETS)
 

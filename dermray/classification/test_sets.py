@@ -12,7 +12,7 @@ from dermray.classification.pools import read_pool
 from dermray.classification.targets import COLUMNS, Target
 from dermray.config import Config, HowFast
 from dermray.manifest import Result
-from dermray.records import IMAGES
+from dermray.where import AGE_BAND, Where, check, rows_where
 
 OWN = "test"  # the rows' test split
 
@@ -23,7 +23,7 @@ class External(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     rows: HowFast[str] = Field(description="result of ingest or caption")
     split: Literal["train", "val", "test"] | None = Field(None, description="its split; default: all of it")
-    where: dict[str, list[str | bool | int]] = Field({}, description="only such rows, for example {skin_tone: [C]}")
+    where: Where = Field({}, description="only such rows, for example {skin_tone: [C]}")
 
     @field_validator("name")
     @classmethod
@@ -34,32 +34,15 @@ class External(Config):
 
     @field_validator("where")
     @classmethod
-    def _known(cls, where: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(set(where) - set(COLUMNS)):
-            raise ValueError(f"no such columns: {unknown}; expected some of {', '.join(COLUMNS)}")
-        for column, values in where.items():
-            kind = _kind(column)
-            if not values or any(type(value) is not kind for value in values):
-                raise ValueError(f"{column}: expected a list of {_KINDS[kind]}, got {values}")
-        return where
+    def _known(cls, given: Where) -> Where:
+        return check(given, (*COLUMNS, AGE_BAND))
 
     def filter(self) -> Any:
         """Its rows, as a pyarrow dataset filter."""
         wanted = pc.field("status") == "ok"
         if self.split:
             wanted &= pc.field("split") == self.split
-        for column, values in self.where.items():
-            wanted &= pc.field(column).isin(values)
-        return wanted
-
-
-_KINDS = {bool: "true and false", str: "texts", int: "whole numbers"}
-
-
-def _kind(column: str) -> type:
-    """Of the values that a column is compared with: Arrow would refuse others only when it reads the rows."""
-    arrow = IMAGES.field(column).type
-    return bool if pa.types.is_boolean(arrow) else str if pa.types.is_string(arrow) else int
+        return wanted & rows_where(self.where) if self.where else wanted
 
 
 def read_test_set(given: External, result: Result, target: Target, most: int) -> tuple[pa.Table, int]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dermray.backbones.networks import Backbone, Classifier, build
 from dermray.classification import team
-from dermray.classification.backbones import Backbone, Classifier, build
 from dermray.classification.batches import Pixels, batches
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.state import VALIDATION_LOSS, State

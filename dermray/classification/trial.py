@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from dermray import storage
+from dermray.backbones.networks import Backbone
 from dermray.classification import saved, team, trial_files, workers
 from dermray.classification.arms import Arm, choose
-from dermray.classification.attributes import attributes_of
-from dermray.classification.backbones import Backbone
+from dermray.classification.attributes import attributes_of, estimated
 from dermray.classification.calibration import Calibration, of_validation
 from dermray.classification.fairness import auc_gap, by_group
 from dermray.classification.metrics import measure
@@ -167,7 +167,10 @@ def _measured(scores: np.ndarray, name: str, chosen: Calibration, settings: Tria
     rows = settings.pools.read_rows(settings.pools.test(name))
     labels = rows["label"].to_numpy()
     scaled, threshold = chosen.scale(scores), chosen.threshold
-    groups = by_group(labels, scaled, attributes_of(rows)["skin_tone"], threshold)
+    attributes = attributes_of(rows)
+    groups = by_group(labels, scaled, attributes["skin_tone"], threshold)
+    for name, number in estimated(attributes).items():
+        groups[name]["estimated"] = number
     told = measure(labels, scaled, settings.target.classes, threshold)
     return told | {"groups": groups, "auc_gap": auc_gap(groups)}
 

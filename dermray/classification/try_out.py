@@ -2,7 +2,7 @@
 
 import torch
 
-from dermray.classification.backbones import Backbone, Classifier, input_of, network_of
+from dermray.backbones.networks import Backbone, Classifier, input_of, network_of
 from dermray.classification.training import loss_of
 
 

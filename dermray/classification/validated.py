@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from dermray.backbones.networks import Classifier
 from dermray.classification import calibration, outliers
-from dermray.classification.backbones import Classifier
 from dermray.classification.batches import Pixels
 from dermray.classification.calibration import Calibration
 from dermray.classification.features import features_of

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dermray import storage, weights
-from dermray.classification.pretrained import HUB
+from dermray.backbones.pretrained import HUB
 from dermray.classification.targets import BENIGN, MALIGNANT, Target
 from dermray.config import Config
 

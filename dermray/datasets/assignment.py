@@ -1,6 +1,10 @@
-"""What grouping and splitting gave each row, 15 bytes a row: it lies in the object store for every block."""
+"""What grouping and splitting gave each row, 15 bytes a row: it lies in the object store for every block.
 
-from dataclasses import dataclass
+Tasks of a node share it there: numpy's arrays are not copied out of it.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -24,20 +28,26 @@ class Assignment:
     reasons: np.ndarray  # (N,) int16, places in `why` of what a row is rejected for; NONE keeps its status
     why: tuple[str, ...]
 
-    @classmethod
-    def of(cls, table: pa.Table, rows: list[dict[str, Any]]) -> "Assignment":
-        """Of `rows` with group (a number, or none), split, status and reason, which are the rows of `table`.
+    uncompared: int  # near duplicates that were not looked for: pairs of candidates
+    facts: dict[str, Any] = field(default_factory=dict)  # of what joined rows, for the manifest
 
-        A reason is kept of those that are usable in `table` and were rejected since."""
+    @classmethod
+    def of(
+        cls, table: pa.Table, usable: np.ndarray, groups: np.ndarray, splits: np.ndarray, reasons: np.ndarray,
+        why: list[str], uncompared: int, facts: dict[str, Any],
+    ) -> "Assignment":  # fmt: skip
+        """Of the rows of `table`, with groups and splits of those that are `usable`, and reasons of all."""
         names = np.concatenate([hashes(joined(batch, NAME)) for batch in table.select(NAME).to_batches(1 << 14)])
-        order, usable = np.argsort(names), table["status"].to_pylist()
-        given = [row["reason"] if status == "ok" else None for row, status in zip(rows, usable, strict=True)]
-        why = {reason: place for place, reason in enumerate(dict.fromkeys(reason for reason in given if reason))}
-        place = {name: place for place, name in enumerate(SPLITS)}
-        groups = np.fromiter((row.get("group", NONE) for row in rows), np.int32, len(rows))
-        splits = np.fromiter((place.get(row["split"], NONE) for row in rows), np.int8, len(rows))
-        reasons = np.fromiter((why.get(reason, NONE) for reason in given), np.int16, len(rows))
-        return cls(names[order], groups[order], splits[order], reasons[order], tuple(why))
+        order, group, split = np.argsort(names), np.full(len(table), NONE, np.int32), np.full(len(table), NONE, np.int8)
+        group[usable], split[usable] = groups, splits
+        return cls(names[order], group[order], split[order], reasons[order], tuple(why), uncompared, facts)
+
+    def digest(self) -> str:
+        """A name for all that it says."""
+        found = sha256(repr(self.why).encode())
+        for values in (self.names, self.groups, self.splits, self.reasons):
+            found.update(np.ascontiguousarray(values).data)
+        return found.hexdigest()[:24]
 
     def join(self, table: pa.Table) -> pa.Table:
         """The rows with what they were given."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermray import storage
 from dermray.datasets.listing import File, files, level
+from dermray.datasets.sources import Reading
 from dermray.datasets.splits import official_name
 
 if TYPE_CHECKING:
@@ -69,6 +70,15 @@ def read(path: str, to_row: ToRow) -> tuple["Dataset", Counter[str], int]:
         raise ValueError(f"{path}: no file found; expected <class>/<name>.jpg or <split>/<class>/<name>.jpg")
     rows = ray.data.from_arrow_refs(blocks)
     return rows.repartition(target_num_rows_per_block=FILES_PER_BLOCK, strict=True), told.classes, told.count
+
+
+def reading(files: "Dataset", facts: dict[str, Any], count: int) -> Reading:
+    """What `read` gave, as a source's: the rows of files are known when these are listed."""
+    return Reading(files, _themselves, facts, count, together=FILES_PER_BLOCK)
+
+
+def _themselves(rows: Any) -> Iterator[Any]:
+    yield rows
 
 
 def _listed(path: str, to_row: ToRow, share: list[str], levels: int) -> Iterator[Any]:

@@ -14,23 +14,28 @@ class Counts:
     """Rows by what they are."""
 
     statuses: Tally = field(default_factory=Counter)
-    licences: set[str] = field(default_factory=set)  # of usable rows
+    licences: Tally = field(default_factory=Counter)  # of usable rows: (source, licence), "unknown" where there is none
     modifications: Counter[str] = field(default_factory=Counter)  # of usable images, by what the decoder changed
     labels: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS.values(), 0))  # of usable rows
     splits: dict[str, int] = field(default_factory=dict)
+    skin_tones: dict[str, int] = field(default_factory=dict)  # of usable rows, apart by where they come from
 
 
 def count(rows: str) -> Counts:
     """Of the Parquet files below `rows`. To be called in a Ray task: it reads for minutes where there are 10^7."""
-    counts, splits = Counts(), Counter[str]()
-    found = tally(rows, ["licence", "modification", "malignant", "split"])
-    for (status, reason, licence, modification, malignant, split), number in found.items():
+    counts, splits, tones = Counts(), Counter[str](), Counter[str]()
+    read = ["source", "licence", "modification", "malignant", "split", "skin_tone", "skin_tone_source"]
+    for (status, reason, source, licence, modification, malignant, split, tone, by), number in tally(
+        rows, read
+    ).items():
         counts.statuses[status, reason] += number
         splits[split] += number
         if status == "ok":
-            counts.licences.add(licence or "unknown")
+            counts.licences[source, licence or "unknown"] += number
             counts.labels[LABELS[malignant]] += number
+            tones[f"{tone} ({by})" if tone else "unknown"] += number
             for note in modification.split("; ") if modification else ():
                 counts.modifications[note] += number
     counts.splits = {name: splits[name] for name in sorted(SPLITS) if splits[name]}
+    counts.skin_tones = dict(sorted(tones.items()))
     return counts

@@ -1,19 +1,21 @@
 """The one decoder: ingest, every later stage and the service see the same upright, opaque 8-bit sRGB pixels.
 
-A row carries its encoded bytes as they were found. What they show is decided here, and what had to be changed for it
-is said in words, which ingest writes into the row (`modification`).
+What bytes show is decided here, and what had to be changed for it is said in words, which ingest writes into the row
+(`modification`). Where others might see other pixels the row holds a PNG of these, else the bytes as they were found.
 """
 
 import io
-import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from dermray.datasets import dicom
+from dermray.datasets.colours import to_srgb
+from dermray.datasets.decoded import BadImage as BadImage  # beside the decoder that raises it
+from dermray.datasets.decoded import Decoded
 
 MAX_PIXELS = 64_000_000  # 64 megapixels: more than any camera in use here, less than a decompression bomb
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # an MPO is a JPEG that holds more of them
@@ -30,7 +32,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0
-NEAR_SRGB = 2  # of 255: sRGB profiles differ by as much among themselves
 # What people do bring, and Pillow does not read or not alike on every machine: (offset, first bytes, name).
 OTHER_KINDS = [
     (4, b"ftypavif", "an AVIF image"),
@@ -47,19 +48,6 @@ OTHER_KINDS = [
 Read = TypeVar("Read")
 
 
-class BadImage(ValueError):
-    """Bytes that are no usable image; the message is the row's reason."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """An image and how it came from its bytes."""
-
-    image: Image.Image  # RGB, 8 bit, sRGB, upright, opaque; without metadata, so that no profile is applied twice
-    format: str  # Pillow's name
-    modification: str | None  # what a plain reading of the bytes would show otherwise
-
-
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Encoded bytes as an RGB image, all of it decoded.
 
@@ -70,7 +58,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """The image, and what was changed to make it one; raises as `decode` does."""
+    """The image, and what was changed to make it one; raises as `decode` does.
+
+    Of DICOM too, which needs the extra `dicom`: NoDecoder without it.
+    """
+    if dicom.is_dicom(data):
+        return dicom.decoded(data, max_pixels)
     return _of_opened(data, max_pixels, _decoded)
 
 
@@ -120,9 +113,9 @@ def portable(data: bytes, side: int) -> bytes:
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as PNG."""
+    """The image as PNG: the same bytes for the same pixels, as long as Pillow is the same."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1)  # level 6 takes a tenth less room and four times as long
     return buffer.getvalue()
 
 
@@ -148,20 +141,23 @@ def _decoded(image: Any) -> Decoded:
         orientation = _orientation(image)
     profile = image.info.get("icc_profile")
     image, alpha = _colour_and_alpha(_eight_bit(image))
-    image, colour_note = _to_srgb(image, profile)
+    image, changed, remark = to_srgb(image, profile)
     if alpha is not None:
         image = _on_white(image, alpha)
     if orientation in UPRIGHT and kind != "TIFF":
         image = image.transpose(UPRIGHT[orientation])
     image.info = {}
-    notes = [
+    frames = ["first of several frames"] if several else []
+    still = kind == "MPO"  # a JPEG, of which every reader shows the first picture alone; the others move in some
+    changes = [
         f"orientation {orientation}" if orientation in UPRIGHT else None,
         "16 bit to 8" if deep else None,
         "alpha on white" if alpha is not None else None,
-        colour_note,
-        "first of several frames" if several else None,
+        changed,
+        *([] if still else frames),
     ]
-    return Decoded(image, kind, "; ".join(note for note in notes if note) or None)
+    remarks = [remark, *(frames if still else [])]
+    return Decoded(image, kind, tuple(filter(None, changes)), tuple(filter(None, remarks)))
 
 
 def _is_deep(image: Any) -> bool:
@@ -225,56 +221,3 @@ def _on_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
-    """The image's colours in sRGB, by its profile if it has a usable one, and what was done."""
-    transform, note = _transform(profile, image.mode) if profile else (None, None)
-    if transform is None and image.mode == "RGB":
-        return image, note  # as it is: a copy would take a third of a photograph's time
-    if transform is None and image.mode == "CMYK":
-        return image.convert("RGB"), "; ".join(filter(None, (note, "CMYK to RGB")))
-    if transform is None:
-        return image.convert("RGB"), note
-    if image.mode == "L" and transform.input_mode == "RGB":
-        image = image.convert("RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None
-    return converted, note
-
-
-@lru_cache(maxsize=64)  # a data set has few cameras, and a transform takes longer to build than a photograph to convert
-def _transform(profile: bytes, mode: str) -> tuple[Any, str | None]:
-    """What takes colours of `mode` (L, RGB or CMYK) to sRGB, and its name; None if they are sRGB, or nobody can say."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        if space != {"L": "GRAY"}.get(mode, mode) and not (space == "RGB" and mode == "L"):
-            return None, f"icc profile for {space} ignored"
-        transform = ImageCms.ImageCmsTransform(
-            source,
-            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
-            "L" if space == "GRAY" else space,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if mode != "CMYK" and _changes_little(transform):
-            return None, None
-        name = re.sub(r"[\s;\0]+", " ", ImageCms.getProfileDescription(source)).strip()[:60]
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError, AttributeError):
-        return None, "damaged icc profile ignored"
-    return transform, f"icc {name or 'profile'} to sRGB"
-
-
-def _changes_little(transform: Any) -> bool:
-    """Whether the colours of a 17 x 17 x 17 grid, or all greys, stay where they are."""
-    if transform.input_mode == "L":
-        grey = np.arange(256, dtype=np.uint8)[None]
-        before, expected = Image.fromarray(grey), np.repeat(grey[..., None], 3, axis=2)
-    else:
-        steps = np.linspace(0, 255, 17).round().astype(np.uint8)
-        expected = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(17, 289, 3)
-        before = Image.fromarray(expected)
-    after = np.asarray(transform.apply(before))
-    return bool(np.abs(after.astype(int) - expected).max() <= NEAR_SRGB)

@@ -7,21 +7,12 @@ patients: near duplicates alone keep the photographs of one patient in one split
 from pydantic import Field
 
 from dermray.datasets.cells import Cells, fitzpatrick, plain
-from dermray.datasets.labels import ENTITY
+from dermray.datasets.labels.table import label, labels_of
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 REQUIRED = ["md5hash", "fitzpatrick_scale|fitzpatrick", "label", "three_partition_label"]
 OPTIONAL = ["qc"]
-# As published, which counts actinic keratosis as malignant, unlike PAD-UFES-20.
-MALIGNANT = {"malignant": True, "benign": False, "non-neoplastic": False}
-# Tumours of its 114 labels that are none of HAM10000's seven.
-OTHER = (
-    "kaposi sarcoma", "mycosis fungoides", "becker nevus", "disseminated actinic porokeratosis", "epidermal nevus",
-    "fordyce spots", "lymphangioma", "milia", "mucous cyst", "naevus comedonicus", "nevus sebaceous of jadassohn",
-    "pilar cyst", "pilomatricoma", "porokeratosis actinic", "porokeratosis of mibelli", "port wine stain",
-    "prurigo nodularis", "syringoma", "telangiectases",
-)  # fmt: skip
-ENTITIES = ENTITY | {"superficial spreading melanoma ssm": "mel"} | dict.fromkeys(OTHER, "other")
+PARTITION = {"malignant": True, "benign": False, "non-neoplastic": False}
 
 
 class SourceConfig(TableConfig):
@@ -39,24 +30,23 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
     wrong = plain(cells.text("qc") or "") == "3 wrongly labelled"
     if wrong:
         cells.doubt("qc", "expected a label that quality control does not call wrong")
-    malignant = None if wrong else cells.read("three_partition_label", MALIGNANT)
     return {
         "file": cells.text("md5hash"),
         "source_id": cells.text("md5hash"),
-        "diagnosis": None if wrong else cells.text("label"),
-        "entity": None if wrong else _entity(cells),
-        "malignant": malignant,
+        **(dict.fromkeys(("diagnosis", "entity", "malignant")) if wrong else _label(cells, config)),
         "modality": "clinical",
         "fitzpatrick": cells.read("fitzpatrick_scale", fitzpatrick, missing=["-1"]),
         "licence": "CC-BY-NC-SA-3.0",
     }
 
 
-def _entity(cells: Cells) -> str | None:
-    """What is no tumour is none of the seven."""
-    if plain(cells.text("three_partition_label") or "") == "non-neoplastic":
-        return "other"
-    return cells.read("label", ENTITIES)
+def _label(cells: Cells, config: SourceConfig) -> Row:
+    """By the table of labels, which agrees with the three-way partition of all published rows."""
+    said = label(cells, "label", labels_of(config.source, config.more_labels))
+    if cells.read("three_partition_label", PARTITION) not in (None, said["malignant"]):
+        cells.doubt("three_partition_label", "expected what the label is by the published table")
+        said["malignant"] = None
+    return said
 
 
 def read(config: SourceConfig) -> Reading:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from dermray import storage
 from dermray.datasets import class_folders
 from dermray.datasets.cells import READERS, BadCell, Cells, is_missing, parse, plain
-from dermray.datasets.labels import ENTITY, MALIGNANT, entity_of, malignant_of, require_match
+from dermray.datasets.labels.words import ENTITY, MALIGNANT, entity_of, malignant_of, require_match
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 TEXTS = ("source_id", "patient_id", "lesion_id", "diagnosis", "licence")  # the columns that hold any words
@@ -35,7 +35,7 @@ class SourceConfig(TableConfig):
     benign_classes: list[str] = Field([], description="class folders or diagnoses that are benign")
     other_classes_are: Literal["unknown", "benign", "malignant"] = "unknown"
     modality: Literal["dermoscopic", "clinical"] | None = None
-    licence: str | None = None
+    licence: str | None = Field(None, description="of the images whose row in the table names none")
 
     @field_validator("columns", "words")
     @classmethod
@@ -66,6 +66,10 @@ class SourceConfig(TableConfig):
     def source(self) -> str:
         """What the rows' `source` says."""
         return self.name
+
+    @property
+    def granted(self) -> None:
+        """What a table says of an image's licence holds."""
 
     def meanings(self) -> dict[str, dict[str, str | None]]:
         """`words` as text, by the plain form of the table's words."""
@@ -105,17 +109,17 @@ def read(config: SourceConfig) -> Reading:
         FileNotFoundError: no such folder or table.
         ValueError: a mapping to an unknown column, a word or class that occurs nowhere, or no image.
     """
-    config = config.model_copy(update={"path": storage.normalise(config.path)})
+    config = config.model_copy(update={"path": storage.readable(config.path)})
     if not storage.exists(config.path):
         raise FileNotFoundError(f"{config.path}: no such folder; check the source's path")
     if config.table is None:
-        rows, classes, count = class_folders.read(config.path, lambda row: of_class_folder(row, config))
-        return Reading(rows, _check_classes(classes, config), count)
+        files, classes, count = class_folders.read(config.path, lambda row: of_class_folder(row, config))
+        return class_folders.reading(files, check_classes(classes, config), count)
     required = [config.image_column, *config.columns.values()]
     found = open_table(config, list(dict.fromkeys(required)), watched=_watched(config))
     for column, meanings in config.words.items():
         require_match(meanings, found.words[config.columns[column]], f"words.{column}")
-    facts = _check_classes(found.words.get(config.columns.get("diagnosis", ""), Counter()), config)
+    facts = check_classes(found.words.get(config.columns.get("diagnosis", ""), Counter()), config)
     return read_table(found, to_row, config, facts)
 
 
@@ -130,7 +134,7 @@ def _watched(config: SourceConfig) -> dict[str, list[str]]:
     return watched
 
 
-def _check_classes(counts: Counter[str], config: SourceConfig) -> dict[str, Any]:
+def check_classes(counts: Counter[str], config: SourceConfig) -> dict[str, Any]:
     """Refuse classes that occur nowhere, and say of which nothing was said."""
     meanings, words = config.meanings().get("diagnosis", {}), Counter[str]()
     for word, count in counts.items():

@@ -7,9 +7,8 @@ ISIC2018_Task3_Test_GroundTruth.csv beside one folder.
 from pydantic import Field
 
 from dermray.datasets.cells import SEX, Cells, age, plain
-from dermray.datasets.labels import MALIGNANT
+from dermray.datasets.labels.table import label, labels_of
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
-from dermray.records import ENTITIES
 
 REQUIRED = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
 
@@ -22,14 +21,11 @@ class SourceConfig(TableConfig):
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:
     """One line of the table as a row."""
-    entity = cells.read("dx", dict(zip(ENTITIES, ENTITIES, strict=True)))
     return {
         "file": cells.text("image_id"),
         "source_id": cells.text("image_id"),
         "lesion_id": cells.identity("lesion_id", config.source),
-        "diagnosis": cells.text("dx"),
-        "entity": entity,
-        "malignant": MALIGNANT.get(entity or ""),
+        **label(cells, "dx", labels_of(config.source, config.more_labels)),
         "modality": "dermoscopic",
         "age": cells.read("age", age),
         "sex": cells.read("sex", SEX),

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 
+from pyarrow import fs
+
 from dermray import s3, storage
+from dermray.archives import paths as archives
 
 MAX_BYTES = 1 << 30  # 64 megapixels of 16-bit RGBA are half of it: whatever is larger is an archive or a film
 
@@ -29,20 +32,31 @@ class File:
 
 
 def files(uri: str, folder: str = "") -> Iterator[File]:
-    """All files in a folder below a local folder or S3 prefix, and below it, in no order, as they are listed.
+    """All files in a folder below a place, and below it, in no order, as they are listed. A place is a local folder, an
+    S3 prefix, an archive or a folder in one, or a folder of a store that fsspec reads.
 
     Links to files and folders are followed. Names only rule out: whether the others are images their content decides.
 
     Args:
         folder: name that `level` gave, or "" for the place itself.
     """
-    found = _s3_files(uri, folder) if storage.is_s3(uri) else _local_files(uri, folder)
+    if place := archives.parted(uri):
+        found = _archive_files(place, folder)
+    elif storage.is_s3(uri):
+        found = _s3_files(uri, folder)
+    else:
+        found = _other_files(uri, folder) if storage.has_scheme(uri) else _local_files(uri, folder)
     return (_file(*entry) for entry in found)
 
 
 def level(uri: str, folder: str = "") -> Iterator[File | str]:
     """The files that lie in a folder itself, and the names of the folders in it: with `files` of these, all of them."""
-    found = _s3_level(uri, folder) if storage.is_s3(uri) else _local_level(uri, folder)
+    if place := archives.parted(uri):
+        found = _archive_level(place, folder)
+    elif storage.is_s3(uri):
+        found = _s3_level(uri, folder)
+    else:
+        found = _other_level(uri, folder) if storage.has_scheme(uri) else _local_level(uri, folder)
     return (entry if isinstance(entry, str) else _file(*entry) for entry in found)
 
 
@@ -84,6 +98,37 @@ def _s3_files(uri: str, folder: str) -> Iterator[Entry]:
 def _s3_level(uri: str, folder: str) -> Iterator[Entry | str]:
     for stored in s3.level(uri, folder):
         yield stored if isinstance(stored, str) else (stored.name, stored.size, None)
+
+
+def _archive_files(place: tuple[str, str], folder: str) -> Iterator[Entry]:
+    archive, inside = place[0], f"{place[1]}/".lstrip("/")
+    for member in archives.opened(archive).files.below(inside + folder):
+        yield os.fsdecode(member.name).removeprefix(inside), member.size, member.reason
+
+
+def _archive_level(place: tuple[str, str], folder: str) -> Iterator[Entry | str]:
+    archive, inside = place[0], f"{place[1]}/".lstrip("/")
+    for entry in archives.opened(archive).files.level(inside + folder):
+        if isinstance(entry, bytes):
+            yield os.fsdecode(entry).removeprefix(inside)
+        else:
+            yield os.fsdecode(entry.name).removeprefix(inside), entry.size, entry.reason
+
+
+def _other_files(uri: str, folder: str) -> Iterator[Entry]:
+    return (entry for entry in _other_listed(uri, folder, below=True) if not isinstance(entry, str))
+
+
+def _other_level(uri: str, folder: str) -> Iterator[Entry | str]:
+    return _other_listed(uri, folder, below=False)
+
+
+def _other_listed(uri: str, folder: str, below: bool) -> Iterator[Entry | str]:
+    system, path = storage.filesystem(uri)
+    before = path.rstrip("/") + "/"
+    for entry in system.get_file_info(fs.FileSelector((before + folder).rstrip("/"), recursive=below)):
+        name = entry.path.rstrip("/").removeprefix(before)
+        yield f"{name}/" if entry.type == fs.FileType.Directory else (name, entry.size or 0, None)
 
 
 def _local_files(root: str, folder: str) -> Iterator[Entry]:

@@ -4,14 +4,10 @@ Published as metadata.csv beside the folders imgs_part_1, imgs_part_2 and imgs_p
 """
 
 from dermray.datasets.cells import SEX, Cells, age, fitzpatrick, plain
-from dermray.datasets.labels import ENTITY
+from dermray.datasets.labels.table import label, labels_of
 from dermray.datasets.sources import Reading, Row, TableConfig, open_table, read_table
 
 REQUIRED = ["img_id", "patient_id", "lesion_id", "diagnostic", "fitspatrick|fitzpatrick", "age", "gender", "region"]
-# The data set's six: squamous cell carcinoma (with Bowen's disease) is none of HAM10000's seven.
-ENTITIES = {word: ENTITY[word] for word in ("ack", "bcc", "mel", "nev", "scc", "sek")}
-# Pacheco et al. part them into three cancers and three other diseases. Their ACK holds no carcinoma in situ.
-MALIGNANT = {"bcc": True, "mel": True, "scc": True, "ack": False, "nev": False, "sek": False}
 
 
 class SourceConfig(TableConfig):
@@ -20,7 +16,6 @@ class SourceConfig(TableConfig):
 
 def to_row(cells: Cells, config: SourceConfig) -> Row:
     """One line of the table as a row. Fitzpatrick comes as 1.0 to 6.0, and 0 where nobody said."""
-    diagnosis = cells.text("diagnostic")
     # 250 of the published lesion ids stand for lesions of two patients each
     patient, lesion = cells.identity("patient_id", config.source), cells.text("lesion_id")
     return {
@@ -28,9 +23,7 @@ def to_row(cells: Cells, config: SourceConfig) -> Row:
         "source_id": cells.text("img_id"),
         "patient_id": patient,
         "lesion_id": None if None in (patient, lesion) else f"{patient}/{lesion}",
-        "diagnosis": diagnosis,
-        "entity": cells.read("diagnostic", ENTITIES),
-        "malignant": MALIGNANT.get(plain(diagnosis or "")),
+        **label(cells, "diagnostic", labels_of(config.source, config.more_labels)),
         "modality": "clinical",
         "fitzpatrick": cells.read("fitspatrick", fitzpatrick, missing=["0", "0.0"]),
         "age": cells.read("age", age),

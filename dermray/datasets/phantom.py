@@ -7,7 +7,10 @@ curve that `best_auc` computes.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from pydantic import Field
 from dermray.config import Config
 from dermray.datasets.decode import png
 from dermray.datasets.renderer import Truth, draw_truth, render
-from dermray.datasets.sources import Reading
+from dermray.datasets.sources import MOST_BLOCKS, Reading
 from dermray.records import IMAGES, SKIN_TONES, conform
 
 ASYMMETRY, BORDER = 0.9, 0.6
@@ -103,16 +106,13 @@ def read(config: SourceConfig) -> Reading:
     """The population, each block rendered where it is needed."""
     import ray.data
 
-    blocks = max(2, config.count * config.size**2 * 2 // config.bytes_per_block)
-    rows = ray.data.range(config.count, override_num_blocks=min(blocks, config.count)).map_batches(
-        _Render(config), batch_format="pyarrow", batch_size=None
-    )
-    return Reading(rows, {}, config.count)
+    blocks = min(config.count, max(2, config.count * config.size**2 * 2 // config.bytes_per_block))
+    ends = [config.count * block // blocks for block in range(blocks + 1)]
+    shares = [{"first": first, "end": end} for first, end in pairwise(ends)]
+    places = ray.data.from_items(shares, override_num_blocks=min(blocks, MOST_BLOCKS))
+    return Reading(places, partial(_rendered, config=config), {}, config.count)
 
 
-class _Render:
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
-
-    def __call__(self, table: Any) -> Any:
-        return conform([phantom_row(int(i), self.config) for i in table["id"].to_pylist()], IMAGES)
+def _rendered(shares: Any, config: SourceConfig) -> Iterator[Any]:
+    for share in shares.to_pylist():
+        yield conform([phantom_row(i, config) for i in range(share["first"], share["end"])], IMAGES)

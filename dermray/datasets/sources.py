@@ -1,4 +1,4 @@
-"""What a source is: a function that turns its config into a Ray dataset of rows not yet looked at.
+"""What a source is: a function that turns its config into places of rows, and a function from these to the rows.
 
 A raw row holds `uri` (where the image lies) or `image` (its bytes), and any of the metadata columns of
 records.IMAGES. Sources are found by name and imported when asked for. Adding one: a file, a line, a test, a preset.
@@ -7,16 +7,19 @@ records.IMAGES. Sources are found by name and imported when asked for. Adding on
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from dermray import storage
+from dermray.archives import paths as archives
 from dermray.config import Config
 from dermray.datasets import tables
+from dermray.datasets.blocks import digest
 from dermray.datasets.cells import Cells
-from dermray.datasets.labels import MALIGNANT
+from dermray.datasets.image_names import image_uris, is_absolute
+from dermray.datasets.labels.table import labels_of
+from dermray.datasets.labels.words import MALIGNANT
 from dermray.records import AT, IMAGES, skin_tone_of
 
 if TYPE_CHECKING:
@@ -25,26 +28,44 @@ if TYPE_CHECKING:
 SOURCES = {
     "phantom": "dermray.datasets.phantom",
     "ham10000": "dermray.datasets.ham10000",
+    "isic_2016": "dermray.datasets.isic_2016",
+    "isic_2017": "dermray.datasets.isic_2017",
+    "isic_2018": "dermray.datasets.isic_2018",
     "isic_2019": "dermray.datasets.isic_2019",
     "isic_2020": "dermray.datasets.isic_2020",
+    "isic_2024": "dermray.datasets.isic_2024",
     "isic_archive": "dermray.datasets.isic_archive",
+    "bcn20000": "dermray.datasets.bcn20000",
+    "derm12345": "dermray.datasets.derm12345",
+    "hiba": "dermray.datasets.hiba",
+    "milk10k": "dermray.datasets.milk10k",
     "pad_ufes_20": "dermray.datasets.pad_ufes_20",
     "fitzpatrick17k": "dermray.datasets.fitzpatrick17k",
     "ddi": "dermray.datasets.ddi",
+    "derm7pt": "dermray.datasets.derm7pt",
+    "scin": "dermray.datasets.scin",
+    "mednode": "dermray.datasets.mednode",
+    "melanoma_10000": "dermray.datasets.melanoma_10000",
+    "melanoma_cancer": "dermray.datasets.melanoma_cancer",
+    "mclass": "dermray.datasets.mclass",
+    "asan": "dermray.datasets.asan",
+    "webdataset": "dermray.datasets.webdataset",
+    "hf_dataset": "dermray.datasets.hf_dataset",
     "folder": "dermray.datasets.folder",
 }
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_BLOCKS = 4096  # that the driver makes of a table, for two million rows: each costs it up to a millisecond
 Row = dict[str, Any]
 
 
 class Reading(NamedTuple):
-    """A source that was opened: its rows, what its manifest entry says of how it was read, and how many rows there
-    are, where that is known before they are read."""
+    """A source that was opened: where its rows lie, and what its manifest entry says of how it was read."""
 
-    rows: "Dataset"
+    places: "Dataset"  # small: chunks of a table, names of files, archives
+    rows: Callable[[Any], Iterable[Any]]  # a few places, an Arrow table -> Arrow tables of rows not yet looked at
     facts: dict[str, Any]
     rows_in: int  # lines or files, each of which is to become a row
+    version: str = ""  # changes with what the rows are made of beside their places: tables, labels
+    together: int = 1  # places whose rows are a block, by which an ingest that was killed goes on
 
 
 def source(name: str) -> Any:
@@ -63,13 +84,17 @@ class TableConfig(Config):
 
     path: str
     table: str | None = "metadata.csv"
-    images: str | list[str] = Field("images", description="folder of the images below `path`, or several")
+    images: str | list[str] = Field("images", description="folder or archive of the images below `path`, or several")
     extension: str | None = Field(
         None, min_length=0, description="of the image files, where the table names none or another"
     )
     missing: list[str] = Field([], description="further words that mean 'nothing is known', in any column")
+    more_labels: str | None = Field(
+        None, description="YAML of labels that the source's own table does not know, in its form: see datasets/labels"
+    )
     bad_cells: Literal["null", "reject"] = Field("null", description="what becomes of cells that make no sense")
     split: Literal["train", "val", "test"] | None = Field(None, description="the split that its publisher gave it")
+    licence: str | None = Field(None, description="that you were granted, in the place of the publisher's")
     encoding: str | None = Field(None, description="of the table's text; found out where it is not given")
     delimiter: str | None = Field(None, min_length=1, max_length=1, description="found out where it is not given")
 
@@ -78,13 +103,23 @@ class TableConfig(Config):
         """What the rows' `source` says: the module's name."""
         return type(self).__module__.rpartition(".")[2]
 
+    @property
+    def granted(self) -> str | None:
+        """The licence of all rows, whatever their table says."""
+        return self.licence
+
+    @property
+    def vocabulary(self) -> str:
+        """Whose reviewed table of labels holds the source's words: its own, unless publishers share one."""
+        return self.source
+
     def located(self, table: str | None = None) -> str:
         """URI of the table, or of another one beside it."""
         name = table or self.table
         if not name:
             raise ValueError(f"table={name!r}: expected the name of the table below {self.path}")
-        absolute = storage.is_s3(name) or name.startswith("/")
-        return name if absolute else storage.join(storage.normalise(self.path), name)
+        absolute = storage.has_scheme(name) or name.startswith("/")
+        return name if absolute else storage.join(storage.readable(self.path), name)
 
 
 def open_table(
@@ -93,10 +128,11 @@ def open_table(
     optional: Iterable[str] = (),
     watched: Mapping[str, Iterable[str]] | None = None,
     name: str | None = None,
+    columns: Iterable[str] | None = None,
 ) -> tables.Survey:
     """One of a source's tables, read once from end to end: see `tables`."""
     path = config.located(name)
-    table = tables.open_table(path, required, optional, config.encoding, config.delimiter)
+    table = tables.open_table(path, required, optional, config.encoding, config.delimiter, columns)
     return tables.survey(table, watched)
 
 
@@ -106,14 +142,20 @@ def read_table(
     """Rows of a table through `to_row`, chunk by chunk. It gives our columns and `file`, the image's name.
 
     A task has a chunk, or several of a table with more than MOST_BLOCKS, and of these one at a time.
+
+    Raises:
+        FileNotFoundError, ValueError: `more_labels` is no table of labels, or contradicts the source's own.
     """
+    if config.more_labels:
+        labels_of(config.vocabulary, config.more_labels)
     import ray.data
 
     chunks = [chunk._asdict() for chunk in found.chunks]
     places = ray.data.from_items(chunks, override_num_blocks=min(len(chunks), MOST_BLOCKS))
     chunk_rows = _Chunks(found.table, partial(to_row, config=config), config)
-    read = places.map_batches(chunk_rows, batch_format="pyarrow", batch_size=None)
-    return Reading(read, {"table": found.facts(), **(facts or {})}, found.rows)
+    changes = [config.more_labels] if config.more_labels else []
+    version = digest(found.table, to_row, [storage.version(path) for path in (found.table.path, *changes)])
+    return Reading(places, chunk_rows, {"table": found.facts(), **(facts or {})}, found.rows, version)
 
 
 class _Chunks:
@@ -144,16 +186,18 @@ def rows(
         if record.problem is not None:
             yield row | {"status": "failed", "reason": record.problem}
             continue
-        cells = Cells(table.values(record), table.place(record.line), config.missing)
-        told = to_row(cells)
-        row |= told | {"source_id": told.get("source_id") or row["source_id"]}
-        yield located(finished(row, cells, config), roots, config.extension)
+        for values in table.values_by_image(record):
+            cells = Cells(values, table.place(record.line), config.missing)
+            told = to_row(cells)
+            told = row | told | {"source_id": told.get("source_id") or row["source_id"]}
+            yield located(finished(told, cells, config), roots, config.extension)
 
 
 def finished(row: Row, cells: Cells, config: TableConfig) -> Row:
     """What holds for rows of every table: skin tone by Fitzpatrick type, the publisher's split, issues, rejection."""
     row |= _skin_tone(row, cells) | _label(row, cells)
     row |= {"split": row.get("split") or config.split, "cell_issues": cells.issues}
+    row |= {"licence": config.granted or row.get("licence")}
     if row.get("file") is None:
         return row | {"status": "failed", "reason": f"table row names no image{AT}{cells.place}"}
     if strange := [issue for issue in cells.issues if issue.startswith("split:")]:
@@ -195,37 +239,9 @@ def located(row: Row, roots: list[str], extension: str | None) -> Row:
     return row | {"uri": (existing or candidates)[0]}
 
 
-def is_absolute(name: str) -> bool:
-    """Whether a table names an image by its whole path, of this machine or another."""
-    return storage.is_s3(name) or PurePosixPath(name).is_absolute() or bool(PureWindowsPath(name).drive)
-
-
 def image_roots(config: TableConfig) -> list[str]:
-    """The folders in which a source's images may lie."""
+    """The folders in which a source's images may lie. An archive that holds one folder stands for that one too."""
     folders = [config.images] if isinstance(config.images, str) else config.images
-    path = storage.normalise(config.path)
-    return [path if folder in ("", ".") else storage.join(path, folder.rstrip("/")) for folder in folders]
-
-
-def image_uris(name: str, roots: list[str], extension: str | None) -> list[str]:
-    r"""Where the image may lie that a table names. Backslashes part folders.
-
-    A whole path (`/home/ann/clinic/nv/1.png`, `C:\clinic\nv\1.png`) may be another machine's: after itself come its
-    endings below the images' folders, the longest first.
-    """
-    name = name if storage.is_s3(name) else name.replace("\\", "/")
-    file = with_extension(name, extension)
-    if storage.is_s3(file):
-        return [file]
-    if not is_absolute(file):
-        return [storage.join(root, file.removeprefix("./")) for root in roots]
-    parts = file.split("/")[1:]
-    return [file] + [storage.join(root, *parts[i:]) for i in range(len(parts)) for root in roots]
-
-
-def with_extension(name: str, extension: str | None) -> str:
-    """The file's name with this extension, in the place of an image's or after a mere id."""
-    if not extension:
-        return name
-    stem, suffix = name[: name.rfind(".")], PurePosixPath(name).suffix
-    return (stem if suffix.lower() in IMAGE_SUFFIXES else name) + "." + extension.removeprefix(".")
+    path = storage.readable(config.path)
+    named = [path if folder in ("", ".") else storage.join(path, folder.rstrip("/")) for folder in folders]
+    return [place for folder in named for place in archives.with_only_folder(storage.readable(folder))]

@@ -1,9 +1,8 @@
-"""Leak groups, and splits that keep every group together."""
+"""Leak groups and splits: rows that share a patient, lesion or photograph stay together, and in one split."""
 
 import re
-import warnings
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -13,10 +12,42 @@ from scipy.sparse.csgraph import connected_components
 
 from dermray.config import Config, ConfigError
 from dermray.datasets.cells import SPLIT, plain
+from dermray.datasets.folds import stratified_group_folds
 from dermray.records import SPLITS
 
 FOLDS = 20
 UNKNOWN = "unknown"  # the stratum of rows whose value is null
+NONE = -1  # in arrays of places: no split, or nobody's key
+TRAIN, VAL, TEST = range(len(SPLITS))  # places in SPLITS; of a group in several the greatest keeps its rows
+OF_A_SPLIT = {"set", "split", "data", "dataset", "images", "image", "imgs", "input", "inputs"}  # as in train_images
+
+
+@dataclass(frozen=True)
+class Strata:
+    """What the splits are to have in the same shares."""
+
+    labels: np.ndarray  # (N,) str, UNKNOWN where there is none; every split gets each
+    cells: np.ndarray  # (N,) int, label and other columns together: every split gets its share as far as groups allow
+
+    @classmethod
+    def of(cls, labels: Sequence[str] | np.ndarray, *others: Sequence[str] | np.ndarray) -> "Strata":
+        """Of columns of words, the label's first."""
+        cells = np.zeros(len(labels), np.int64)
+        for column in (labels, *others):
+            words, codes = np.unique(np.asarray(column), return_inverse=True)
+            cells = np.unique(cells * len(words) + codes, return_inverse=True)[1]
+        return cls(np.asarray(labels), cells)
+
+    def take(self, rows: np.ndarray) -> "Strata":
+        """Of these rows, their cells numbered anew."""
+        return Strata(self.labels[rows], np.unique(self.cells[rows], return_inverse=True)[1])
+
+    def by_label(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each label but UNKNOWN, and its rows."""
+        names, codes = np.unique(self.labels, return_inverse=True)
+        for place, name in enumerate(names.tolist()):
+            if name != UNKNOWN:
+                yield str(name), np.flatnonzero(codes == place)
 
 
 class Fractions(Config):
@@ -25,6 +56,11 @@ class Fractions(Config):
     train: float = Field(0.7, ge=0, le=1)
     val: float = Field(0.1, ge=0, le=1)
     test: float = Field(0.2, ge=0, le=1)
+
+    @property
+    def shares(self) -> list[float]:
+        """In the order of SPLITS."""
+        return [self.train, self.val, self.test]
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
@@ -37,20 +73,20 @@ class Fractions(Config):
         return self
 
 
-RANKS = ("test", "val", "train")  # where a group lies in several, the first keeps its rows
+def leak_groups(keys: Sequence[np.ndarray], links: np.ndarray) -> np.ndarray:
+    """Group number of each row: rows that share any key, or are linked, or are so through others, are one group.
 
-
-OF_A_SPLIT = {"set", "split", "data", "dataset", "images", "image", "imgs", "input", "inputs"}  # as in train_images
-
-
-def leak_groups(keys: list[list[Hashable]], pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
-    """Group number of each row: rows that share any key, or form a pair, or are linked by others, are one group."""
-    first: dict[Hashable, int] = {}
-    links = list(pairs)
-    for row, row_keys in enumerate(keys):
-        links += [(first.setdefault(key, row), row) for key in row_keys if key is not None]
-    edges = np.array(links, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(keys), len(keys)))
+    Args:
+        keys: (N,) int each, such as the patients: rows with the same number share it, NONE is nobody's.
+        links: (M, 2) rows.
+    """
+    found = [np.asarray(links, np.int64).reshape(-1, 2)]
+    for key in keys:
+        rows = np.flatnonzero(key != NONE)
+        _, first, same = np.unique(key[rows], return_index=True, return_inverse=True)
+        found.append(np.stack([rows[first[same]], rows], 1))
+    ends, count = np.concatenate(found), len(keys[0])
+    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
@@ -60,100 +96,92 @@ def official_name(word: str) -> str | None:
     return SPLIT.get(name) if not set(rest) - OF_A_SPLIT else None
 
 
-def rank(name: str | None) -> int:
-    """Which of several splits keeps what lies in all of them: the least rank's; without a split comes last."""
-    return RANKS.index(name) if name else len(RANKS)
+def official_splits(given: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The official split of each row's group, (N,) int8: test before val before train, NONE where no row has one.
 
-
-def official_splits(given: list[str | None], groups: np.ndarray) -> dict[int, str]:
-    """The split of each group that has rows of an official split: test before val before train."""
-    official: dict[int, str] = {}
-    for name, group in zip(given, groups.tolist(), strict=True):
-        if name is not None:
-            official[group] = min(name, official.get(group, name), key=rank)
-    return official
+    Args:
+        given: (N,) int8, the rows' own.
+    """
+    official = np.full(groups.max(initial=NONE) + 1, NONE, np.int8)
+    np.maximum.at(official, groups, given)
+    return official[groups]
 
 
 def split_around(
-    official: dict[int, str], strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int
-) -> list[str]:
-    """One of SPLITS per row: `official` groups stay in theirs, the others are `split`.
+    official: np.ndarray, strata: Strata, groups: np.ndarray, fractions: Fractions, seed: int
+) -> np.ndarray:
+    """Places in SPLITS, (N,) int8: `official` groups stay in theirs, the others are `split`.
 
     Of val and test, what no group officially is gets its fraction out of the official train groups.
+
+    Args:
+        official: of `official_splits`.
 
     Raises:
         ValueError: as `split` does.
     """
-    names = [official.get(group, "") for group in groups.tolist()]
-    free = [row for row, name in enumerate(names) if not name]
-    train = [row for row, name in enumerate(names) if name == "train"]
-    cut = _still_to_cut(set(names), fractions)
-    for rows, shares in ((free, fractions), (train if cut.train < 1 else [], cut)):
-        if rows:
-            parts = split([strata[row] for row in rows], groups[rows], shares, seed)
-            for row, name in zip(rows, parts, strict=True):
-                names[row] = name
+    names = official.astype(np.int8)
+    cut = _still_to_cut(set(np.unique(official).tolist()), fractions)
+    free, train = np.flatnonzero(official == NONE), np.flatnonzero(official == TRAIN)
+    for rows, shares in ((free, fractions), (train if cut.train < 1 else train[:0], cut)):
+        if len(rows):
+            names[rows] = split(strata.take(rows), groups[rows], shares, seed)
     return names
 
 
-def _still_to_cut(given: set[str], fractions: Fractions) -> Fractions:
+def _still_to_cut(given: set[int], fractions: Fractions) -> Fractions:
     """Shares of official train rows that go to the splits which are not given."""
-    val, test = (0.0 if name in given else getattr(fractions, name) for name in ("val", "test"))
+    val, test = (0.0 if place in given else share for place, share in ((VAL, fractions.val), (TEST, fractions.test)))
     total = fractions.train + val + test or 1.0
     return Fractions(train=max(0.0, 1 - val / total - test / total), val=val / total, test=test / total)
 
 
-def split(strata: list[str], groups: np.ndarray, fractions: Fractions, seed: int) -> list[str]:
-    """One of SPLITS per row: groups stay whole, strata keep their shares as far as groups allow.
+def split(strata: Strata, groups: np.ndarray, fractions: Fractions, seed: int) -> np.ndarray:
+    """Places in SPLITS, (N,) int8: groups stay whole, strata keep their shares as far as groups allow.
 
     Raises:
-        ValueError: a stratum with fewer groups than splits.
+        ValueError: a label with fewer groups than splits.
     """
-    shares = [fractions.train, fractions.val, fractions.test]
+    shares = fractions.shares
     if max(shares) == 1:
-        return [SPLITS[shares.index(1)]] * len(strata)
-    _require_groups(strata, groups, sum(share > 0 for share in shares))
-    folds = np.empty(len(strata), np.int64)
-    folds_possible = min(len(set(groups.tolist())), Counter(strata).most_common(1)[0][1])
-    from sklearn.model_selection import StratifiedGroupKFold  # a second to import; who looks for leaks does not split
-
-    splitter = StratifiedGroupKFold(n_splits=min(FOLDS, folds_possible), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # judged by _require_groups
-        for fold, (_, rows) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):
-            folds[rows] = fold
-    edges = np.round(np.cumsum(shares) * splitter.n_splits)
-    names = [SPLITS[int(np.searchsorted(edges, fold, side="right"))] for fold in range(splitter.n_splits)]
-    return _fill_empty(strata, groups, [names[fold] for fold in folds], shares)
+        return np.full(len(groups), shares.index(1), np.int8)
+    require_groups(strata, groups, shares)
+    number = min(FOLDS, len(np.unique(groups)), int(np.unique(strata.labels, return_counts=True)[1].max()))
+    folds = stratified_group_folds(strata.cells, groups, number, seed)
+    edges = np.round(np.cumsum(shares) * number)
+    names = np.searchsorted(edges, folds, side="right").astype(np.int8)
+    fill_empty(strata, groups, names, shares, np.ones(len(names), bool))
+    return names
 
 
-def _require_groups(strata: list[str], groups: np.ndarray, needed: int) -> None:
-    members = defaultdict(set)
-    for stratum, group in zip(strata, groups.tolist(), strict=True):
-        members[stratum].add(group)
-    members.pop(UNKNOWN, None)  # a row without a label, a bad cell say, stops no ingest: it lies where it falls
-    for stratum, found in sorted(members.items()):
-        if len(found) < needed:
+def require_groups(strata: Strata, groups: np.ndarray, shares: Sequence[float], known: Collection[str] = ()) -> None:
+    """Of rows with a label: one without, a bad cell say, stops no ingest, and lies where it falls.
+
+    Raises:
+        ValueError: a label, none of the `known`, with fewer groups than splits.
+    """
+    needed = sum(share > 0 for share in shares)
+    for name, rows in strata.by_label():
+        if name not in known and (number := len(np.unique(groups[rows]))) < needed:
             raise ValueError(
-                f"class {stratum!r} has {len(found)} independent patient(s) or lesion(s): expected at least {needed}, "
+                f"class {name!r} has {number} independent patient(s) or lesion(s): expected at least {needed}, "
                 "one for each split; add images of others, or leave the class out with drop_classes"
             )
 
 
-def _fill_empty(strata: list[str], groups: np.ndarray, names: list[str], shares: list[float]) -> list[str]:
-    """Rare strata can miss a split: move one whole group of theirs over from where they have most."""
-    for stratum in sorted(set(strata) - {UNKNOWN}):
-        for wanted, share in zip(SPLITS, shares, strict=True):
-            own = [i for i, s in enumerate(strata) if s == stratum]
-            if share == 0 or any(names[i] == wanted for i in own):
+def fill_empty(
+    strata: Strata, groups: np.ndarray, names: np.ndarray, shares: Sequence[float], movable: np.ndarray
+) -> None:
+    """A rare label can miss a split: move one whole group over from where it has most, `movable` rows alone."""
+    for _, own in strata.by_label():
+        for wanted, share in enumerate(shares):
+            if share == 0 or (names[own] == wanted).any():
                 continue
-            by_split: dict[str, Counter[int]] = defaultdict(Counter)
-            for i in own:
-                by_split[names[i]][int(groups[i])] += 1
-            rich = max(by_split.values(), key=len)
-            moved = min(rich.items(), key=lambda item: (item[1], item[0]))[0]
-            names = [wanted if groups[i] == moved else name for i, name in enumerate(names)]
-    return names
+            mine = own[movable[own]]
+            by_split = [np.unique(groups[mine[names[mine] == at]], return_counts=True) for at in range(len(SPLITS))]
+            there, counts = max(by_split, key=lambda held: len(held[0]))
+            if len(there):
+                names[groups == there[np.argmin(counts)]] = wanted  # the smallest, and of those the first
 
 
 def check_leaks(rows: Iterable[tuple[str, str]]) -> None:

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dermray.columns import batches
+from dermray.datasets import scales
 from dermray.exactly_once import hashes
 from dermray.records import AT, kind
+from dermray.skin_tone.filling import NOT_ESTIMATED
 
 COUNTED = ["patient_id", "lesion_id", "diagnosis", "entity", "malignant", "skin_tone", "age", "sex", "site", "licence"]
 EXAMPLES = 3  # of each kind of issue
@@ -27,11 +29,14 @@ def survey_rows(rows: str) -> dict[str, Any]:
 
     Returns:
         missing: source -> {rows, column -> rows without a value}; cell_issues: kind -> {count, examples};
-        suspicious_ids: a text for each.
+        suspicious_ids: a text for each; scales: source -> {shorter side in px -> usable images}.
     """
     missing: dict[str, Counter[str]] = defaultdict(Counter)
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
     issues, examples = Counter[str](), defaultdict[str, list[str]](list)
-    for batch in batches(rows, ["source", *COUNTED, "cell_issues"]):
+    for batch in batches(rows, [*scales.COLUMNS, *COUNTED, "cell_issues"]):
+        for source, images in scales.scales(batch).items():
+            sizes[source].update(images)
         for source, counts in missing_values(pa.Table.from_batches([batch])).items():
             missing[source].update(counts)
         for issue in pc.list_flatten(batch["cell_issues"]).to_pylist():
@@ -40,6 +45,7 @@ def survey_rows(rows: str) -> dict[str, Any]:
                 examples[kind(issue)].append(issue.partition(AT)[2])
     return {
         "missing": {source: dict(counts) for source, counts in sorted(missing.items())},
+        "scales": {source: scales.in_order(images) for source, images in sorted(sizes.items())},
         "cell_issues": {name: {"count": n, "examples": examples[name]} for name, n in issues.most_common(KINDS)},
         "suspicious_ids": suspicious_ids(rows, "patient_id") + suspicious_ids(rows, "lesion_id"),
     }
@@ -96,8 +102,15 @@ def messages(facts: dict[str, Any]) -> list[str]:
     for source, counts in facts["missing"].items():
         nulls = ", ".join(f"{n} {name}" for name, n in counts.items() if name != "rows")
         lines.append(f"{source}: {counts['rows']} rows; without a value: {nulls or 'none'}")
+        if not sum(facts["scales"].get(source, {}).values()):
+            lines.append(
+                f"WARNING: none of the {counts['rows']} rows of {source} is usable: see the reasons below, and "
+                "whether its path, images and extension are right"
+            )
+    lines += scales.messages(facts["scales"])
     for name, issue in facts["cell_issues"].items():
-        lines.append(f"{issue['count']} cells make no sense: {name}; for example {issue['examples'][0]}")
+        told = "images" if name.startswith(NOT_ESTIMATED) else "cells make no sense"
+        lines.append(f"{issue['count']} {told}: {name}; for example {issue['examples'][0]}")
     for text in facts["suspicious_ids"]:
         lines.append(f"WARNING: {text}; if it stands for nobody, add it to the source's `missing`")
     return lines
@@ -105,8 +118,22 @@ def messages(facts: dict[str, Any]) -> list[str]:
 
 def reading_messages(facts: dict[str, Any]) -> list[str]:
     """What a person should read of how a source was opened."""
-    tables = [facts[name] for name in ("table", "labels") if name in facts]
+    tables = [facts[name] for name in ("table", "labels", "metadata", "lesions", "supplement") if name in facts]
     lines = [f"{facts['source']}: {_of_table(table)}" for table in tables]
+    if told := facts.get("descriptions"):
+        text = f"{told['path']}: {told['files']} JSON files, one per image; {told['other_files']} other files not read"
+        lines.append(f"{facts['source']}: {text}")
+    if told := facts.get("hdf5"):
+        lines.append(f"{facts['source']}: {told['path']}: {told['images']} images, read where they lie")
+    if told := facts.get("samples"):
+        text = f"{told['path']}: {told['samples']} samples in {told['archives']} files, read where they lie"
+        text += f"; columns not read: {', '.join(told['columns_not_read']) or 'none'}"
+        lines.append(f"{facts['source']}: {text}; {told['other_files']} other files not read")
+    if unknown := facts.get("folders_of_unknown_label"):
+        lines.append(
+            f"WARNING: {facts['source']}: its table of labels does not know the folders {_counts(unknown)}: their "
+            "files are rejected; is path the folder above the classes? `more_labels` adds names of your own"
+        )
     if unnamed := facts.get("classes_of_unknown_label"):
         lines.append(
             f"WARNING: {facts['source']}: malignant_classes and benign_classes say nothing of {_counts(unnamed)}: "
@@ -127,6 +154,6 @@ def _counts(words: dict[str, int]) -> str:
 def _of_table(table: dict[str, Any]) -> str:
     text = f"{table['path']}: {table['rows']} rows, {table['encoding']}, {table['delimiter']}"
     text += f"; columns not read: {', '.join(table['columns_not_read']) or 'none'}"
-    for name in ("rows_without_label", "labels_without_row"):
+    for name in ("rows_without_label", "labels_without_row", "rows_without_line", "lines_without_row"):
         text += f"; {table[name]} {name.replace('_', ' ')}" if table.get(name) else ""
     return text

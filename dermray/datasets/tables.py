@@ -10,11 +10,12 @@ import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dermray import storage
+from dermray.archives import paths as archives
 from dermray.datasets.cells import plain
 from dermray.records import AT
 
@@ -57,6 +58,8 @@ class Table:
     columns: tuple[str, ...]
     positions: Mapping[str, int]
     header: Chunk  # where the rows begin
+    # cells of a line -> cells of each image that it names; see `several_images`
+    images: Callable[[dict[str, str]], list[dict[str, str]]] | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +79,11 @@ class Table:
     def values(self, record: Record) -> dict[str, str]:
         """The cells that are read, by our names."""
         return {name: record.cells[position] for name, position in self.positions.items()}
+
+    def values_by_image(self, record: Record) -> list[dict[str, str]]:
+        """The same for each row that the line becomes: one, unless it names several images."""
+        values = self.values(record)
+        return [values] if self.images is None else self.images(values)
 
 
 @dataclass(frozen=True)
@@ -106,18 +114,26 @@ def open_table(
     optional: Iterable[str] = (),
     encoding: str | None = None,
     delimiter: str | None = None,
+    columns: Iterable[str] | None = None,
 ) -> Table:
     """A table by its header. Columns are named `a` or `a|b`, which also matches a column b, and is read as `a`.
+
+    Args:
+        columns: of a table without a header, whose first line is a row.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no text, no header, a required column is missing, or a column's name occurs twice.
     """
     if not storage.exists(path):
-        raise FileNotFoundError(f"{path}: no such metadata table; check the source's path")
+        *_, folder = archives.with_only_folder(path.rpartition("/")[0])  # the one that an archive holds, as many do
+        hint = f", or give {folder}" if storage.exists(storage.join(folder, path.rpartition("/")[2])) else ""
+        raise FileNotFoundError(f"{path}: no such metadata table; check the source's path{hint}")
     required = list(required)
     mark, encoding = _encoding(path, encoding)
-    table = Table(path, encoding, delimiter or ",", (), {}, Chunk(len(mark), 0, 0))
+    table = Table(path, encoding, delimiter or ",", tuple(columns or ()), {}, Chunk(len(mark), 0, 0))
+    if columns is not None:
+        return replace(table, positions=_positions(table, required, list(optional)))
     headed = _with_header(table if delimiter else replace(table, delimiter=_sniffed(table, required)))
     return replace(headed, positions=_positions(headed, required, list(optional)))
 
@@ -143,7 +159,7 @@ def survey(table: Table, watched: Mapping[str, Iterable[str]] | None = None) -> 
             if shown in counts or len(counts) < WORDS_KEPT or plain(word) in wanted[name]:
                 counts[written.setdefault((name, plain(word)), shown)] += 1
     if not count:
-        raise ValueError(f"{table.path}: the table has a header and no rows")
+        raise ValueError(f"{table.path}: the table has {'a header and no rows' if table.header.offset else 'no rows'}")
     chunks.append(start._replace(records=count))
     return Survey(table, chunks, sum(chunk.records for chunk in chunks), bad, words)
 
@@ -172,6 +188,17 @@ def lookup(found: Survey, key: str) -> dict[str, dict[str, str]]:
                 raise ValueError(f"{table.place(record.line)}: {key}={values[key]!r} is there a second time")
             by_key[values[key].strip()] = values
     return by_key
+
+
+def several_images(found: Survey, images: Callable[[dict[str, str]], list[dict[str, str]]]) -> Survey:
+    """A table whose lines name several images each, and whose rows are these.
+
+    Args:
+        images: cells of a line -> cells of each of its images, at least one; a function that can be pickled.
+    """
+    table = replace(found.table, images=images)
+    read = (record for chunk in found.chunks for record in records(table, chunk))
+    return replace(found, table=table, rows=sum(1 if r.problem else len(table.values_by_image(r)) for r in read))
 
 
 def coverage(found: Survey, key: str, known: Mapping[str, Any]) -> dict[str, int]:

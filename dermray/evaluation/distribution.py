@@ -1,77 +1,181 @@
-"""Distances between two sets of images in a classifier's features, always beside their floor and their N.
+"""Distances between real and synthetic images in one extractor's features, always beside their floor and their N.
 
-torch-fidelity computes both. The Frechet distance of few images is mostly bias, so it is only ever compared with
-the distance between two halves of real images of the same number (the floor).
+The Frechet distance of few images is mostly bias, so it says something only beside the distance between two halves of
+real images of the same number (the floor); rows of a leak group lie in one half. `frechet_all` takes all images of both
+sides, as papers do, and has no floor.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
-from dermray.statistics import draws
+from dermray.evaluation.extraction import PARTS
+from dermray.evaluation.frechet import Reference, interval, without_each
+from dermray.evaluation.moments import Moments, Slots, total
+from dermray.evaluation.stored import Stored
 
-BOOTSTRAPS = 10
+NEIGHBOURS = 3  # of precision and recall (Kynkaanniemi et al. 2019)
+KID_SUBSETS, KID_SUBSET = 50, 500
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Synthetic against real, and real against real, `images` on each side."""
+    """Synthetic against real, and real against real, `images` on each side.
+
+    Intervals are 95%, by leaving out each of ten random parts of all sides; None where leak groups are too few for it.
+    """
 
     images: int
+    real: int  # of which there were so many
+    synthetic: int
+    full_rank: bool  # whether images are more than the features' dimensions; if not, the distance is bias above all
     frechet_distance: float
-    frechet_interval: tuple[float, float]  # smallest and largest of bootstrap resamples: biased upwards
+    frechet_interval: Interval | None
     frechet_floor: float
+    frechet_excess: float  # over the floor
+    frechet_excess_interval: Interval | None
+    frechet_all: float  # of all real and all synthetic images
+    sample: int  # images a side in what follows
     kernel_distance: float
+    kernel_spread: float  # standard deviation over subsets
     kernel_floor: float
+    precision: float  # share of synthetic images that lie among the real ones
+    recall: float  # share of real images that lie among the synthetic ones
+    precision_floor: float
+    recall_floor: float
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """For a manifest."""
         return asdict(self)
 
 
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to features (N, D)."""
-    statistics = [fid_features_to_statistics(x) for x in (a, b)]
-    return float(fid_statistics_to_metric(*statistics, False)["frechet_inception_distance"])
+@dataclass(frozen=True)
+class TooFew:
+    """Why there is no distance."""
+
+    real: int
+    synthetic: int
+    not_computed: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a manifest."""
+        return asdict(self)
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Mean squared maximum mean discrepancy with torch-fidelity's cubic kernel over subsets of (N, D) features."""
-    size = min(len(a), len(b), 1000)
-    found = kid_features_to_metric(a, b, kid_subsets=50, kid_subset_size=max(2, size // 2), verbose=False)
-    return float(found["kernel_inception_distance_mean"])
-
-
-def compare(real: Tensor, synthetic: Tensor, seed: int) -> Distances:
-    """Both distances with their floors, at the largest number of images that allows two disjoint real halves.
+def compare(real: Stored, synthetic: Stored, min_images: int, max_images: int) -> Distances | TooFew:
+    """All distances, at the largest number of images that allows two disjoint real halves.
 
     Args:
-        real, synthetic: features (N, D) and (M, D).
-
-    Raises:
-        ValueError: fewer than four real or two synthetic images.
+        min_images: a side, with fewer nothing is computed. max_images: a side, of the kernel distance, precision and
+            recall, whose memory grows with them.
     """
-    count = min(len(real) // 2, len(synthetic))
-    if count < 2:
-        raise ValueError(f"{len(real)} real and {len(synthetic)} synthetic images: expected at least 4 and 2")
-    order = torch.Generator().manual_seed(seed)
-    real = real[torch.randperm(len(real), generator=order)]
-    synthetic = synthetic[torch.randperm(len(synthetic), generator=order)][:count]
-    first, second = real[:count], real[count : 2 * count]
-    images = [str(number) for number in range(count)]  # each its own cluster: none shows another's lesion
-    resampled = [
-        frechet_distance(first, synthetic.repeat_interleave(torch.from_numpy(times), 0))
-        for weights in draws(images, BOOTSTRAPS, seed)
-        for times in weights.astype(int)
-    ]
+    sides = ((real, 0), (real, 1), (synthetic, None))
+    first, second, drawn = (images.count(half) for images, half in sides)
+    count, few = min(first, second, drawn), min(first, second, drawn, max_images)
+    if count < min_images:
+        return TooFew(
+            first + second,
+            drawn,
+            f"{first + second} real images in halves of {first} and {second}, {drawn} synthetic ones: expected at "
+            f"least {min_images} in each (min_images)",
+        )
+    parts, everything = _moments(real, synthetic, [images.limit(count, half) for images, half in sides])
+    sample = [images.least(few, half) for images, half in sides]
+    found: dict[str, Any] = _frechet(parts) | _by_pairs(*(torch.from_numpy(features) for features in sample))
     return Distances(
-        count,
-        frechet_distance(first, synthetic),
-        (min(resampled), max(resampled)),
-        frechet_distance(first, second),
-        kernel_distance(first, synthetic),
-        kernel_distance(first, second),
+        images=count,
+        real=first + second,
+        synthetic=drawn,
+        full_rank=count > len(everything[0].mean),
+        frechet_all=Reference(everything[0]).distance(everything[1]),
+        sample=few,
+        **found,
     )
+
+
+def _moments(
+    real: Stored, synthetic: Stored, limits: list[np.uint64]
+) -> tuple[list[list[Moments]], tuple[Moments, Moments]]:
+    """Of the parts of both real halves and of the synthetic images up to the limits; and of all images of both kinds.
+
+    In one reading of each kind: 32 matrices of D x D numbers, whatever the number of images."""
+    of_real = _stream(real, np.array(limits[:2]).repeat(PARTS))
+    of_synthetic = _stream(synthetic, np.array(limits[2:]).repeat(PARTS))
+    return [of_real[:PARTS], of_real[PARTS:-1], of_synthetic[:-1]], (total(of_real), total(of_synthetic))
+
+
+def _stream(images: Stored, limits: np.ndarray) -> list[Moments]:
+    """Moments by part of the images up to the limit of their part, and last those of the others.
+
+    Args:
+        limits: keys, one a part; the parts of both halves, or half as many, to which two parts go together.
+    """
+    found: Slots | None = None
+    for block in images.blocks("key", "part", images.features):
+        features, parts = block[images.features], block["part"].astype(int) % len(limits)
+        found = found or Slots(len(limits) + 1, features.shape[1])
+        found.add(features, np.where(block["key"] <= limits[parts], parts, len(limits)))
+    assert found is not None
+    return found.moments()
+
+
+def _frechet(parts: list[list[Moments]]) -> dict[str, Any]:
+    """The distance, its floor, and what both are where each part is left out in turn."""
+    reference, other, synthetic = (total(side) for side in parts)
+    against = Reference(reference)
+    distance, floor = against.distance(synthetic), against.distance(other)
+    found: dict[str, Any] = {
+        "frechet_distance": distance,
+        "frechet_interval": None,
+        "frechet_floor": floor,
+        "frechet_excess": distance - floor,
+        "frechet_excess_interval": None,
+    }
+    if any(sum(part.count for part in side) - max(part.count for part in side) < 2 for side in parts):
+        return found
+    distances, floors = [], []
+    for first, second, drawn in zip(*(without_each(side) for side in parts), strict=True):
+        left = Reference(first)
+        distances.append(left.distance(drawn))
+        floors.append(left.distance(second))
+    low, high = interval(distance, distances)
+    excess = [a - b for a, b in zip(distances, floors, strict=True)]
+    return found | {
+        "frechet_interval": (max(low, 0.0), high),
+        "frechet_excess_interval": interval(distance - floor, excess),
+    }
+
+
+def _by_pairs(real: torch.Tensor, other: torch.Tensor, synthetic: torch.Tensor) -> dict[str, float]:
+    """What needs distances between images: of (n, D) features a side."""
+    kernel, spread = kernel_distance(real, synthetic)
+    precision, recall = precision_recall(synthetic, real)
+    precision_floor, recall_floor = precision_recall(other, real)
+    return {
+        "kernel_distance": kernel,
+        "kernel_spread": spread,
+        "kernel_floor": kernel_distance(real, other)[0],
+        "precision": precision,
+        "recall": recall,
+        "precision_floor": precision_floor,
+        "recall_floor": recall_floor,
+    }
+
+
+def kernel_distance(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation, over subsets of (N, D) features, of the squared maximum mean discrepancy with
+    torch-fidelity's cubic kernel. It has no bias by N, and may be negative."""
+    size = min(max(2, min(len(a), len(b)) // 2), KID_SUBSET)
+    found = kid_features_to_metric(a, b, kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False)
+    return float(found["kernel_inception_distance_mean"]), float(found["kernel_inception_distance_std"])
+
+
+def precision_recall(synthetic: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
+    """torch-fidelity's, of (N, D) features: memory grows with N x N."""
+    found = prc_features_to_metric(synthetic, real, prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False)
+    return float(found["precision"]), float(found["recall"])

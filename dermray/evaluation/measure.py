@@ -1,152 +1,183 @@
-"""What an evaluation measures: a judge of its own, distances between its features, diversity, pictures."""
+"""What an evaluation measures, in tasks that each return numbers and pictures by file name."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 import torch
-from torch import Tensor
 
-from dermray.datasets.pixels import pixels
-from dermray.evaluation import plots
+from dermray import storage
+from dermray.columns import batches
+from dermray.datasets.leaks import require_whole_groups
+from dermray.evaluation import judged, pairwise, plots
+from dermray.evaluation.agreement import clip_agreement
 from dermray.evaluation.distribution import compare
 from dermray.evaluation.diversity import ms_ssim
-from dermray.evaluation.extractor import (
-    MISSING,
-    PHANTOM_HEADS,
-    Extractor,
-    Labelled,
-    attribute_accuracy,
-    draw_labelled,
-    features,
-    fit,
-    predict,
+from dermray.evaluation.extraction import Networks
+from dermray.evaluation.groups import names
+from dermray.evaluation.inception_score import inception_score
+from dermray.evaluation.pairwise import ID_COLUMNS
+from dermray.evaluation.samples import (
+    ASKED,
+    OK,
+    Sample,
+    picked,
+    real_sample,
+    require_real,
+    sample_grid,
+    synthetic_sample,
+    training_sample,
 )
-from dermray.evaluation.settings import EvaluationConfig
+from dermray.evaluation.settings import EvaluationConfig, Pairing
+from dermray.evaluation.stored import Stored
 from dermray.manifest import Result
-from dermray.picked import pick
-from dermray.records import COLOURS, SKIN_TONES
-from dermray.row_files import RowFiles
 
-LABEL_HEADS = {"malignant": 2}
-COLUMNS = ["malignant", "skin_tone", "width"]
-TRUTH_COLUMNS = ["true_asymmetry", "true_border_irregular", "true_colours"]
-SAID_COLUMNS = ["said_asymmetry", "said_border_irregular", "said_colours", "said_skin_tone"]
+Found = tuple[dict[str, Any], dict[str, bytes]]  # numbers, and pictures by file name
 
 
-def measure(rows: Result, synthetic: Result, config: EvaluationConfig) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Numbers, and pictures by file name.
+@dataclass(frozen=True)
+class Inputs:
+    """What is compared."""
+
+    rows: Result
+    sources: Mapping[str, Result]  # generate results by name
+    rows_at: str  # as the config gives it, for messages
+
+
+def prepare(inputs: Inputs, judge: str, config: EvaluationConfig) -> int:
+    """Check what can be checked by columns, and train the judge unless its file is there already.
+
+    Returns:
+        The side in px at which images are compared.
 
     Raises:
-        ValueError: no usable row of one kind.
+        ValueError: rows that leak, no usable row of a kind, or synthetic images that were made from other rows.
     """
     torch.set_num_threads(max(1, int(config.cpus)))
-    drawn = _pick(synthetic.row_files(), pc.field("status") == "ok", SAID_COLUMNS, config)
-    size = min(drawn["width"].to_pylist())  # where there are several, all are compared at one
-    fake = _images(drawn, size)
-    usable = (pc.field("status") == "ok") & (pc.field("origin") == "real")
-    source = rows.row_files()
-    held_out = _pick(source, usable & (pc.field("split") != "train"), TRUTH_COLUMNS, config)
-    real = _images(held_out, size)
-
-    phantoms = held_out["true_asymmetry"].null_count == 0
-    metrics: dict[str, Any] = {"images": {"real": len(real), "synthetic": len(fake)}, "image_size": size}
-    if phantoms:
-        judge = fit(
-            draw_labelled(2_000_003 + config.seed, config.judge_phantoms, size),
-            PHANTOM_HEADS,
-            config.judge_steps,
-            config.seed,
-        )
-        metrics |= _attributes(judge, real, held_out, fake, drawn)
+    require_whole_groups(inputs.rows.row_files())
+    size = config.image_size or min(map(smallest, inputs.sources.values()))
+    require_real(inputs.rows, config)
+    for source in inputs.sources.values():
+        drawn = picked(source.row_files(), OK, ASKED, config)
+        pairwise.require_partners(drawn, inputs.rows.row_files(), config.pairing, inputs.rows_at)
+    real = real_sample(inputs.rows, config, size)
+    if storage.exists(judge):
+        return size
+    if _phantoms(real):
+        judged.save(judged.train_on_phantoms(config, size), judge)
     else:
-        training = _pick(source, usable & (pc.field("split") == "train"), [], config)
-        judge = fit(
-            Labelled(_images(training, size), _label_targets(training)), LABEL_HEADS, config.judge_steps, config.seed
-        )
-        metrics |= _labels(judge, real, held_out, fake, drawn)
-    seen_real, seen_fake = features(judge, real), features(judge, fake)
-    metrics["distances"] = compare(seen_real, seen_fake, config.seed).as_dict()
-    metrics["diversity"] = {
-        "real": ms_ssim(real, _classes(held_out), config.pairs, config.seed),
-        "synthetic": ms_ssim(fake, _classes(drawn), config.pairs, config.seed),
+        training = training_sample(inputs.rows, config, size)
+        judged.save(judged.train_on_labels(training.images, training.table, config), judge)
+    return size
+
+
+def _phantoms(real: Sample) -> bool:
+    return bool(real.table["true_asymmetry"].null_count == 0)
+
+
+def smallest(synthetic: Result) -> int:
+    """Shortest side in px of its usable images.
+
+    Raises:
+        ValueError: none.
+    """
+    sides = [
+        min(batch[name].to_numpy(zero_copy_only=False).min() for name in ("width", "height"))
+        for batch in batches(synthetic.row_files(), ["width", "height", "status"], OK)
+        if batch.num_rows
+    ]
+    if not sides:
+        raise ValueError(f"{synthetic.uri}: no usable row to evaluate; look at the reasons in its manifest")
+    return int(min(sides))
+
+
+def describe(networks: Networks) -> list[dict[str, Any]]:
+    """Name, hash and number of features of each extractor: they open."""
+    opened = networks.open("cpu")
+    return [{"name": network.name, "hash": network.hash, "width": network.width} for network in opened]
+
+
+def judge_real(inputs: Inputs, judge: str, size: int, config: EvaluationConfig) -> Found:
+    """How well the judge reads real images, and how diverse these are."""
+    torch.set_num_threads(max(1, int(config.cpus)))
+    real = real_sample(inputs.rows, config, size)
+    quality = judged.quality(judged.load(judge), real.images, real.table)
+    return quality | {"real_diversity": _diversity(real, config)}, {}
+
+
+def judge_source(inputs: Inputs, name: str, number: int, judge: str, size: int, config: EvaluationConfig) -> Found:
+    """What is measured on the sample of one source: attributes, text agreement, pairs, diversity."""
+    torch.set_num_threads(max(1, int(config.cpus)))
+    fake, real = synthetic_sample(inputs.sources[name], config, size), real_sample(inputs.rows, config, size)
+    found = {
+        "attribute_accuracy": judged.read_back(judged.load(judge), fake.images, fake.table),
+        "clip": clip_agreement(fake, config),
+        "diversity": _diversity(fake, config),
+        "pairs": {rule: _pairs(rule, fake, real, inputs.rows, config) for rule in config.pairing},
+        "sample": len(fake),
     }
-    return metrics, {
-        "samples.png": _sample_grid(real, held_out, fake, drawn),
-        "pca.png": plots.pca(seen_real, seen_fake),
-    }
+    return found, {f"samples-{number}.png": sample_grid(real, fake)}
 
 
-def _pick(source: RowFiles, where: Any, columns: list[str], config: EvaluationConfig) -> pa.Table:
-    table = pick(source, COLUMNS + columns, where, config.max_images)
-    if len(table) == 0:
-        raise ValueError(f"{source}: no usable row to evaluate; look at the reasons in its manifest")
-    return table
+def _pairs(rule: Pairing, fake: Sample, real: Sample, rows: Result, config: EvaluationConfig) -> dict[str, Any]:
+    if rule in ID_COLUMNS:
+        have, partners = pairwise.named_partners(fake, rows.row_files(), rule)
+    else:
+        have, partners = pairwise.random_partners(fake, real, config.seed)
+    without = len(fake) - len(have)
+    if not len(have):
+        return {"not_computed": f"none of {len(fake)} images has a partner by this rule", "without_partner": without}
+    found = pairwise.scores(fake.images[have], partners)
+    return {"groups": pairwise.summaries(found, fake.table.take(have), config.groups), "without_partner": without}
 
 
-def _images(table: pa.Table, size: int) -> Tensor:
-    return torch.from_numpy(pixels(table, size))
+def _diversity(sample: Sample, config: EvaluationConfig) -> dict[str, Any]:
+    classes = [name or "unknown" for name in names(sample.table, config.diversity_within)]
+    try:
+        return ms_ssim(sample.images, classes, config.pairs, config.seed)
+    except ValueError as few:
+        return {"not_computed": str(few)}
 
 
-def _attributes(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:
-    """What was asked for, read back; and how well the judge reads real phantoms, whose truth is known."""
-    truth = _targets(held_out, "true")
-    majority = torch.stack([truth[:, i].mode().values for i in range(truth.shape[1])]).expand_as(truth)
+def distances(real: Stored, synthetic: Stored, label: str, suffix: str, config: EvaluationConfig) -> Found:
+    """In one extractor's features: distances and Inception scores, overall and by group; PCA and densities.
+
+    Args:
+        label: of the extractor, for the plots. suffix: of their files.
+    """
+    torch.set_num_threads(max(1, int(config.cpus)))
+    rows = [_row(None, None, real, synthetic, config)]
+    for attribute in config.groups:
+        for group in sorted({*real.groups(attribute), *synthetic.groups(attribute)}):
+            sides = real.of(attribute, group), synthetic.of(attribute, group)
+            rows.append(_row(attribute, group, *sides, config))
+    return {"distances": rows}, _plots(real, synthetic, label, suffix, config.plot_images)
+
+
+def _row(
+    attribute: str | None, group: str | None, real: Stored, synthetic: Stored, config: EvaluationConfig
+) -> dict[str, Any]:
+    scores = [inception_score(images) for images in (synthetic, real)]
     return {
-        "judge": "attributes of fresh phantoms",
-        "judge_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, real), truth),
-        "majority_guess": attribute_accuracy(PHANTOM_HEADS, majority, truth),
-        "attribute_accuracy": attribute_accuracy(PHANTOM_HEADS, predict(judge, fake), _targets(drawn, "said")),
+        "attribute": attribute,
+        "group": group,
+        **compare(real, synthetic, config.min_images, config.max_images).as_dict(),
+        "inception_score": scores[0].as_dict() if scores[0] else None,
+        "real_inception_score": scores[1].as_dict() if scores[1] else None,
     }
 
 
-def _targets(table: pa.Table, source: str) -> Tensor:
-    """(N, heads) in the order of PHANTOM_HEADS, from the columns `true_*` or `said_*`."""
-    names = (f"{source}_asymmetry", f"{source}_border_irregular", f"{source}_colours", "skin_tone")
-    columns = [table[name].to_pylist() for name in names]
-    return torch.tensor(
-        [
-            [
-                MISSING if a is None else int(a),
-                MISSING if b is None else int(b),
-                MISSING if t is None else SKIN_TONES.index(t),
-                *(MISSING if not c else int(name in c) for name in COLOURS),
-            ]
-            for a, b, c, t in zip(*columns, strict=True)
-        ]
-    )
-
-
-def _label_targets(table: pa.Table) -> Tensor:
-    return torch.tensor([[MISSING if label is None else int(label)] for label in table["malignant"].to_pylist()])
-
-
-def _labels(judge: Extractor, real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> dict[str, Any]:
-    """Photographs have no drawn truth: the label alone is read back."""
+def _plots(real: Stored, synthetic: Stored, label: str, suffix: str, most: int) -> dict[str, bytes]:
+    sets = {name: _first(images, most) for name, images in (("real", real), ("synthetic", synthetic))}
+    if min(map(len, sets.values())) < 3:
+        return {}
     return {
-        "judge": "malignant or benign, learned from the real train split",
-        "judge_accuracy": attribute_accuracy(LABEL_HEADS, predict(judge, real), _label_targets(held_out)),
-        "attribute_accuracy": attribute_accuracy(LABEL_HEADS, predict(judge, fake), _label_targets(drawn)),
+        f"pca-{suffix}.png": plots.pca(sets, label),
+        f"density-{suffix}.png": plots.density(sets, label),
     }
 
 
-def _classes(table: pa.Table) -> list[str]:
-    return [str(label) for label in table["malignant"].to_pylist()]
-
-
-def _sample_grid(real: Tensor, held_out: pa.Table, fake: Tensor, drawn: pa.Table) -> bytes:
-    """Two rows for each cell that was drawn: real above synthetic."""
-    rows = []
-    real_cells, fake_cells = _cells(held_out), _cells(drawn)
-    for cell in sorted(set(fake_cells)):
-        for name, images, cells in (("real", real, real_cells), ("synthetic", fake, fake_cells)):
-            chosen = [i for i, c in enumerate(cells) if c == cell]
-            if chosen:
-                rows.append((f"{cell}\n{name}", images[chosen]))
-    return plots.grid(rows)
-
-
-def _cells(table: pa.Table) -> list[str]:
-    labels = {True: "malignant", False: "benign", None: "unknown"}
-    pairs = zip(table["malignant"].to_pylist(), table["skin_tone"].to_pylist(), strict=True)
-    return [f"{labels[label]}, {'tone ' + tone if tone else 'tone unknown'}" for label, tone in pairs]
+def _first(images: Stored, most: int) -> np.ndarray:
+    count = images.count()
+    return images.least(min(most, count)) if count else np.empty((0, 1))

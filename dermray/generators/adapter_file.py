@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from dermray.generators.weights_file import NO_WEIGHTS
+from dermray.weights_file import NO_WEIGHTS
 
 SUFFIXES = {
     "lora_A.weight": "down", "lora_B.weight": "up",  # peft, diffusers, AI-toolkit
@@ -83,6 +83,14 @@ def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(_why_unreadable(data, error)) from None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # its length stands in the first eight bytes
     return tensors, header.get("__metadata__", {})
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself; nothing where it cannot be read."""
+    try:
+        return read_tensors(data)[1]
+    except ValueError:
+        return {}
 
 
 def read_layers(data: bytes) -> dict[str, Layer]:

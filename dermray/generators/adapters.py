@@ -1,6 +1,7 @@
-"""LoRA adapters beside a frozen model's layers, by peft."""
+"""LoRA, DoRA and LoKr adapters beside a frozen model's layers, by peft."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,46 +11,58 @@ from torch import Tensor, nn
 
 from dermray.generators import adapter_file, frozen
 from dermray.generators.adapter_file import Layer, counts, some
+from dermray.generators.adapter_kind import Kind, peft_config
 
 NAME = "default"
+ADAPTER = re.compile(r"\.lo(ra|kr)_")  # between a layer's name and its adapter's part
 LORA_FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
+LENGTH = ".lora_magnitude_vector.weight"  # how transformers names DoRA's lengths; peft and diffusers leave weight out
 TEXT_ENCODERS = ("lora_te", "text_encoder", "te1", "te2", "te3")  # how their layers' names begin in files
 # A file's layer by its name there to the layers that it is of ours, `<prefix>.<module>`; none where it is none of them.
 Place = Callable[[str, Layer], dict[str, Layer]]
 
 
-def add_lora(model: nn.Module, targets: str | list[str], rank: int, alpha: float) -> nn.Module:
-    """Freeze a model and put adapters beside its linear layers: W x + alpha / rank * B A x, B zero at the start.
+def add_lora(
+    model: nn.Module, targets: str | list[str], rank: int, alpha: float, kind: Kind = "lora", factor: int = 16
+) -> nn.Module:
+    """Freeze a model and put adapters beside its linear layers, which add nothing at the start.
+
+    LoRA: (W + alpha / rank * B A) x. DoRA: its rows scaled to trained lengths. LoKr: C (x) D in place of B A.
 
     Args:
-        targets: a regular expression of whole module names, or name endings.
+        targets: a regular expression of whole module names, or name endings. factor: of LoKr.
 
     Raises:
         ValueError: no layer of that name.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
     model.requires_grad_(False)
-    # "gaussian" is how diffusers' training scripts draw A; peft's own default is another distribution
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights="gaussian")
-    inject_adapter_in_model(config, model, NAME)
+    inject_adapter_in_model(peft_config(kind, targets, rank, alpha, factor), model, NAME)
     for parameter in model.parameters():
         if parameter.requires_grad:  # adapters are trained in full precision beside a base of half
             parameter.data = parameter.data.float()
     return model
 
 
-def lora_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The adapter's weights by peft's names."""
+def lora_weights(model: nn.Module, name: str = NAME) -> dict[str, Tensor]:
+    """An adapter's weights by peft's names."""
     from peft import get_peft_model_state_dict
 
-    weights: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=NAME)
-    return {name: value.detach().contiguous() for name, value in weights.items()}
+    weights: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name)
+    return {key: value.detach().contiguous() for key, value in weights.items()}
+
+
+def as_transformers_reads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`lora_weights` of a text encoder: into those diffusers loads adapters by transformers, which finds DoRA's lengths
+    by the names of its own only, and else begins with those of the base."""
+    end = ".lora_magnitude_vector"
+    return {n.removesuffix(end) + LENGTH if n.endswith(end) else n: weight for n, weight in weights.items()}
 
 
 def adapted_modules(model: nn.Module) -> list[str]:
     """Names of the layers that have adapters."""
-    return sorted(n.removesuffix(".lora_A.weight") for n in lora_weights(model) if n.endswith(".lora_A.weight"))
+    return sorted({ADAPTER.split(name)[0] for name in lora_weights(model)})
 
 
 def put_lora_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -85,22 +98,25 @@ def read_saved(directory: Path) -> dict[str, dict[str, Tensor]]:
     parts: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, value in tensors.items():
         part, _, name = key.partition(".")
-        parts[part][name] = value
+        parts[part][name.removesuffix(LENGTH) + ".lora_magnitude_vector" if name.endswith(LENGTH) else name] = value
     return parts
 
 
 def lora_config(model: nn.Module) -> dict[str, Any]:
     """The adapter's config (rank, alpha, layers), as diffusers writes it into a file's metadata."""
     config: Any = model.peft_config[NAME]  # type: ignore[index]  # put there by peft
-    return {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+    settings = config.to_dict() | {"peft_type": str(config.peft_type.value)}
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
 
 
 def without_adapters(model: Any) -> Any:
     """A copy of a model of diffusers or transformers as it was before `add_lora`."""
     make = getattr(type(model), "from_config", type(model))
     bare = make(model.config)
-    weights = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
-    bare.load_state_dict({name: value for name, value in weights.items() if ".lora_" not in name})
+    made, weights = bare.state_dict(), model.state_dict()
+    tables = {name: made[name] for name, _ in bare.named_buffers() if name in made}  # `model` may not keep its own
+    own = {name.replace(".base_layer.", "."): value for name, value in weights.items() if not ADAPTER.search(name)}
+    bare.load_state_dict(tables | own)
     return frozen.in_precision(bare, model.dtype).eval().requires_grad_(False)
 
 
@@ -150,7 +166,8 @@ def _placed(layers: dict[str, Layer], parts: dict[str, nn.Module], place: Place)
     if texts and "text_encoder" not in parts:
         raise ValueError(
             f"adapters of a text encoder, which this run does not train: {some(texts)}; only family "
-            "stable_diffusion_lora can, with model.train_text_encoder=true; else take them out of the file"
+            "stable_diffusion_lora and sdxl_lora can, by model.train_text_encoder=true; else take them out of the "
+            "file"
         )
     if strange:
         own = _expected(parts)

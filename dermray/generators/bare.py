@@ -19,12 +19,14 @@ from torch import nn
 from dermray.generators import (
     components,
     dermdit,
-    flux_lora,
+    flow_lora,
     frozen,
     glide,
     glide_models,
     latent_diffusion,
     nano,
+    sdxl_base,
+    sdxl_lora,
     stable_diffusion_base,
 )
 from dermray.generators.base import Generator, Texts, family
@@ -32,11 +34,6 @@ from dermray.generators.base import Generator, Texts, family
 STABLE_DIFFUSION = {
     "unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel,
 }  # fmt: skip
-FLUX = {
-    "transformer": diffusers.FluxTransformer2DModel, "vae": diffusers.AutoencoderKL,
-    "text_encoder": transformers.CLIPTextModel, "text_encoder_2": transformers.T5EncoderModel,
-}  # fmt: skip
-ENCODERS = ("text_encoder", "text_encoder_2")  # of FLUX
 SCHEDULER = "scheduler/scheduler_config.json"
 Place = Callable[[nn.Module], None]  # puts a module's weights where they shall be, whatever they were
 
@@ -60,8 +57,10 @@ def build(name: str, config: Any, captions: list[str], place: Place, texts: Text
         made = family(name).from_captions(config, captions)
     elif name == "glide":
         made = _glide(config, captions)
-    elif name == "flux_lora":
-        made = _flux(config, captions, place, texts)
+    elif issubclass(cls := family(name), flow_lora.FlowLora):
+        made = _flow(cls, config, captions, place, texts)
+    elif name == "sdxl_lora":
+        made = _sdxl(config, captions, place)
     else:
         made = _stable_diffusion(name, config, captions, place)
     place(made)
@@ -125,22 +124,47 @@ def _stable_diffusion(name: str, config: Any, captions: list[str], place: Place)
     return made
 
 
-def _flux(config: flux_lora.FluxLoraConfig, captions: list[str], place: Place, texts: Texts | None) -> Generator:
-    models = {name: model for name, model in FLUX.items() if texts is None or name not in ENCODERS}
-    with _read("model.base", config.base, _files(FLUX)):
+def _sdxl(config: Any, captions: list[str], place: Place) -> Generator:
+    with _read("model.base", config.base, _files(sdxl_base.MODELS)):
+        parts: dict[str, Any] = sdxl_base.without_weights(config, sdxl_base.MODELS)
+        noise = _scheduler(config.base, config.revision)
+    parts = _at_rest(parts, config.dtype)
+    if not config.vae:  # a mended one has the same layers
+        sdxl_base.settle(parts["vae"], config.dtype)
+    for part in parts.values():
+        place(part)
+    words = {folder: nano.tokenizer(captions, sdxl_base.WORDS) for folder in sdxl_base.TOKENIZERS}
+    scheduler = diffusers.EulerDiscreteScheduler.from_config(noise)
+    pipeline = diffusers.StableDiffusionXLPipeline(**parts, **words, scheduler=scheduler)
+    with init_empty_weights():
+        return sdxl_lora.SdxlLora(config, pipeline)
+
+
+def _flow(
+    cls: type[flow_lora.FlowLora], config: Any, captions: list[str], place: Place, texts: Texts | None
+) -> Generator:  # fmt: skip
+    all_models = cls.models(config)
+    models = {name: model for name, model in all_models.items() if texts is None or name not in cls.ENCODERS}
+    with _read("model.base", config.base, _files(all_models)):
         parts: dict[str, Any] = dict(frozen.without_weights(config.base, config.revision, dict, models))
         noise = _scheduler(config.base, config.revision)
-    if "text_encoder_2" in parts:
-        parts["text_encoder_2"].encoder.embed_tokens = parts["text_encoder_2"].shared  # no tie lasts without weights
+        switches = cls.switches(config)
     for part in _at_rest(parts, config.dtype).values():
+        _tie(part)
         place(part)
-    pipeline = diffusers.FluxPipeline(
-        **dict.fromkeys(ENCODERS) | parts, tokenizer=nano.tokenizer(captions, 77),
-        tokenizer_2=nano.tokenizer(captions, config.max_sequence_length),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler.from_config(noise),
-    )  # fmt: skip
+    kind = getattr(diffusers, noise.get("_class_name", "FlowMatchEulerDiscreteScheduler"))
+    made = dict.fromkeys(cls.ENCODERS) | parts | cls.stand_ins(config, captions)
+    pipeline = cls.Pipeline(**made, scheduler=kind.from_config(noise), **switches)
     with init_empty_weights():
-        return flux_lora.FluxLora(config, pipeline, texts)
+        return cls(config, pipeline, texts)
+
+
+def _tie(part: Any) -> None:
+    """No tie between weights lasts where there are none."""
+    if hasattr(part, "shared"):  # T5
+        part.encoder.embed_tokens = part.shared
+    elif getattr(part.config, "tie_word_embeddings", False) and hasattr(part, "lm_head"):
+        part.lm_head.weight = part.get_input_embeddings().weight
 
 
 def _glide(config: glide.GlideConfig, captions: list[str]) -> Generator:

@@ -1,6 +1,6 @@
 """What every family of text-to-image generators offers. Pure torch: nothing here or beside it knows Ray."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,14 +11,21 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from dermray.generators.adapter_file import Layer
 from dermray.generators.canvas import Canvas
 from dermray.generators.coverage import Reader
 
 # Found by name, imported when asked for. Adding a family: a file, a line here, a test, two presets.
 FAMILIES = {
     "flux_lora": "dermray.generators.flux_lora:FluxLora",
+    "flux2_klein_lora": "dermray.generators.flux2_klein_lora:Flux2KleinLora",
+    "z_image_lora": "dermray.generators.z_image_lora:ZImageLora",
+    "sd3_lora": "dermray.generators.sd3_lora:Sd3Lora",
+    "qwen_image_lora": "dermray.generators.qwen_image_lora:QwenImageLora",
+    "sana_lora": "dermray.generators.sana_lora:SanaLora",
     "stable_diffusion": "dermray.generators.stable_diffusion:StableDiffusion",
     "stable_diffusion_lora": "dermray.generators.stable_diffusion_lora:StableDiffusionLora",
+    "sdxl_lora": "dermray.generators.sdxl_lora:SdxlLora",
     "latent_diffusion": "dermray.generators.latent_diffusion:LatentDiffusion",
     "dermdit": "dermray.generators.dermdit:DermDiT",
     "glide": "dermray.generators.glide:Glide",
@@ -50,6 +57,7 @@ class Generator(nn.Module):
     """A family of text-to-image models. Parameters that it does not train have requires_grad off."""
 
     Config: type[BaseModel]
+    Pipeline: ClassVar[Any] = None  # of diffusers', the class of the bases that training starts from
     config: Any
     image_size: int  # px
     any_size: ClassVar[bool] = False  # whether it trains on images of other sizes than `image_size` too
@@ -58,6 +66,7 @@ class Generator(nn.Module):
     texts_apart: ClassVar[bool] = False  # whether `encode` is `encode_images` beside `encode_texts`: texts are large
     frozen_encoder: ClassVar[bool] = True  # whether encoding is work, which could be done once, ahead of training
     rows: int | None = None  # of each forward in sampling, for bits that no neighbour changes; None: all in one
+    drawn_by: ClassVar[tuple[str, ...]] = ()  # of families with adapters: config's fields that images depend on
     ragged: ClassVar[tuple[str, ...]] = ()  # tensors of a Sample whose first dimension differs from row to row
 
     @classmethod
@@ -154,6 +163,19 @@ class Generator(nn.Module):
     def clipped_apart(self) -> list[list[nn.Parameter]]:
         """Groups of what is trained whose gradients are clipped each by their own norm."""
         return [[parameter for parameter in self.parameters() if parameter.requires_grad]]
+
+    def adaptable(self) -> dict[str, nn.Module]:
+        """Models beside whose linear layers other adapters may be put, by their prefix in diffusers' files; none where
+        a family takes none."""
+        return {}
+
+    def adapter_place(self, layers: Mapping[str, Collection[str]]) -> Callable[[str, Layer], dict[str, Layer]]:
+        """Where an adapter file's layers belong, as `adapters.read_start` takes it.
+
+        Args:
+            layers: names of linear layers of each of the models that `adaptable` gives.
+        """
+        raise TypeError(f"{type(self).__name__} takes no adapters")
 
     def sample(self, requests: list[Request], guidance_scale: float, steps: int) -> Tensor:
         """(B, 3, S, S) uint8. A request's pixels depend on its prompt and seed, not on its neighbours' noise. All have

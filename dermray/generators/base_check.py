@@ -8,7 +8,9 @@ from typing import Any
 
 import diffusers
 
-from dermray.generators import frozen, weights_file
+from dermray import weights_file
+from dermray.generators import frozen
+from dermray.generators.base import FAMILIES, family
 
 INDEX = "model_index.json"
 TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -44,7 +46,7 @@ def check(
         else read_json(storage.join(place, INDEX), f"{field}={base}: {INDEX}")
     )
     if (kind := index.get("_class_name")) != pipeline:
-        raise ValueError(f"{wanted}, got a {kind}; give another base, or the family that it belongs to")
+        raise ValueError(f"{wanted}, got a {kind}; give another base{_or_family(str(kind))}")
     missing = _missing_parts(index, files, (*models, *others))
     if files is not None:
         missing += _missing_files(files, [folder for folder in models if folder not in missing], weights_too)
@@ -88,6 +90,13 @@ def loaded(files: Sequence[str]) -> list[str]:
     tensors = [file for file in files if file.endswith(".safetensors")]
     tensors = tensors or [file for file in files if file.endswith(weights_file.PICKLED)]
     return [file for file in tensors if file.rpartition("/")[2].count(".") == 1] or tensors
+
+
+def _or_family(pipeline: str) -> str:
+    """The families whose bases are of this class of diffusers'."""
+    kinds = {name: getattr(family(name).Pipeline, "__name__", None) for name in FAMILIES}
+    names = [name for name, kind in kinds.items() if kind == pipeline]
+    return f", or family={' or family='.join(names)}" if names else "; no family here starts from one"
 
 
 def _missing_parts(index: Mapping[str, Any], files: list[str] | None, parts: Sequence[str]) -> list[str]:

@@ -72,13 +72,13 @@ def in_rows(network: Callable[..., Tensor], rows: int | None, *inputs: Tensor) -
 
 def guided(
     network: Callable[..., Tensor], rows: int | None, canvases: Sequence[Canvas], inputs: Sequence[Tensor],
-    channels: int | None = None,
+    channels: int | None = None, mix: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """Classifier-free guidance (Ho and Salimans 2022): without + scale * (with - without), by each canvas's scale.
 
     Args:
         network: of `inputs`, then of what is read of texts. inputs: (B, ...) each. channels: so many are guided, the
-            others are those with text; None for all.
+            others are those with text; None for all. mix: another rule, of velocities with text, without, and scales.
     """
     device, count = inputs[0].device, len(canvases)
     led = [i for i, canvas in enumerate(canvases) if canvas.scale != 1]
@@ -91,5 +91,6 @@ def guided(
     mixed, without, places = out[:count].clone(), out[count:, :channels], shown[count:]
     scales = torch.tensor([canvases[i].scale for i in led], device=device, dtype=out.dtype)
     scales = scales.view(-1, *[1] * (out.ndim - 1))
-    mixed[places, :channels] = without + scales * (mixed[places, :channels] - without)
+    given = mixed[places, :channels]
+    mixed[places, :channels] = mix(given, without, scales) if mix else without + scales * (given - without)
     return mixed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from dermray import weights_file
 from dermray.config import ConfigError
-from dermray.generators import base_check, frozen, nano, weights_file
+from dermray.generators import base_check, frozen, nano
 from dermray.generators.components import FOLDERS, PartsConfig, field_of, place_of
 
 KINDS = {  # by the name of a part; `clip` has both of its towers

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from dermray.generators import weights_file
+from dermray import weights_file
 from dermray.generators.dit import Transformer
 
 CLASS_TABLE = "y_embedder.embedding_table.weight"

@@ -170,25 +170,48 @@ def latent_moments(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
     return moments.float()
 
 
-def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
-    """Latents as the denoiser sees them: (sample - shift) * scale."""
+def latent_modes(vae: diffusers.AutoencoderKL, images: Tensor) -> Tensor:
+    """As `latent_moments`, but for the mean alone, (B, C, H/8, W/8)."""
+    return latent_moments(vae, images).chunk(2, 1)[0].contiguous()
+
+
+def drawn(moments: Tensor) -> Tensor:
+    """Latents (B, C, h, w) as the autoencoder makes them, of what `latent_moments` gave."""
     mean, log_variance = moments.chunk(2, 1)
     # As diffusers' DiagonalGaussianDistribution, whose way of drawing noise torch.compile cannot follow to other sizes
-    drawn = mean + torch.exp(0.5 * log_variance.clamp(-30, 20)) * torch.randn_like(mean)
-    latents: Tensor = (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-    return latents
+    return mean + torch.exp(0.5 * log_variance.clamp(-30, 20)) * torch.randn_like(mean)
 
 
-@torch.no_grad()
+def scaled(vae: diffusers.AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents as the denoiser sees them: (sample - shift) * scale."""
+    seen: Tensor = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return seen
+
+
+def unscaled(vae: diffusers.AutoencoderKL, latents: Tensor) -> Tensor:
+    """The way back from `scaled`."""
+    made: Tensor = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+    return made
+
+
+def draw_latents(vae: diffusers.AutoencoderKL, moments: Tensor) -> Tensor:
+    """Latents as the denoiser sees them, of what `latent_moments` gave."""
+    return scaled(vae, drawn(moments))
+
+
 def decode(vae: diffusers.AutoencoderKL, latents: Tensor, one_by_one: bool = False) -> Tensor:
     """Latents as the denoiser sees them, (B, C, h, w) of any dtype, to (B, 3, H, W) uint8 on the CPU.
 
     Args:
         one_by_one: for bits that do not depend on how many there are.
     """
-    given = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    parts = given.to(vae.dtype).split(1 if one_by_one else len(given))
-    images = torch.cat([vae.decode(part).sample for part in parts])
+    return decoded_pixels(lambda part: vae.decode(part).sample, unscaled(vae, latents).to(vae.dtype), one_by_one)
+
+
+@torch.no_grad()
+def decoded_pixels(decode: Callable[[Tensor], Tensor], latents: Tensor, one_by_one: bool = False) -> Tensor:
+    """What an autoencoder makes of latents, images in [-1, 1], as (B, 3, H, W) uint8 on the CPU."""
+    images = torch.cat([decode(part) for part in latents.split(1 if one_by_one else len(latents))])
     return to_pixels((images / 2 + 0.5).clamp(0, 1))
 
 
@@ -217,19 +240,3 @@ def read_about(directory: Path, family: str) -> dict[str, Any]:
     if about.get("family") != family:
         raise ValueError(f"{directory}: expected a {family} checkpoint, found {about.get('family') or 'none'}")
     return about
-
-
-def family_of(directory: Path) -> str:
-    """The family of a checkpoint's generator.
-
-    Raises:
-        ValueError: the directory holds no checkpoint of a generator.
-    """
-    path = directory / "config.json"
-    try:
-        name = json.loads(path.read_text()).get("family") if path.is_file() else None
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged, no JSON ({error}); copy it again") from None
-    if not name:
-        raise ValueError(f"{directory}: no generator of dermray's (no config.json that names its family)")
-    return str(name)

@@ -18,8 +18,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dermray import weights_file
 from dermray.config import Config, ConfigError
-from dermray.generators import ddpm, frozen, glide_sampling, nano, weights_file
+from dermray.generators import ddpm, frozen, glide_sampling, nano
 from dermray.generators.base import Batch, Generator, Request, Sample, without_caption
 from dermray.generators.canvas import Canvas, guided, put
 from dermray.generators.coverage import Reader, TokenReader

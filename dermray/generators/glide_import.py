@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dermray.generators import weights_file
+from dermray import weights_file
 from dermray.generators.glide import Glide, GlideConfig
 from dermray.generators.glide_models import PUBLISHED, STAGES, Sizes, Stage
 from dermray.generators.glide_tokenizer import read_tokenizer

@@ -7,12 +7,13 @@ as one A for all its parts.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from dermray.generators.adapter_file import Layer
+from dermray.generators.lycoris import dora_scale, is_dora, is_lokr, lokr_to_lycoris
 
 Weights = dict[str, Tensor]  # peft's names: <module>.lora_A.weight (r, in) and <module>.lora_B.weight (out, r)
 
@@ -45,19 +46,29 @@ OTHER = {
     "final_layer_linear": "proj_out",
     "final_layer_adaLN_modulation_1": "norm_out.linear",
 }
+Tables = tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]  # of double blocks and single ones
+FLUX_1: Tables = DOUBLE, SINGLE
+FLUX_2: Tables = (
+    DOUBLE
+    | {
+        f"{kind}_mlp_{number}": (f"{module}.{layer}",)
+        for kind, module in (("img", "ff"), ("txt", "ff_context"))
+        for number, layer in ((0, "linear_in"), (2, "linear_out"))
+    },
+    {"linear1": ("attn.to_qkv_mlp_proj",), "linear2": ("attn.to_out",)},
+)
+CLIPS = {"text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"), "text_encoder_2": ("text_encoder_2.", "lora_te2_")}
 SPELLINGS = {  # how names of a Stable Diffusion's layers begin in diffusers' and kohya's files
     "unet": ("unet.", "lora_unet_"),
-    "text_encoder": tuple(
-        prefix + inner for prefix in ("text_encoder.", "lora_te_", "lora_te1_") for inner in ("", "text_model.")
-    ),
+    **{clip: tuple(p + inner for p in prefixes for inner in ("", "text_model.")) for clip, prefixes in CLIPS.items()},
 }
 SWAPPED = "norm_out.linear"  # the original has shift before scale, diffusers scale before shift
 
 
-def flux_to_kohya(weights: Weights, alpha: float) -> Weights:
+def flux_to_kohya(weights: Weights, alpha: float, tables: Tables = FLUX_1) -> Weights:
     """Adapters of diffusers' FLUX transformer as kohya names them."""
     state: Weights = {}
-    for name, modules in _layers(_modules(weights)).items():
+    for name, modules in _layers(_modules(weights), tables).items():
         own = [m for m in modules if f"{m}.lora_A.weight" in weights]
         down = torch.cat([weights[f"{m}.lora_A.weight"] for m in own])
         up = down.new_zeros(sum(_rows(m, weights, down.shape[1]) for m in modules), len(down))
@@ -72,14 +83,19 @@ def flux_to_kohya(weights: Weights, alpha: float) -> Weights:
     return state
 
 
-def flux_place(adapted: Collection[str], rank: int) -> Callable[[str, Layer], dict[str, Layer]]:
+def flux_place(
+    adapted: Collection[str], rank: int | None, tables: Tables = FLUX_1
+) -> Callable[[str, Layer], dict[str, Layer]]:
     """Where layers of files for FLUX belong in a transformer whose modules `adapted` have adapters of `rank`.
+
+    Where `rank` is None they are those that may have one, and the file says which do: those for which it has more than
+    zeros.
 
     Files of diffusers, AI-toolkit and OneTrainer name the modules (`transformer.`, `lora_transformer_`); those of kohya
     and ComfyUI the original layers (`lora_unet_`, `diffusion_model.`).
     """
     same = _spelled({f"{prefix}{m}": m for prefix in ("transformer.", "lora_transformer_") for m in adapted})
-    layers = _layers(sorted(adapted)).items()
+    layers = _layers(sorted(adapted), tables).items()
     original = {f"{prefix}{name}": modules for prefix in ("lora_unet_", "diffusion_model_") for name, modules in layers}
 
     def place(name: str, layer: Layer) -> dict[str, Layer]:
@@ -92,7 +108,19 @@ def flux_place(adapted: Collection[str], rank: int) -> Callable[[str, Layer], di
     return place
 
 
-def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str], rank: int) -> dict[str, Layer]:
+def module_place(adapted: Collection[str]) -> Callable[[str, Layer], dict[str, Layer]]:
+    """Where layers of files belong that name a transformer's modules as diffusers does."""
+    prefixes = ("transformer.", "lora_transformer_", "lora_unet_", "diffusion_model.")
+    same = _spelled({f"{prefix}{module}": module for prefix in prefixes for module in adapted})
+
+    def place(name: str, layer: Layer) -> dict[str, Layer]:
+        module = same.get(name.replace(".", "_"))
+        return {f"transformer.{module}": layer} if module else {}
+
+    return place
+
+
+def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str], rank: int | None) -> dict[str, Layer]:
     """An adapter of one of FLUX's original layers as adapters of the modules that it consists of.
 
     B's zeros do not tell which modules were adapted, a fresh one has nothing else: `adapted` and `rank` do.
@@ -105,6 +133,8 @@ def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str]
         raise ValueError(f"{name} has {len(up)} output channels, which are not those of {', '.join(modules)}")
     rows = dict(zip(modules, up.split(sizes), strict=True))
     own = [module for module in modules if module in adapted]
+    if rank is None:
+        own = [module for module in own if rows[module].any()] or own
     if others := [module for module in modules if module not in adapted and rows[module].any()]:
         raise ValueError(f"{name} adapts {', '.join(others)} too, for which this run has no adapters")
     share = layer.rank // len(own)
@@ -117,25 +147,55 @@ def _split(name: str, layer: Layer, modules: list[str], adapted: Collection[str]
     return pieces
 
 
-def unet_to_kohya(weights: Weights, alpha: float, prefix: str) -> Weights:
-    """Adapters of a U-Net (prefix lora_unet) or of CLIP (lora_te), whose layers kohya names by their path."""
+def unet_to_kohya(weights: Weights, alpha: float, prefix: str, layers: int | None = None, rank: int = 1) -> Weights:
+    """Adapters of a U-Net (prefix lora_unet) or of CLIP (lora_te), whose layers kohya names by their path.
+
+    Args:
+        layers: of a block, where the U-Net's path is that of its original blocks, as SDXL's. rank: of LoKr.
+    """
+
+    def path(module: str) -> str:
+        known = prefix == "lora_unet" or module.startswith("text_model.")
+        return original_block(module, layers) if known else f"text_model.{module}"
+
+    if is_lokr(weights):
+        parts = [(*name.rpartition(".")[::2], weight) for name, weight in weights.items()]
+        return lokr_to_lycoris({f"{path(module)}.{part}": w for module, part, w in parts}, alpha, prefix, rank)
     state: Weights = {}
     for module in _modules(weights):
-        path = module if prefix == "lora_unet" or module.startswith("text_model.") else f"text_model.{module}"
+        name = f"{prefix}_{path(module).replace('.', '_')}"
         down, up = (weights[f"{module}.lora_{side}.weight"] for side in "AB")
-        state |= _named(f"{prefix}_{path.replace('.', '_')}", down, up, alpha)
+        state |= _named(name, down, up, alpha)
+        if is_dora(weights):
+            state |= dora_scale(name, weights[f"{module}.lora_magnitude_vector"])
     return state
 
 
-def unet_place(adapted: dict[str, Collection[str]]) -> Callable[[str, Layer], dict[str, Layer]]:
-    """Where layers of files for Stable Diffusion belong; `adapted` are the modules of unet and text_encoder that have
-    adapters."""
+def original_block(module: str, layers: int | None) -> str:
+    """A module of a U-Net by the row of blocks that its authors count: down_blocks.1.attentions.0 of SDXL, with two
+    layers a block, is input_blocks.4.1; what is no transformer of a block, as it is."""
+    match = re.fullmatch(r"(down|mid|up)_blocks?\.(?:(\d+)\.)?attentions\.(\d+)\.(.+)", module)
+    if match is None or layers is None:
+        return module
+    side, level, number, rest = match.groups()
+    if side == "mid":
+        return f"middle_block.1.{rest}"
+    row = (layers + 1) * int(level) + int(number)
+    return f"input_blocks.{row + 1}.1.{rest}" if side == "down" else f"output_blocks.{row}.1.{rest}"
+
+
+def unet_place(
+    adapted: Mapping[str, Collection[str]], layers: int | None = None
+) -> Callable[[str, Layer], dict[str, Layer]]:
+    """Where layers of files for Stable Diffusion belong; `adapted` are the modules of unet and text encoders that have
+    adapters, `layers` as for `unet_to_kohya`."""
     names: dict[str, str] = {}
     for part, modules in adapted.items():
         for module in modules:
             for spelling in SPELLINGS[part]:
                 # CLIP's layers lie below `text_model` in files and older releases of transformers
-                names[spelling + module.removeprefix("text_model.")] = f"{part}.{module}"
+                path = module.removeprefix("text_model.")
+                names |= dict.fromkeys((spelling + path, spelling + original_block(path, layers)), f"{part}.{module}")
     same = _spelled(names)
 
     def place(name: str, layer: Layer) -> dict[str, Layer]:
@@ -143,6 +203,12 @@ def unet_place(adapted: dict[str, Collection[str]]) -> Callable[[str, Layer], di
         return {module: layer} if module else {}
 
     return place
+
+
+def modules_to_comfy(weights: Weights, alpha: float) -> Weights:
+    """Adapters by diffusers' names of their layers, which ComfyUI knows of some models."""
+    named = {f"diffusion_model.{name}": value for name, value in weights.items()}
+    return named | {f"diffusion_model.{module}.alpha": torch.tensor(float(alpha)) for module in _modules(weights)}
 
 
 def _spelled(names: dict[str, str]) -> dict[str, str]:
@@ -159,7 +225,7 @@ def _modules(weights: Weights) -> list[str]:
     return sorted({name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight")})
 
 
-def _layers(modules: list[str]) -> dict[str, list[str]]:
+def _layers(modules: list[str], tables: Tables) -> dict[str, list[str]]:
     """kohya's layers that hold these modules, each with all the modules that it consists of."""
     layers: dict[str, list[str]] = {}
     for module in modules:
@@ -169,7 +235,7 @@ def _layers(modules: list[str]) -> dict[str, list[str]]:
             layers[name] = [module]
             continue
         single, number, rest = match.groups()
-        table = SINGLE if single else DOUBLE
+        table = tables[1] if single else tables[0]
         name = next(name for name, parts in table.items() if rest in parts)
         block = f"{single or ''}transformer_blocks.{number}"
         layers[f"{'single' if single else 'double'}_blocks_{number}_{name}"] = [f"{block}.{p}" for p in table[name]]

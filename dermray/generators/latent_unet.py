@@ -51,7 +51,8 @@ class LatentUNet(Generator):
             pipeline.scheduler.config, prediction_type=self.noise_schedule.config.prediction_type,
             timestep_spacing="trailing",
         )  # fmt: skip
-        self.register_buffer("nothing", self._text([""])[0], persistent=False)
+        for name, value in self.read([""])[0].items():
+            self.register_buffer("nothing" if name == "text" else f"no_{name}", value, persistent=False)
 
     @classmethod
     def makes_words(cls, config: LatentUNetConfig) -> bool:
@@ -84,10 +85,9 @@ class LatentUNet(Generator):
 
     @torch.no_grad()
     def encode(self, images: Tensor, captions: list[str]) -> list[Sample]:
-        """Latent moments and text: CLIP's embeddings (77, D), padded as Stable Diffusion was trained; token ids (77,)
-        where CLIP learns."""
+        """Latent moments, and what `read` makes of captions."""
         moments = frozen.latent_moments(self.vae, images)
-        return [{"moments": m, "text": t} for m, t in zip(moments, self._text(captions), strict=True)]
+        return [{"moments": m} | text for m, text in zip(moments, self.read(captions), strict=True)]
 
     def forward(self, batch: Batch) -> Tensor:
         """Weighted squared error, averaged over the batch."""
@@ -97,32 +97,55 @@ class LatentUNet(Generator):
         """(B,) loss of each image at one random timestep."""
         latents = frozen.draw_latents(self.vae, batch["moments"])
         noise, t = torch.randn_like(latents), ddpm.draw_timesteps(len(latents), self.noise_schedule, latents)
-        text = without_caption(batch["text"], self.nothing, self.config.caption_dropout)
-        if self.trains_text(self.config):
-            text = self.clip(text)[0]
+        conditions = [part.to(self.unet.dtype) for part in self.conditions(batch)]
         noisy = self.noise_schedule.add_noise(latents, noise, t)
-        predicted = self.unet(noisy.to(self.unet.dtype), t, text.to(self.unet.dtype), return_dict=False)[0]
+        predicted = self.predict(noisy.to(self.unet.dtype), t, *conditions)
         losses = ddpm.loss(predicted, latents, noise, t, self.noise_schedule, self.config.min_snr_gamma)
         self.seen = t / self.noise_schedule.config.num_train_timesteps, losses.detach()
         return losses
+
+    def conditions(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What `predict` is told in training: CLIP's states (B, 77, D), captions left out."""
+        text = without_caption(batch["text"], self.nothing, self.config.caption_dropout)
+        return (self.clip(text)[0] if self.trains_text(self.config) else text,)
+
+    def conditions_of(self, prompt: str, side: int, negative: bool = False) -> tuple[Tensor, ...]:
+        """What it is told in sampling, of one image: CLIP's states (1, 77, D), in the U-Net's precision.
+
+        Args:
+            side: px. negative: whether guidance leads away from the prompt.
+        """
+        text = self._text([prompt])
+        return ((self.clip(text)[0] if self.trains_text(self.config) else text).to(self.unet.dtype),)
+
+    def predict(self, z: Tensor, t: Tensor, text: Tensor, *told: Tensor) -> Tensor:
+        """The U-Net's answer to noisy latents; told: of guidance, where it was distilled with it."""
+        guidance = told[0] if told else None
+        predicted: Tensor = self.unet(z, t, encoder_hidden_states=text, timestep_cond=guidance, return_dict=False)[0]
+        return predicted
 
     def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
         """As diffusers' pipeline begins, with a scheduler of its own; no guidance at scales up to 1.
 
         The pipeline would draw noise and step in the text encoder's precision, which is not that of a U-Net in
         training: here all is in the U-Net's, and what it leaves is decoded in the autoencoder's.
+
+        Raises:
+            ValueError: a size that the autoencoder's cells do not divide.
         """
         scheduler, side = copy.deepcopy(self.pipeline.scheduler), request.size or self.image_size
+        if side % self.pipeline.vae_scale_factor:
+            raise ValueError(f"size={side}: this model draws multiples of {self.pipeline.vae_scale_factor} px")
         scheduler.set_timesteps(steps)
         noise = torch.Generator().manual_seed(request.seed)
         latent = side // self.pipeline.vae_scale_factor
-        shape, text = (1, self.unet.config.in_channels, latent, latent), self._embedded([request.prompt])
-        z = randn_tensor(shape, noise, text.device, text.dtype) * scheduler.init_noise_sigma
-        told = self._told(guidance_scale, text)
+        shape, text = (1, self.unet.config.in_channels, latent, latent), self.conditions_of(request.prompt, side)
+        z = randn_tensor(shape, noise, text[0].device, text[0].dtype) * scheduler.init_noise_sigma
+        told = self._told(guidance_scale, text[0])
         scale = guidance_scale if guidance_scale > 1 and not told else 1
-        no_text = self._embedded([request.negative_prompt]) if scale != 1 else text
+        no_text = self.conditions_of(request.negative_prompt, side, negative=True) if scale != 1 else text
         return Canvas(
-            z=z, text=(text, *told), no_text=(no_text, *told), scale=scale, noise=noise, walk=scheduler,
+            z=z, text=(*text, *told), no_text=(*no_text, *told), scale=scale, noise=noise, walk=scheduler,
             steps=len(scheduler.timesteps), side=side,
         )  # fmt: skip
 
@@ -139,12 +162,7 @@ class LatentUNet(Generator):
         times = [canvas.walk.timesteps[canvas.step] for canvas in canvases]
         shown = [c.walk.scale_model_input(c.z, t) for c, t in zip(canvases, times, strict=True)]
         z = torch.cat(shown)
-
-        def predict(z: Tensor, t: Tensor, text: Tensor, told: Tensor | None = None) -> Tensor:
-            predicted: Tensor = self.unet(z, t, encoder_hidden_states=text, timestep_cond=told, return_dict=False)[0]
-            return predicted
-
-        out = guided(predict, self.rows, canvases, (z, torch.stack(times).to(z.device)))
+        out = guided(self.predict, self.rows, canvases, (z, torch.stack(times).to(z.device)))
         stepped = []
         for canvas, t, own in zip(canvases, times, out.split(1), strict=True):
             extra = self.pipeline.prepare_extra_step_kwargs(canvas.noise, 0.0)  # what this kind of scheduler takes
@@ -169,14 +187,14 @@ class LatentUNet(Generator):
         whole = type(self.pipeline)(**self.pipeline.components | parts, requires_safety_checker=False)
         whole.save_pretrained(directory)
 
-    def _embedded(self, prompts: list[str]) -> Tensor:
-        """CLIP's states (B, 77, D), in the U-Net's precision."""
-        text = self._text(prompts)
-        return (self.clip(text)[0] if self.trains_text(self.config) else text).to(self.unet.dtype)
+    def read(self, captions: list[str]) -> list[Sample]:
+        """What of captions can be made ahead: CLIP's embeddings (77, D), padded as Stable Diffusion was trained; token
+        ids (77,) where CLIP learns."""
+        return [{"text": text} for text in self._text(captions)]
 
     @torch.no_grad()
     def _text(self, captions: list[str]) -> Tensor:
-        """What of captions can be made ahead; see `encode`."""
+        """See `read`."""
         tokenizer = self.pipeline.tokenizer
         found = tokenizer(
             captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"

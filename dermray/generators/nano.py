@@ -64,23 +64,24 @@ def unet(**options: Any) -> diffusers.UNet2DConditionModel:
     return diffusers.UNet2DConditionModel(**(defaults | options))
 
 
-def vae(**options: Any) -> diffusers.AutoencoderKL:
-    """An autoencoder of 4 latent channels at an eighth of the side, as Stable Diffusion's."""
+def vae(channels: int = 4, **options: Any) -> diffusers.AutoencoderKL:
+    """An autoencoder of so many latent channels at an eighth of the side, as Stable Diffusion's."""
     blocks = 4
     return diffusers.AutoencoderKL(
-        block_out_channels=(8,) * blocks, latent_channels=4, norm_num_groups=4, layers_per_block=1, sample_size=64,
-        down_block_types=("DownEncoderBlock2D",) * blocks, up_block_types=("UpDecoderBlock2D",) * blocks, **options,
+        block_out_channels=(8,) * blocks, latent_channels=channels, norm_num_groups=4, layers_per_block=1,
+        sample_size=64, down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks, **options,
     )  # fmt: skip
 
 
-def clip(vocabulary: int) -> transformers.CLIPTextModel:
-    """CLIP's text tower."""
+def clip(vocabulary: int, layers: int = 1, projected: bool = False) -> Any:
+    """CLIP's text tower; projected: with the matrix behind its pooled vector, as families of several CLIPs have it."""
     ends = {"bos_token_id": SPECIAL.index("<s>"), "eos_token_id": SPECIAL.index("</s>")}
     config = transformers.CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        projection_dim=WIDTH, pad_token_id=0, **ends,
+        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=layers,
+        num_attention_heads=2, projection_dim=WIDTH, pad_token_id=0, **ends,
     )  # fmt: skip
-    return transformers.CLIPTextModel(config)
+    return (transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel)(config)
 
 
 def tokenizer(captions: list[str], length: int) -> transformers.PreTrainedTokenizerFast:

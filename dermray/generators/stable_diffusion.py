@@ -21,6 +21,7 @@ from dermray.generators.stable_diffusion_base import StableDiffusionBaseConfig
 class StableDiffusion(LatentUNet):
     """A U-Net that goes on learning between a frozen autoencoder and a frozen text encoder."""
 
+    Pipeline = diffusers.StableDiffusionPipeline
     Config = StableDiffusionBaseConfig
     config: StableDiffusionBaseConfig
 

@@ -14,7 +14,8 @@ import diffusers
 from pydantic import Field
 from torch import Tensor, nn
 
-from dermray.generators import base_check, frozen, nano, weights_file
+from dermray import weights_file
+from dermray.generators import base_check, frozen, nano
 from dermray.generators.coverage import Reader
 from dermray.generators.latent_unet import LatentUNetConfig
 
@@ -115,6 +116,11 @@ def check(config: StableDiffusionBaseConfig) -> None:
         _check_single_file(config, file)
     else:  # to see more of it, all is to be copied
         weights_file.check(file, f"model.base={config.base}")
+
+
+def switches(pipeline: Any) -> dict[str, Any]:
+    """What the pipeline's class takes beside its parts."""
+    return {"requires_safety_checker": False}
 
 
 def configs(config: StableDiffusionBaseConfig) -> tuple[str, str | None]:

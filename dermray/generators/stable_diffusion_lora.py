@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import diffusers
 import torch
@@ -14,21 +15,19 @@ from torch import Tensor, nn
 
 from dermray.generators import adapters, frozen, kohya, stable_diffusion_base
 from dermray.generators.adapter_file import Layer
+from dermray.generators.adapter_kind import AdapterConfig
 from dermray.generators.base import Batch, Request, Sample
 from dermray.generators.coverage import Reader
-from dermray.generators.latent_unet import LatentUNet
+from dermray.generators.latent_unet import LatentUNet, LatentUNetConfig
 from dermray.generators.stable_diffusion_base import StableDiffusionBaseConfig
 
-KOHYA_PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
-LAYERS = {  # that have adapters: attention, as in diffusers' training scripts
-    "unet": ["to_q", "to_k", "to_v", "to_out.0"],
-    "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"],
-}
+UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]  # that have adapters: attention, as in diffusers' scripts
+TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 PRIOR_GUIDANCE = 7.5  # diffusers' default, at which its DreamBooth script draws
 PRIOR_BATCH = 8
 
 
-class StableDiffusionLoraConfig(StableDiffusionBaseConfig):
+class AdaptersConfig(LatentUNetConfig, AdapterConfig):
     """Where adapters sit; DreamBooth's prior."""
 
     rank: int = Field(64, ge=1)
@@ -43,66 +42,90 @@ class StableDiffusionLoraConfig(StableDiffusionBaseConfig):
     prior_steps: int = Field(20, ge=1, description="sampling steps of prior images")
 
 
+class StableDiffusionLoraConfig(StableDiffusionBaseConfig, AdaptersConfig):
+    """Of Stable Diffusion 1.x and 2.x."""
+
+
 class StableDiffusionLora(LatentUNet):
     """Adapters on a frozen Stable Diffusion."""
 
-    Config = StableDiffusionLoraConfig
-    config: StableDiffusionLoraConfig
+    name: ClassVar[str] = "stable_diffusion_lora"  # in FAMILIES
+    bases: ClassVar[Any] = stable_diffusion_base  # loads and checks them
+    Config: type[AdaptersConfig] = StableDiffusionLoraConfig
+    Pipeline = diffusers.StableDiffusionPipeline
+    TEXT_ENCODERS: ClassVar[dict[str, Any]] = {"text_encoder": transformers.CLIPTextModel}
+    KOHYA: ClassVar[dict[str, str]] = {"unet": "lora_unet", "text_encoder": "lora_te"}  # how its names begin there
+    config: Any
+    drawn_by: ClassVar[tuple[str, ...]] = ("dtype", "prediction_type")
     prior: Tensor | None  # latent moments of prior images
     prior_text: Tensor | None
 
-    def __init__(self, config: StableDiffusionLoraConfig, pipeline: diffusers.StableDiffusionPipeline) -> None:
+    def __init__(self, config: Any, pipeline: Any) -> None:
         super().__init__(config, pipeline)
-        for name in ("prior", "prior_text"):
-            self.register_buffer(name, None, persistent=False)
+        for name in ("moments", *self.read([""])[0]):
+            self.register_buffer(_prior(name), None, persistent=False)
         for name, part in self.adapted().items():
-            adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
+            self._adapt(name, part, config)
 
     @classmethod
-    def from_captions(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
+    def from_captions(cls, config: Any, captions: list[str]) -> Self:
         """The base with fresh adapters; `captions` make the words of the nano base."""
         made = cls.encoder(config, captions)
         if config.start_from is not None:
             parts = made.adapted()
-            adapters.put_layers(parts, _read_start(config, config.start_from, parts))
+            adapters.put_layers(parts, cls._read_start(config, config.start_from, parts))
         return made
 
     @classmethod
-    def check_start(cls, config: StableDiffusionLoraConfig) -> None:
+    def check_start(cls, config: Any) -> None:
         """Whether the base is one, and an adapter fits it, without the base's weights."""
-        stable_diffusion_base.check(config)
+        cls.bases.check(config)
         if config.start_from is None:
             return
-        models: dict[str, Any] = {"unet": diffusers.UNet2DConditionModel}
-        if config.train_text_encoder:
-            models["text_encoder"] = transformers.CLIPTextModel
-        parts = stable_diffusion_base.without_weights(config, models)
+        models = {"unet": diffusers.UNet2DConditionModel} | (cls.TEXT_ENCODERS if config.train_text_encoder else {})
+        parts = cls.bases.without_weights(config, models)
         for name, part in parts.items():
-            adapters.add_lora(part, LAYERS[name], config.rank, config.alpha)
-        _read_start(config, config.start_from, parts)
+            cls._adapt(name, part, config)
+        cls._read_start(config, config.start_from, parts)
 
     @classmethod
-    def encoder(cls, config: StableDiffusionLoraConfig, captions: list[str]) -> Self:
+    def encoder(cls, config: Any, captions: list[str]) -> Self:
         """Fresh adapters, which add nothing: what it draws, the base draws."""
-        return cls(config, stable_diffusion_base.load(config, _texts(config, captions)))
+        return cls(config, cls.bases.load(config, _texts(config, captions)))
 
     @classmethod
-    def readers(cls, config: StableDiffusionLoraConfig, captions: list[str], saved: Path | None = None) -> list[Reader]:  # type: ignore[override]  # its own config
+    def readers(cls, config: Any, captions: list[str], saved: Path | None = None) -> list[Reader]:
         """CLIP's; a nano base knows the prior's prompt too."""
         base = str(saved / "base") if saved and config.base == frozen.NANO else None
-        return stable_diffusion_base.readers(config, _texts(config, captions), base)
+        readers: list[Reader] = cls.bases.readers(config, _texts(config, captions), base)
+        return readers
 
     @classmethod
-    def trains_text(cls, config: StableDiffusionLoraConfig) -> bool:  # type: ignore[override]  # its own config
+    def trains_text(cls, config: Any) -> bool:
         """As the config says."""
-        return config.train_text_encoder
+        trains: bool = config.train_text_encoder
+        return trains
 
     def adapted(self) -> dict[str, nn.Module]:
         """The models that have adapters, by their prefix in diffusers' files."""
-        return {"unet": self.unet} | ({"text_encoder": self.clip} if self.config.train_text_encoder else {})
+        names = ["unet", *(self.TEXT_ENCODERS if self.config.train_text_encoder else [])]
+        return {name: getattr(self.pipeline, name) for name in names}
+
+    def adaptable(self) -> dict[str, nn.Module]:
+        """U-Net and text encoders, whichever of them this one has trained."""
+        return {"unet": self.unet} | {name: getattr(self.pipeline, name) for name in self.TEXT_ENCODERS}
+
+    def adapter_place(self, layers: Mapping[str, Collection[str]]) -> adapters.Place:
+        """By diffusers' names or kohya's."""
+        return kohya.unet_place(dict(layers), self.blocks(self.unet))
 
     @classmethod
-    def prior_by(cls, config: StableDiffusionLoraConfig) -> dict[str, Any] | None:
+    def targets(cls, name: str, part: Any) -> str | list[str]:
+        """Layers of a model that have adapters: endings of their names, or a regular expression of whole ones."""
+        return UNET_LAYERS if name == "unet" else TEXT_LAYERS
+
+    @classmethod
+    def prior_by(cls, config: Any) -> dict[str, Any] | None:
         """The base, what is drawn and how, and in which form its text is kept."""
         if config.prior_prompt is None:
             return None
@@ -123,7 +146,8 @@ class StableDiffusionLora(LatentUNet):
 
     def keep_prior(self, prior: Sample) -> None:
         """Beside the weights, on their device."""
-        self.prior, self.prior_text = (prior[name].to(self.nothing.device) for name in ("moments", "text"))
+        for name, value in prior.items():
+            setattr(self, _prior(name), value.to(self.nothing.device))
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss on the batch; with a prior, plus its loss on as many images of the base (DreamBooth, equation 2)."""
@@ -133,7 +157,7 @@ class StableDiffusionLora(LatentUNet):
         if self.prior is None or self.prior_text is None:
             raise ValueError("model.prior_prompt: its images are missing; give `keep_prior` what `draw_prior` drew")
         chosen = torch.randint(len(self.prior), (len(batch["moments"]),))
-        prior, seen = {"moments": self.prior[chosen], "text": self.prior_text[chosen]}, self.seen
+        prior, seen = {name: getattr(self, _prior(name))[chosen] for name in batch}, self.seen
         loss = loss + self.config.prior_weight * self.losses(prior).mean()
         self.seen = seen  # the images' own losses
         return loss
@@ -143,40 +167,58 @@ class StableDiffusionLora(LatentUNet):
         parts = self.adapted()
         if self.config.base == frozen.NANO:
             bare = {name: adapters.without_adapters(part) for name, part in parts.items()}
-            diffusers.StableDiffusionPipeline(
-                **self.pipeline.components | bare, requires_safety_checker=False
-            ).save_pretrained(directory / "base")  # fmt: skip
-        frozen.write_about(directory, family="stable_diffusion_lora", config=self.config.model_dump())
+            whole = type(self.pipeline)(**self.pipeline.components | bare, **self.bases.switches(self.pipeline))
+            whole.save_pretrained(directory / "base")
+        frozen.write_about(directory, family=self.name, config=self.config.model_dump())
         layers: dict[str, Any] = {}
         for name, part in parts.items():
-            layers[f"{name}_lora_layers"] = adapters.lora_weights(part)
+            weights = adapters.lora_weights(part)
+            layers[f"{name}_lora_layers"] = weights if name == "unet" else adapters.as_transformers_reads(weights)
             layers[f"{name}_lora_adapter_metadata"] = adapters.lora_config(part)
-        diffusers.StableDiffusionPipeline.save_lora_weights(directory, **layers)
+        self.Pipeline.save_lora_weights(directory, **layers)
 
     def save_kohya(self, file: Path) -> None:
         """The adapters as kohya's scripts, ComfyUI and A1111 read them."""
         state: dict[str, Tensor] = {}
+        blocks = self.blocks(self.unet)
         for name, part in self.adapted().items():
-            state |= kohya.unet_to_kohya(adapters.lora_weights(part), self.config.alpha, KOHYA_PREFIXES[name])
+            weights = adapters.lora_weights(part)
+            state |= kohya.unet_to_kohya(weights, self.config.alpha, self.KOHYA[name], blocks, self.config.rank)
         save_file(state, file)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """What `save` wrote, on the base that it names."""
-        config = StableDiffusionLoraConfig(**frozen.read_about(directory, "stable_diffusion_lora")["config"])
+        config: Any = cls.Config(**frozen.read_about(directory, cls.name)["config"])
         base = frozen.saved_base(config.base, directory)
-        made = cls(config, stable_diffusion_base.load(config, [], base))
+        made = cls(config, cls.bases.load(config, [], base))
         saved = adapters.read_saved(directory)
         for name, part in made.adapted().items():
             adapters.put_lora_weights(part, saved[name])
         return made
 
+    @classmethod
+    def blocks(cls, unet: Any) -> int | None:
+        """Layers of a block, where kohya's names are those of the original blocks."""
+        return None
 
-def _texts(config: StableDiffusionLoraConfig, captions: list[str]) -> list[str]:
+    @classmethod
+    def _adapt(cls, name: str, part: nn.Module, config: Any) -> None:
+        targets = cls.targets(name, part)
+        adapters.add_lora(part, targets, config.rank, config.alpha, config.adapter, config.lokr_factor)
+
+    @classmethod
+    def _read_start(cls, config: Any, file: str, parts: dict[str, nn.Module]) -> dict[str, Layer]:
+        adapted = {name: adapters.adapted_modules(part) for name, part in parts.items()}
+        place = kohya.unet_place(adapted, cls.blocks(parts["unet"]))
+        return adapters.read_start(file, parts, config.rank, config.alpha, place)
+
+
+def _prior(name: str) -> str:
+    """Of the buffer that keeps a tensor of prior images' samples."""
+    return "prior" if name == "moments" else f"prior_{name}"
+
+
+def _texts(config: Any, captions: list[str]) -> list[str]:
     """What a nano base's words are taken from."""
     return captions if config.prior_prompt is None else [*captions, config.prior_prompt]
-
-
-def _read_start(config: StableDiffusionLoraConfig, file: str, parts: dict[str, nn.Module]) -> dict[str, Layer]:
-    place = kohya.unet_place({name: adapters.adapted_modules(part) for name, part in parts.items()})
-    return adapters.read_start(file, parts, config.rank, config.alpha, place)

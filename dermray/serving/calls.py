@@ -1,5 +1,6 @@
 """Calls of a model's replicas. One that dies at work is no matter of the client's: another does the work."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ray.exceptions import NodeDiedError, ObjectLostError, OwnerDiedError, RayActorError, WorkerCrashedError
@@ -22,6 +23,26 @@ class Calls:
         if method.startswith("__"):  # pickle and copy ask for these before there is a handle
             raise AttributeError(method)
         return Call(getattr(self.handle, method))
+
+    async def stream(self, method: str, *arguments: Any) -> AsyncIterator[Any]:
+        """What one of the replicas yields; ended with whoever listens. It is not begun again by itself.
+
+        Raises:
+            ApiError: 503, where the replica died at it or there is none. Else what the replica raised.
+        """
+        try:
+            answers = getattr(self.handle.options(stream=True), method).remote(*arguments)
+        except REFUSED as error:
+            raise _unavailable("this model is not to be had now") from error
+        try:
+            async for answer in answers:
+                yield answer
+        except DIED as error:
+            raise _unavailable("the replica that worked on this died") from error
+        except REFUSED as error:
+            raise _unavailable("this model is not to be had now") from error
+        finally:
+            answers.cancel()
 
 
 class Call:

@@ -1,6 +1,5 @@
 """Errors in OpenAI's form, which its clients read: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
 
-import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -13,9 +12,6 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request at work, set by the door
-RETRY_AFTER = {"Retry-After": "1"}  # seconds, in which Serve starts another replica's call
-
-logger = logging.getLogger("ray.serve")
 
 
 class ErrorBody(BaseModel):
@@ -65,14 +61,9 @@ def fault() -> ApiError:
 
 def handle_errors(app: FastAPI) -> None:
     """Every error that an endpoint raises is answered in this form; what is left is a fault, which the door answers."""
-    from ray.exceptions import RayActorError
-    from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-
     app.add_exception_handler(ApiError, lambda _, error: answer(error))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _plain)
-    for gone in (RayActorError, BackPressureError, DeploymentUnavailableError):
-        app.add_exception_handler(gone, _unavailable)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:
@@ -89,10 +80,3 @@ async def _invalid(_: Request, error: Any) -> JSONResponse:
 async def _plain(_: Request, error: Any) -> JSONResponse:
     assert isinstance(error, HTTPException | StarletteHTTPException)
     return answer(ApiError(error.status_code, str(error.detail), headers=error.headers))
-
-
-async def _unavailable(_: Request, error: Exception) -> JSONResponse:
-    """A model's replica died under the request, or none is there: clients of OpenAI's ask again by themselves."""
-    logger.warning("request %s: %s: %s", REQUEST_ID.get(), type(error).__name__, error)
-    message = "the model is not there just now: ask again in a second"
-    return answer(ApiError(503, message, code="model_unavailable", headers=RETRY_AFTER))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from dermray.datasets.labels import MALIGNANT
+from dermray.datasets.labels.words import MALIGNANT
 
 MAX_SEED = 1 << 53  # JavaScript reads larger integers wrong, and its clients could not draw an image again
 
@@ -83,7 +83,9 @@ class GeneratedImage(BaseModel):
     revised_prompt: str | None = Field(None, description="what was drawn, where attributes were given")
     seed: int
     sample_id: str = Field(description="SHA-256 of the PNG")
-    gate_distance: float | None = Field(None, description="to the nearest training image, where a gate is set")
+    gate_distance: float | None = Field(
+        None, description="to the nearest training image, as a share of what the gate allows, where a gate is set"
+    )
 
 
 class RefusedImage(BaseModel):

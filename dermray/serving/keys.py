@@ -26,7 +26,7 @@ OFF_VARIABLE = "DERMRAY_API_KEYS_OFF"  # "loopback": no key, for clients of this
 PREFIX = "dermray_"  # by which scanners of repositories find a key that was committed
 MOST_DAYS = 36_500  # of a key that is made with an expiry
 LOOK_AGAIN = 1.0  # seconds between looks at whether the file changed
-Scope = Literal["generate", "classify", "caption", "admin"]
+Scope = Literal["generate", "classify", "caption", "browse", "study", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 logger = logging.getLogger("ray.serve")

@@ -1,5 +1,6 @@
 """Models that are served, found and loaded: a stage's result, a directory, S3, or the hub."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from dermray.classification import saved
 from dermray.classification.saved import Saved
 from dermray.generators.base import Generator, family
 from dermray.generators.coverage import Reader
-from dermray.generators.frozen import family_of
 from dermray.manifest import Result
 
 STAGES = {"generation": ("train",), "classification": ("classify", "sweep")}
@@ -81,3 +81,19 @@ def _directory(place: Place) -> Path:
     if storage.is_s3(place.uri):
         return node_cache.local_copy(place.uri)
     return Path(weights.locate_adapter(place.uri, "models.model", place.version if weights.on_hub(place.uri) else None))
+
+
+def family_of(directory: Path) -> str:
+    """The family of a checkpoint's generator.
+
+    Raises:
+        ValueError: the directory holds no checkpoint of a generator.
+    """
+    path = directory / "config.json"
+    try:
+        name = json.loads(path.read_text()).get("family") if path.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, no JSON ({error}); copy it again") from None
+    if not name:
+        raise ValueError(f"{directory}: no generator of dermray's (no config.json that names its family)")
+    return str(name)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dermray.serving.door import front
 from dermray.serving.keys import FILE_VARIABLE, KEYS_VARIABLE, OFF_VARIABLE, keys_from_environment
-from dermray.serving.settings import ServiceConfig
+from dermray.serving.settings import ServedGenerator, ServiceConfig
 
 # As the Serve config files have them, which say why.
 HTTP = {"request_timeout_s": 120.0, "keep_alive_timeout_s": 75}
@@ -35,7 +35,7 @@ def serve_here(config: ServiceConfig, host: str, port: int) -> None:
     front.install(config.limits.body_bytes)
     with contextlib.suppress(Stopped), _until_stopped():
         # which takes long enough on a busy machine to look dead
-        print(f"starting Ray and {', '.join(model.name for model in config.models)}", flush=True)
+        print(f"starting Ray and {', '.join(model.name for model in config.models) or 'the endpoints'}", flush=True)
         _start(config, application, host, port)
         print("\n".join(said(config, host, port)), flush=True)
         while True:
@@ -77,11 +77,18 @@ def said(config: ServiceConfig, host: str, port: int) -> list[str]:
     """What a user is told once the service answers."""
     url = f"http://{host}:{port}"
     lines = [f"serving on {url}  (documentation: {url}/docs); Ctrl-C ends it"]
-    lines += [f"  {model.task:<15} {model.name}  {model.model}" for model in config.models]
+    for model in config.models:
+        lines.append(f"  {model.task:<15} {model.name}  {model.source}")
+        if isinstance(model, ServedGenerator):
+            lines += [f"  {'':<15} {model.name}:{name}  {adapter.place}" for name, adapter in model.adapters.items()]
+            lines += [f"  {'':<15} {model.name}:...  {model.adapters_from}"] if model.adapters_from else []
+    lines += [f"  {'reader study':<15} {url}/reader-study/{one.name}  {one.study}" for one in config.reader_studies]
     served = {model.task for model in config.models}
     for task, path in (("generation", "/v1/images/generations"), ("classification", "/v1/classifications")):
         if task not in served:
             lines.append(f"  no model for {task}: {path} answers 404")
+    if "captioning" not in served:
+        lines.append("  no model for captioning: /v1/captions answers 404; captioner=true serves a run's")
     return lines
 
 

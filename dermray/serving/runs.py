@@ -4,11 +4,15 @@ from typing import Any
 
 from dermray import manifest, storage
 from dermray.config import validate
-from dermray.manifest import Manifest
+from dermray.manifest import Manifest, Result
+from dermray.serving.captions.settings import OF_REPLICAS
 from dermray.serving.settings import ServiceConfig
 
 # Stages that leave a model, and what it is served for. A run has not all of them.
 TASKS = {"train": "generation", "sweep": "classification", "classify": "classification"}
+CAPTIONER = {"captioner": "captioning"}  # only where config asks for it
+# What of a caption stage's config a served captioner has too, so that it answers as the run's rows were made.
+AS_ASKED = ("prompt_set", "metadata", "sampling", "image_side")
 
 
 def with_models_of_run(config: ServiceConfig) -> ServiceConfig:
@@ -20,18 +24,28 @@ def with_models_of_run(config: ServiceConfig) -> ServiceConfig:
     if config.run is None:
         return config
     run = storage.normalise(config.run)
-    places = {stage: storage.join(run, stage) for stage in TASKS}
+    tasks = TASKS | CAPTIONER if config.captioner else TASKS
+    places = {stage: storage.join(run, stage) for stage in tasks}
     finished = {
         stage: manifest.read(place, stage)
         for stage, place in places.items()
         if storage.exists(storage.join(place, "manifest.json"))
     }
     if not finished:
-        state = "no finished stage of " + ", ".join(TASKS) if storage.exists(run) else "no such directory"
+        state = "no finished stage of " + ", ".join(tasks) if storage.exists(run) else "no such directory"
         raise FileNotFoundError(f"run={config.run}: {state}; give a finished run, or models=[...]")
-    of_run = [_served(result.manifest, result.uri) for result in finished.values()]
+    if config.captioner and "captioner" not in finished:
+        raise FileNotFoundError(
+            f"captioner=true: {run} has no finished captioner stage; leave it out, or name a captioner in models=[...]"
+        )
+    of_run = [
+        _captioner(run, result) if stage in CAPTIONER else _served(result.manifest, result.uri)
+        for stage, result in finished.items()
+    ]
     models = [*(model.model_dump(mode="json") for model in config.models), *of_run]
-    return validate(ServiceConfig, config.model_dump(mode="json") | {"run": None, "models": models})
+    shown = list(dict.fromkeys((*config.runs, run)))  # its pages, too
+    settled = {"run": None, "captioner": False, "models": models, "runs": shown}
+    return validate(ServiceConfig, config.model_dump(mode="json") | settled)
 
 
 def _served(about: Manifest, uri: str) -> dict[str, Any]:
@@ -43,3 +57,17 @@ def _served(about: Manifest, uri: str) -> dict[str, Any]:
     # of a timm name such as resnet50.a1_in1k no more than what names of models may have
     name = kinds[about.stage](about.config)
     return {"task": TASKS[about.stage], "name": f"{name[:40]}-{about.key}", "model": uri}
+
+
+def _captioner(run: str, result: Result) -> dict[str, Any]:
+    """As the run's caption stage asked it, where that is finished."""
+    served = {"task": "captioning", "name": f"captioner-{result.manifest.key}", "model": result.uri}
+    place = storage.join(run, "caption")
+    if not storage.exists(storage.join(place, "manifest.json")):
+        return served
+    asked = manifest.read(place, "caption").manifest.config
+    if asked["remote"] is not None:  # another captioner wrote its captions
+        return served
+    engine = {name: value for name, value in asked["engine"].items() if name not in OF_REPLICAS}
+    gpus = asked["engine"]["gpus"] * engine["tensor_parallel_size"]
+    return served | {name: asked[name] for name in AS_ASKED} | {"engine": engine, "gpus_per_replica": gpus}

@@ -17,14 +17,17 @@ class Model(BaseModel):
     """A model that is served."""
 
     id: str
-    task: Literal["generation", "classification"]
+    task: Literal["generation", "classification", "captioning"]
     object: Literal["model"] = "model"
     created: int = Field(0, description="Unix seconds; OpenAI's clients expect it, and it is not known here")
     owned_by: str = "dermray"
-    image_size: int = Field(description="px")
+    image_size: int = Field(description="px; of a captioner, the longest side that it is shown")
     sizes: list[int] = Field([], description="px, that a generator draws")
     negative_prompts: bool = Field(False, description="whether a generator can be led away from a text")
+    prompt_sets: list[str] = Field([], description="by which a captioner can be asked; the first where none is named")
     licence: str | None = None
+    version: str | None = Field(None, description="of the weights; with an adapter, of both")
+    base: str | None = Field(None, description="of an adapter: the model that draws with it")
 
 
 class ModelList(BaseModel):

@@ -11,8 +11,10 @@ from torch import Tensor
 from dermray import storage
 from dermray.bookkeeping import Notes, told
 from dermray.config import ConfigError
-from dermray.train_loop.settings import LoopConfig, learning_rate
+from dermray.train_loop.optimizers import rate_of
+from dermray.train_loop.settings import LoopConfig
 from dermray.train_loop.state import State
+from dermray.train_loop.wandb_run import KIND, WandbRun
 
 SKIPPED_STEPS = 5  # before the clock of samples/s starts
 PROGRESS = "progress.txt"
@@ -25,7 +27,7 @@ MLFLOW_RUN = "mlflow_run.txt"  # the id of the run, beside its checkpoints
 
 
 class TrainingLog:
-    """A line of progress, TensorBoard in `directory`/tensorboard, and MLflow where it is configured.
+    """A line of progress, TensorBoard in `directory`/tensorboard, MLflow and Weights & Biases where they are asked for.
 
     What these cannot take is lost and counted in the state, the training goes on. Losses that results are made from
     are kept in the state itself.
@@ -40,9 +42,11 @@ class TrainingLog:
         self.local = tempfile.mkdtemp() if storage.is_s3(directory) else self.target
         self.first = state.step + 1
         self.mlflow = _Mlflow(config.mlflow, directory, config) if config.mlflow else None
+        self.wandb = WandbRun(config.wandb, directory, config) if config.wandb else None
         kinds = ["progress", "TensorBoard", PREVIEWS]
         kinds += [COPIES] if self.local != self.target else []
         kinds += ["MLflow"] if self.mlflow else []
+        kinds += [KIND] if self.wandb else []
         self.notes = {kind: Notes(kind) for kind in kinds}
         self.lost_before = dict(state.notes_lost)
         self._writer: Any = None
@@ -76,7 +80,7 @@ class TrainingLog:
             line += f", notes lost: {lost}"
         self.notes["progress"].later(storage.write_bytes, storage.join(self.directory, PROGRESS), line.encode())
         values = {"loss": mean, "gradient_norm": state.gradient_norm, "samples_per_second": state.samples_per_second,
-                  "learning_rate": learning_rate(state.step - 1, self.config)}  # fmt: skip
+                  "learning_rate": rate_of(state.optimizer)}  # fmt: skip
         curves = {f"train/{name}": value for name, value in values.items()}
         for low in range(NOISE_BINS):
             found = [loss for level, loss in state.by_noise if min(int(level * NOISE_BINS), NOISE_BINS - 1) == low]
@@ -94,8 +98,7 @@ class TrainingLog:
     def pictures(self, images: dict[str, Tensor], scores: Callable[[dict[str, Tensor]], dict[str, float]]) -> None:
         """Images beside the curves, and curves of what `scores` makes of them; where it cannot, that is counted."""
         self.notes["TensorBoard"].later(self._draw, images, self.state.step)
-        plot = lambda: self.notes["TensorBoard"].later(self._plot, scores(images), self.state.step)  # noqa: E731
-        self.notes[PREVIEWS].now(plot)
+        self.notes[PREVIEWS].now(lambda: self._write(scores(images)))
 
     def no_pictures(self, error: Exception) -> None:
         """They could not be drawn."""
@@ -117,6 +120,8 @@ class TrainingLog:
 
     def close(self) -> None:
         """The last pictures too, and a note of all that was lost."""
+        if self.wandb is not None:
+            self.notes[KIND].later(self.wandb.close)
         self.flush()
         lost = json.dumps(self.state.notes_lost).encode()
         self.notes["progress"].now(storage.write_bytes, storage.join(self.directory, LOST), lost)
@@ -126,6 +131,8 @@ class TrainingLog:
         self.notes["TensorBoard"].later(self._plot, values, step)
         if self.mlflow is not None:
             self.notes["MLflow"].later(self.mlflow.write, values, step)
+        if self.wandb is not None:
+            self.notes[KIND].later(self.wandb.write, values, step)
 
     def _plot(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():

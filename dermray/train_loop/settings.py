@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from dermray.config import Config, ConfigError, Count, HowFast
+from dermray.train_loop import optimizers
 
-UNSHARDED: dict[str, tuple[Any, ...]] = {  # untried with FSDP; Muon needs whole matrices
-    "precision": ("fp16",), "optimizer": ("adamw8bit", "muon"), "compile": (True,),
+# Untried with FSDP. Muon needs whole matrices; Prodigy adds up over all weights, which its library does not do across
+# workers that have parts of them, but for FSDP1 on GPUs.
+UNSHARDED: dict[str, tuple[Any, ...]] = {
+    "precision": ("fp16",), "optimizer": ("adamw8bit", "muon", "prodigy"), "compile": (True,),
 }  # fmt: skip
 
 
@@ -29,10 +32,14 @@ class LoopConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; weights stay as built")
     gradient_checkpointing: bool = Field(False, description="compute activations again instead of keeping them")
     compile: bool = Field(False, description="torch.compile: minutes at the start, faster steps")
-    optimizer: Literal["adamw", "adamw8bit", "muon"] = Field(
-        "adamw", description="adamw8bit is bitsandbytes', on GPUs; muon learns in fewer steps what starts from scratch"
+    optimizer: optimizers.Name = Field(
+        "adamw",
+        description="adamw8bit is bitsandbytes', on GPUs; muon learns in fewer steps what starts from scratch; prodigy "
+        "finds the rate itself; lion keeps half of AdamW's state",
     )
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(
+        default_factory=optimizers.default_rate, gt=0, description="default: 2e-3; 1 for prodigy, 2e-4 for lion"
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the rate falls to 0")
     warmup_steps: int = Field(60, ge=0)
     decay_from: float = Field(0.5, ge=0, le=1, description="share of the steps after which the rate starts to fall")
@@ -53,6 +60,7 @@ class LoopConfig(Config):
     log_every: int = Field(50, ge=1, description="steps")
     pictures_every: HowFast[int] = Field(1000, ge=1, description="steps between images in TensorBoard; also at the end")
     mlflow: HowFast[str | None] = Field(None, description="tracking URI of an MLflow server or directory")
+    wandb: HowFast[str | None] = Field(None, description="project of Weights & Biases; its key: WANDB_API_KEY")
     max_failures: HowFast[int] = Field(3, ge=0, description="restarts from the last checkpoint after a worker failed")
 
     @property
@@ -93,6 +101,7 @@ class LoopConfig(Config):
             raise ConfigError("optimizer=muon: does not go with precision=fp16; take bf16 or fp32")
         if self.optimizer == "adamw8bit" and not self.gpus_per_worker:
             raise ConfigError("optimizer=adamw8bit: needs a GPU; give gpus_per_worker=1, or optimizer=adamw")
+        optimizers.check_optimizer(self.optimizer, self.learning_rate)
         return self
 
 

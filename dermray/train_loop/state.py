@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dermray.train_loop.muon import Muon
+from dermray.train_loop.optimizers import optimizer
 from dermray.train_loop.settings import Hopeless, LoopConfig, images_of, learning_rate
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -70,7 +70,9 @@ class State:
         if config.gradient_checkpointing:
             _checkpoint_activations(module)
         self.ema = [p.detach().clone() for p in self.trained] if config.ema_decay else []
-        self.optimizer = _optimizer(self.trained, config)
+        self.optimizer = optimizer(
+            config.optimizer, self.trained, config.learning_rate, config.betas, config.weight_decay
+        )
         self.scaler = torch.amp.GradScaler(self.trained[0].device.type, enabled=config.precision == "fp16")
         self.gradient_norm = 0.0
         self.by_noise: list[tuple[float, float]] = []  # (noise level, loss) of images since the log's last line
@@ -227,19 +229,6 @@ def ema_update(averages: list[Tensor], weights: Sequence[Tensor], updates: int, 
     the random start."""
     mine, others = [local(average) for average in averages], [local(weight) for weight in weights]
     torch._foreach_lerp_(mine, others, 1 - min(decay, 1 - 10 / (updates + 20)))
-
-
-def _optimizer(weights: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
-    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(weights, fused=True, **options)  # type: ignore[arg-type]  # a dict of several types
-    if config.optimizer == "muon":
-        return Muon(weights, **options)  # type: ignore[arg-type]  # the same
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        raise ValueError("optimizer=adamw8bit: needs bitsandbytes (pip install bitsandbytes) and a GPU") from None
-    return AdamW8bit(weights, **options)
 
 
 def _checkpoint_activations(module: nn.Module) -> None:

@@ -21,8 +21,10 @@ from dermray.progress import text_at, watched
 from dermray.train_loop.building import in_turn, keep_frozen_apart
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.log import LOST, PROGRESS, TrainingLog, end_mlflow_run, mlflow_client, notes_lost
+from dermray.train_loop.optimizers import KEPT, doubtful
 from dermray.train_loop.settings import Hopeless, LoopConfig
 from dermray.train_loop.state import State, Task
+from dermray.train_loop.wandb_run import NOTE, require_wandb
 
 RUN = "run"  # Ray's directory of checkpoints, below the training's own
 HOPELESS = "hopeless.txt"  # why: a worker that is started again reads it and stops, instead of failing the same way
@@ -51,7 +53,7 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     if at_the_end := notes_lost(directory):  # of after the last checkpoint too
         history["notes_lost"] = at_the_end
     storage.delete_tree(storage.join(directory, RUN))
-    for name in (PROGRESS, LOST):
+    for name in (PROGRESS, LOST, NOTE):
         storage.delete_file(storage.join(directory, name))
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
@@ -82,9 +84,13 @@ def _prepare(config: LoopConfig, directory: str) -> None:
     """Whatever can go wrong before Ray is started goes wrong here; says from where a rerun goes on."""
     if config.mlflow:
         mlflow_client(config.mlflow)
+    if config.wandb:
+        require_wandb(config.wandb)
     storage.make_directory(directory)
     storage.delete_file(storage.join(directory, HOPELESS))
     storage.write_bytes(storage.join(directory, PROGRESS), b"starting")  # an unwritable place is found now
+    if doubt := doubtful(config.optimizer, config.learning_rate):
+        print(f"      warning: {doubt}", flush=True)
     if (last := last_checkpoint(directory)) is not None:
         print(f"      {directory}: {_going_on(last, config)}", flush=True)
 
@@ -347,7 +353,7 @@ def room_for_checkpoints(state: State, directory: str) -> None:
     Raises:
         Hopeless: a local disk has no room for the checkpoints that will be kept, or for the one being written.
     """
-    copies = (2 if state.ema else 1) + 2  # weights, averages, two moments of the optimiser
+    copies = (2 if state.ema else 1) + KEPT[state.config.optimizer]  # weights, averages, the optimiser's
     size = copies * sum(weight.numel() * weight.element_size() for weight in state.trained)
     kept = {} if storage.is_s3(directory) else {directory: state.config.keep_checkpoints + 1}
     for place, count in (kept | {tempfile.gettempdir(): 1}).items():

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from dermray import s3, storage
 from dermray.generators.base import Generator
+from dermray.training.aspects import sides
 from dermray.training.caption_cache import CaptionCache
 from dermray.training.encode import INDEX, Index, read_index
 from dermray.training.order import Sharding
 from dermray.training.read_batch import ImageBatch, SampleBatch
+from dermray.training.several_captions import choose, counted, texts_of
 from dermray.training.shards import Shards
 
 CAPTIONS_FOR_WORDS = 100_000
@@ -87,6 +89,15 @@ class MappedRows:
         [shard] = self._shard_of(self._places(index[:1])).tolist()
         return column in self._shards[shard].column_names
 
+    def _drawn(self, column: str, index: np.ndarray, seed: int, epochs: np.ndarray | None) -> list[Any]:
+        """Of each row `column`, or one of those beside it: which one, its epoch says."""
+        first = self._take(column, index)
+        if epochs is None or not self._has("more", index):
+            return first
+        every = [[own, *others] for own, others in zip(first, self._take("more", index), strict=True)]
+        rows = zip(every, index.tolist(), epochs.tolist(), strict=True)
+        return [texts[choose(seed, number, epoch, len(texts))] for texts, number, epoch in rows]
+
     def _take(self, column: str, index: np.ndarray) -> list[Any]:
         """One by one: Arrow's own `take` would copy all shards."""
         places = self._places(index)
@@ -110,16 +121,16 @@ class EncodedImages(MappedRows):
         super().__init__(directory, index["shards"][:shards], index | {"rows": rows})
 
     def pixels(self, index: np.ndarray) -> Tensor:
-        """(B, 3, S, S) uint8."""
+        """(B, 3, H, W) uint8."""
         return pixels_of(self._take("pixels", index), self.image_size)
 
     def captions(self, index: np.ndarray) -> list[str]:
         """The captions of images `index`."""
         return [str(c) for c in self._take("caption", index)]
 
-    def read(self, index: np.ndarray) -> ImageBatch:
-        """Images `index`."""
-        return ImageBatch(self.pixels(index), self.captions(index))
+    def read(self, index: np.ndarray, seed: int = 0, epochs: np.ndarray | None = None) -> ImageBatch:
+        """Images `index`, with the captions that they show in `epochs`; with their first where none are given."""
+        return ImageBatch(self.pixels(index), self._drawn("caption", index, seed, epochs))
 
 
 class EncodedSamples(MappedRows):
@@ -133,12 +144,13 @@ class EncodedSamples(MappedRows):
         super().__init__(cache, names, index)
         self._captions = CaptionCache(cache)
 
-    def read(self, index: np.ndarray) -> SampleBatch:
-        """Images `index` as they were encoded, each with its caption."""
+    def read(self, index: np.ndarray, seed: int = 0, epochs: np.ndarray | None = None) -> SampleBatch:
+        """Images `index` as they were encoded, each with the caption of its epoch, or its first."""
+        if not self._has("caption", index):  # it is in there
+            return SampleBatch([load(data) for data in self._drawn("encoded", index, seed, epochs)])
         encoded = [load(data) for data in self._take("encoded", index)]
-        if self._has("caption", index):  # else it is in there
-            captions = self._captions.read(self._take("caption", index))
-            encoded = [image | caption for image, caption in zip(encoded, captions, strict=True)]
+        captions = self._captions.read(self._drawn("caption", index, seed, epochs))
+        encoded = [image | caption for image, caption in zip(encoded, captions, strict=True)]
         return SampleBatch(encoded)
 
 
@@ -165,15 +177,16 @@ class Source:
         return buckets(self.encoded)
 
 
-def pixels_of(data: list[bytes], size: int) -> Tensor:
-    """(B, 3, S, S) uint8 of a shard's pixels."""
-    return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), 3, size, size).copy())
+def pixels_of(data: list[bytes], size: int | str) -> Tensor:
+    """(B, 3, H, W) uint8 of a shard's pixels; size: px of a side, or WIDTHxHEIGHT."""
+    width, height = sides(size)
+    return torch.from_numpy(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), 3, height, width).copy())
 
 
 def directories(encoded: str) -> dict[str, int]:
     """Of the buckets that training.encode wrote, small images first, and how many images each has."""
     sizes = json.loads(storage.read_bytes(storage.join(encoded, INDEX)))
-    return {storage.join(encoded, size): sizes[size] for size in sorted(sizes, key=int)}
+    return {storage.join(encoded, size): sizes[size] for size in sorted(sizes, key=sides)}
 
 
 def buckets(encoded: str) -> list[EncodedImages]:
@@ -192,7 +205,7 @@ def all_captions(encoded: str) -> Iterator[list[str]]:
     """Of every image that training.encode wrote, shard by shard. Pixels are not read."""
     for directory in directories(encoded):
         for shard in read_index(directory)["shards"]:
-            yield _columns(storage.join(directory, shard), ["caption"])["caption"].to_pylist()
+            yield list(texts_of(_columns(storage.join(directory, shard), ["caption", "more"])))
 
 
 def _captions(bucket: str) -> list[str]:
@@ -201,17 +214,26 @@ def _captions(bucket: str) -> list[str]:
     least = max(CAPTIONS_FOR_WORDS, index["window"] or sys.maxsize)
     for shard in index["shards"]:
         if rows < least:
-            tables.append(_columns(storage.join(bucket, shard), ["sample_id", "caption"]))
+            tables.append(_columns(storage.join(bucket, shard), ["sample_id", "caption", "more"]))
             rows += len(tables[-1])
     first = pa.concat_tables(tables).sort_by("sample_id").slice(0, CAPTIONS_FOR_WORDS)
-    return [str(caption) for caption in first["caption"].to_pylist()]
+    return list(texts_of(first))
+
+
+def caption_counts(encoded: str) -> dict[int, int]:
+    """Images by the number of their captions, where they have several."""
+    shards = ((directory, shard) for directory in directories(encoded) for shard in read_index(directory)["shards"])
+    return counted(_columns(storage.join(*where), ["more"]) for where in shards)
 
 
 def _columns(shard: str, columns: list[str]) -> pa.Table:
+    """Those of these that a shard has."""
     system, path = storage.filesystem(shard)
 
     def read() -> pa.Table:
         with system.open_input_file(path) as file:
-            return feather.read_table(file, columns, memory_map=False)
+            there = pa.ipc.open_file(file).schema.names
+            file.seek(0)
+            return feather.read_table(file, [name for name in columns if name in there], memory_map=False)
 
     return s3.again(read)

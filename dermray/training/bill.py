@@ -64,6 +64,7 @@ def _how(config: TrainConfig) -> str:
     parts = f" in {loop.accumulate} parts" if loop.accumulate > 1 else ""
     again = ", activations computed again" if loop.gradient_checkpointing else ""
     side = f", {max(config.buckets)} px images" if config.buckets else ""
+    side += f" in shapes of multiples of {config.aspects.multiple} px" if config.aspects else ""
     batches = f"batches of {loop.batch_size}{parts}"
     return f"{config.family}, {batches}, {workers} ({loop.parallel}), {loop.precision}{again}{side}"
 

@@ -5,6 +5,7 @@ import json
 from huggingface_hub import ModelCard, ModelCardData
 
 from dermray.generators.base import SOURCES
+from dermray.generators.base import family as family_of
 from dermray.generators.coverage import Coverage, TextCoverage, losses
 from dermray.manifest import Work
 
@@ -28,12 +29,17 @@ training images, was not decided here: see the reports of `dermray evaluate`, `g
 ```
 """
 READ_BY = {
-    "flux_lora": "A LoRA adapter: `pipeline.load_lora_weights(directory)` in diffusers' FluxPipeline.",
     "stable_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
     "stable_diffusion_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionPipeline, "
     'with `timestep_spacing="trailing"` in its scheduler.',
+    "sdxl_lora": "LoRA adapters: `load_lora_weights(directory)` in diffusers' StableDiffusionXLPipeline, "
+    'with `timestep_spacing="trailing"` in its scheduler.',
     "latent_diffusion": "A pipeline folder: `DiffusionPipeline.from_pretrained(directory)` of diffusers.",
 }
+
+
+OURS = "Loaded by `dermray.training.run.load_generator`."
+LOKR = "A LoKr adapter: `load_lora_adapter` of diffusers' transformer or U-Net, as dermray's docs/adapters.md says."
 
 
 def model_card(
@@ -46,13 +52,13 @@ def model_card(
         license="other",
         license_name="-and-".join(sorted({licence.lower() for licence in work.licences})) or "unknown",
         base_model=bases or None,
-        library_name="diffusers" if family in READ_BY else "dermray",
+        library_name="diffusers" if _read_by(family) else "dermray",
         tags=["dermatology", "synthetic-images", "text-to-image", family],
     )
     text = BODY.format(
         family=family,
         rows=rows,
-        what=READ_BY.get(family, "Loaded by `dermray.training.run.load_generator`."),
+        what=LOKR if work.config["model"].get("adapter") == "lokr" else _read_by(family) or OURS,
         captions=work.inputs["rows"],
         loss=report["loss"],
         steps=report["steps"],
@@ -67,6 +73,13 @@ def model_card(
         config=json.dumps(work.config, indent=1),
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))
+
+
+def _read_by(family: str) -> str | None:
+    pipeline = family_of(family).Pipeline
+    if pipeline is None or family in READ_BY:
+        return READ_BY.get(family)
+    return f"A LoRA adapter: `pipeline.load_lora_weights(directory)` in diffusers' {pipeline.__name__}."
 
 
 def _reads(name: str, part: TextCoverage) -> str:

@@ -56,7 +56,9 @@ def check_clip(place: str, revision: str | None, field: str) -> None:
         weights.hub_commit(located, revision)
         return
     config = storage.join(located, "config.json")
-    kind = json.loads(storage.read_bytes(config)).get("model_type") if storage.exists(config) else None
+    if not storage.exists(config):
+        raise ValueError(f"{field}={place}: expected the folder of a CLIP, and there is no config.json in it")
+    kind = json.loads(storage.read_bytes(config)).get("model_type")
     if kind != "clip":
         raise ValueError(
             f"{field}={place}: expected the folder of a CLIP, and its config.json says {kind or 'nothing'}"

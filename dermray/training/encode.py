@@ -16,6 +16,7 @@ stream, and the same rows give the same shards, by which encoded samples are fou
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
@@ -29,8 +30,11 @@ from dermray.datasets.decode import decode, square
 from dermray.picked import pick, with_images
 from dermray.progress import files_written, watched
 from dermray.row_files import RowFiles, row_files
+from dermray.training.aspects import AspectConfig, cut, name_of, shape_for, sides, summed
+from dermray.training.several_captions import MoreCaptions
 
 INDEX = "index.json"
+CROPS = "crops.json"  # beside the index of the buckets, where images keep their shape
 SHARD_BYTES = 128 << 20
 WINDOW = 64  # full shards whose images are shuffled together; a node has room for two windows of each bucket
 DECODED = 32  # images decoded at a time
@@ -39,7 +43,7 @@ DECODED = 32  # images decoded at a time
 class Index(TypedDict):
     """What a bucket's directory holds. An older index does not say how many rows each shard has, and no window."""
 
-    image_size: int
+    image_size: int | str  # px of a side, or WIDTHxHEIGHT
     shards: list[str]
     rows: list[int] | None
     window: int | None  # images; kept, so that a training under way goes on in its order whatever WINDOW is by then
@@ -53,13 +57,16 @@ def encode(
     most: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     least_side: int = 0,
-) -> dict[int, int]:
+    more: MoreCaptions | None = None,
+    aspects: AspectConfig | None = None,
+) -> dict[int | str, int]:
     """Captioned rows of a split at `rows` to shards in `target`/SIZE. Done once: an index found is the answer.
 
     Args:
         sizes: px. An image goes to the largest that its shorter side fills, to the smallest if it fills none.
         most: rows, if not all: those with the least ids, which are hashes. shard_bytes: of pixels, about.
-        least_side: px; images with a shorter side are left out.
+        least_side: px; images with a shorter side are left out. more: captions beside the rows' own.
+        aspects: images keep their shape, of about the area of a size; buckets are then called WIDTHxHEIGHT.
 
     Returns:
         Images by size, for sizes that have any.
@@ -69,7 +76,8 @@ def encode(
     """
     index = storage.join(target, INDEX)
     if storage.exists(index):
-        return {int(size): rows for size, rows in json.loads(storage.read_bytes(index)).items()}
+        there = json.loads(storage.read_bytes(index))
+        return {int(size) if size.isdigit() else size: rows for size, rows in there.items()}
     import ray.data
     from ray.data.expressions import col
 
@@ -82,8 +90,13 @@ def encode(
     else:
         data = ray.data.from_arrow(_first(rows, split, most, least_side))
     data.context.execution_options.preserve_order = True
+    further = None if more is None else ray.put(more)
     images = data.map_batches(
-        decoded, fn_args=(sizes, split), batch_format="pyarrow", batch_size=DECODED, zero_copy_batch=True
+        decoded,
+        fn_args=(sizes, split, further, aspects),
+        batch_format="pyarrow",
+        batch_size=DECODED,
+        zero_copy_batch=True,
     )
     block = max(1, int(shard_bytes / _mean_bytes(rows, split, sizes, least_side)))
     shards = images.repartition(target_num_rows_per_block=block, strict=True).map_batches(
@@ -96,8 +109,10 @@ def encode(
             f"{rows}: no captioned row in the {split} split{_of(least_side)}; check the split and the caption stage's "
             "counts"
         )
-    found: dict[int, int] = {}
-    for size in sorted({shard["size"] for shard in listed}):
+    if aspects is not None:
+        storage.write_bytes(storage.join(target, CROPS), json.dumps(summed(listed)).encode())
+    found: dict[int | str, int] = {}
+    for size in sorted({shard["size"] for shard in listed}, key=sides):
         mine = {shard["file"]: shard["rows"] for shard in listed if shard["size"] == size}
         found[size] = sum(mine.values())
         write_index(storage.join(target, str(size)), size, mine, max(1, WINDOW * shard_bytes // bytes_of(size)))
@@ -105,9 +120,16 @@ def encode(
     return found
 
 
-def bytes_of(size: int) -> int:
+def bytes_of(size: int | str) -> int:
     """Of the pixels of an image."""
-    return 3 * size**2
+    return 3 * math.prod(sides(size))
+
+
+def read_crops(target: str) -> dict[str, dict[str, float]]:
+    """By shape what became of its images, where they keep their shape: how many, the share that is kept on average and
+    at least, how many were enlarged."""
+    crops: dict[str, dict[str, float]] = json.loads(storage.read_bytes(storage.join(target, CROPS)))
+    return crops
 
 
 def _mixed(file: str) -> bytes:
@@ -158,7 +180,7 @@ def _first(rows: str | RowFiles, split: str, most: int, least_side: int = 0) -> 
     return picked
 
 
-def write_index(bucket: str, size: int, shards: dict[str, int], window: int | None = None) -> None:
+def write_index(bucket: str, size: int | str, shards: dict[str, int], window: int | None = None) -> None:
     """What a bucket's directory holds.
 
     Args:
@@ -175,8 +197,13 @@ def read_index(bucket: str) -> Index:
     return index
 
 
-def decoded(table: pa.Table, sizes: list[int], split: str) -> pa.Table:
+def decoded(
+    table: pa.Table, sizes: list[int], split: str, further: Any = None, aspects: AspectConfig | None = None
+) -> pa.Table:
     """Rows with the pixels of their images at the size of their bucket, and that size.
+
+    Args:
+        further: MoreCaptions, or where they lie in Ray's store, if there are any.
 
     Raises:
         ValueError: a row of another split.
@@ -186,37 +213,73 @@ def decoded(table: pa.Table, sizes: list[int], split: str) -> pa.Table:
     if "image" not in table.column_names:
         table = with_images(table)
     images = [decode(image) for image in table["image"].to_pylist()]
+    kept = table.select(["sample_id", "caption"])
+    if further is not None:
+        texts = _more(further).of(table["sample_id"].to_pylist(), table["caption"].to_pylist())
+        kept = kept.append_column("more", pa.array(texts, pa.list_(pa.string())))
+    return _in_shapes(kept, images, sizes, aspects) if aspects else _in_squares(kept, images, sizes)
+
+
+def _in_squares(kept: pa.Table, images: list[Any], sizes: list[int]) -> pa.Table:
     buckets = _bucket(sizes, np.array([min(image.size) for image in images], np.int64)).tolist()
     size = [sizes[bucket] for bucket in buckets]
     pixels = [square(image, side).tobytes() for image, side in zip(images, size, strict=True)]
-    return (
-        table.select(["sample_id", "caption"])
-        .append_column("pixels", pa.array(pixels, pa.binary()))
-        .append_column("size", pa.array(size, pa.int64()))
-    )
+    return kept.append_column("pixels", pa.array(pixels, pa.binary())).append_column("size", pa.array(size, pa.int64()))
+
+
+def _in_shapes(rows: pa.Table, images: list[Any], sizes: list[int], aspects: AspectConfig) -> pa.Table:
+    """Beside pixels and size, the share of an image that is kept, and whether it was enlarged."""
+    chosen = [shape_for(image.size, sizes, aspects) for image in images]
+    cuts = [cut(image, shape, aspects) for image, shape in zip(images, chosen, strict=True)]
+    columns = {
+        "pixels": pa.array([one.pixels.tobytes() for one in cuts], pa.binary()),
+        "size": pa.array(map(name_of, chosen), pa.string()),
+        "kept": pa.array([one.kept for one in cuts], pa.float64()),
+        "enlarged": pa.array([one.enlarged for one in cuts], pa.bool_()),
+    }
+    for name, column in columns.items():
+        rows = rows.append_column(name, column)
+    return rows
+
+
+def _more(further: Any) -> MoreCaptions:
+    if isinstance(further, MoreCaptions):
+        return further
+    import ray
+
+    found: MoreCaptions = ray.get(further)
+    return found
 
 
 def write_shards(table: pa.Table, target: str) -> pa.Table:
     """A block of what `decoded` made to one shard in each bucket that it has images for. One line for each."""
     written = [_write(target, size, part) for size, part in _by_size(table)]
-    return pa.Table.from_pylist(written, pa.schema([("size", "int64"), ("file", "string"), ("rows", "int64")]))
+    columns = [("size", table.schema.field("size").type), ("file", "string"), ("rows", "int64")]
+    if "kept" in table.column_names:
+        columns += [("kept", "float64"), ("least_kept", "float64"), ("enlarged", "int64")]
+    return pa.Table.from_pylist(written, pa.schema(columns))
 
 
-def _by_size(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+def _by_size(table: pa.Table) -> Iterator[tuple[int | str, pa.Table]]:
     for size in sorted(table["size"].unique().to_pylist()):
         ours = pc.equal(table["size"], size)
         yield size, table if pc.all(ours).as_py() else table.filter(ours)  # the whole is not copied
 
 
-def _write(target: str, size: int, rows: pa.Table) -> dict[str, Any]:
+def _write(target: str, size: int | str, rows: pa.Table) -> dict[str, Any]:
     """One shard. Beside the block, which lies in Ray's store, its bytes are held twice for a moment.
 
     All rows are one record batch: a reader of one column, such as the captions alone, asks S3 for each batch.
     """
-    content = json.dumps([size, *zip(rows["sample_id"].to_pylist(), rows["caption"].to_pylist(), strict=True)])
+    named = ["sample_id", "caption", *(["more"] if "more" in rows.column_names else [])]
+    content = json.dumps([size, *zip(*(rows[name].to_pylist() for name in named), strict=True)])
     name = hashlib.sha256(content.encode()).hexdigest()[:20] + ".arrow"
     sink = pa.BufferOutputStream()
-    whole = rows.select(["sample_id", "pixels", "caption"]).combine_chunks()
+    whole = rows.select(["sample_id", "pixels", *named[1:]]).combine_chunks()
     feather.write_feather(whole, sink, compression="uncompressed", chunksize=max(1, len(rows)))
     storage.write_bytes(storage.join(target, str(size), name), memoryview(sink.getvalue()))
-    return {"size": size, "file": name, "rows": len(rows)}
+    line: dict[str, Any] = {"size": size, "file": name, "rows": len(rows)}
+    if "kept" in rows.column_names:
+        kept, enlarged = rows["kept"].to_numpy(), pc.sum(rows["enlarged"]).as_py()
+        line |= {"kept": float(kept.mean()), "least_kept": float(kept.min()), "enlarged": enlarged}
+    return line

@@ -21,14 +21,17 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from dermray import manifest
 from dermray.generators import bare
 from dermray.generators.base import Sample, Texts
-from dermray.records import read_columns
+from dermray.records import about, count_rows, read_columns
 from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.train_loop.live_bytes import LiveBytes
+from dermray.train_loop.optimizers import KEPT
 from dermray.train_loop.settings import images_of
+from dermray.training.aspects import shapes
 from dermray.training.settings import TrainConfig, check
 
 CAPTION = " ".join(["lesion"] * 75)  # as many tokens as CLIP reads; T5 and GLIDE have padding counted too
+CAPTIONS = 100_000  # at most, that words are taken from: the driver holds them
 PROBED = 16  # captions, of which the longest is taken where samples are encoded ahead
 # The attention of torch's CPU device, on which the fake one rests; torch counts that of GPUs.
 ATTENTION: dict[Any, Callable[..., int]] = {  # of shapes: queries, keys, values; before them the gradient
@@ -40,7 +43,9 @@ ATTENTION: dict[Any, Callable[..., int]] = {  # of shapes: queries, keys, values
 CONTEXT = 1.0e9  # bytes that CUDA and its libraries take of a GPU
 FRAGMENTS = 1.05  # of an allocator's room over what lies in it
 QUANTIZED = {"nf4": 0.5 + 4 / 64, "fp8": 1.0}  # bytes a weight; nf4 has a float for 64 of them
-EIGHT_BITS = 1 / 4  # of an optimiser's moments
+# Optimisers that a fake device does not run, and their state over AdamW's, which stands in: one needs a GPU and has
+# eight bits of 32, the other reads numbers, of which there are none.
+STAND_INS = {"adamw8bit": 1 / 4, "prodigy": KEPT["prodigy"] / KEPT["adamw"]}
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,9 @@ def forecast(config: TrainConfig) -> Forecast:
     except FileNotFoundError:
         return of_captions(config, [CAPTION])
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
-    captions = read_columns(rows.row_files(), ["caption"], usable)["caption"].to_pylist()
-    return of_captions(config, captions, len(captions))
+    images = count_rows(rows.row_files(), usable)
+    some = read_columns(rows.row_files(), ["caption"], usable & about(CAPTIONS, images))
+    return of_captions(config, some["caption"].to_pylist(), images)
 
 
 def of_captions(config: TrainConfig, captions: list[str], images: int | None = None) -> Forecast:
@@ -104,13 +110,14 @@ def of_captions(config: TrainConfig, captions: list[str], images: int | None = N
             _size(_all(step.module)), _size(state.trained), _size(_moments(state)), _size(state.ema), step.kept,
             live.peak,
         )  # fmt: skip
+        memory = _as_it_is(memory, config, step.module)
         return Forecast(
             trained=sum(weight.numel() for weight in state.trained),
             frozen=sum(weight.numel() for weight in step.module.parameters() if not weight.requires_grad),
             flops=counter.get_total_flops() * config.loop.batch_size // state.config.batch_size,
-            memory=_in_parts(_in_few_bits(memory, config, step.module), config.loop, step.module, workers),
+            memory=_in_parts(memory, config.loop, step.module, workers),
             checkpoint=_size(_kept(state)) + memory.optimizer + memory.averages,
-            sample=len(save(step.sample)) if config.encode_ahead else 0,
+            sample=len(save(step.sample)) * (1 + len(config.captions)) if config.encode_ahead else 0,
             images=images,
             steps=config.loop.steps or (config.loop.counted(images).steps if images else None),
         )
@@ -159,27 +166,29 @@ class _Step:
     def _encoded(self, count: int) -> list[Sample]:
         """Of the largest size."""
         side = max(self._config.buckets, default=self.module.image_size)
-        images = torch.zeros(count, 3, side, side, dtype=torch.uint8, device=DEVICE)
+        every = shapes(side, self._config.aspects) if self._config.aspects else [(side, side)]
+        width, height = max(every, key=math.prod)
+        images = torch.zeros(count, 3, height, width, dtype=torch.uint8, device=DEVICE)
         return self.module.encode(images, [self._captions[i % len(self._captions)] for i in range(count)])
 
 
 def _share(loop: LoopConfig, workers: int) -> LoopConfig:
-    """One worker's share, by optimisers that a CPU has and without a graph: `_in_few_bits` makes up for the first."""
+    """One worker's share, by optimisers that fake tensors go with and without a graph: `_as_it_is` makes up for the
+    first."""
     batch = math.ceil(loop.batch_size / workers)
     others = {"steps": 1000, "epochs": None, "workers": 1, "parallel": "ddp", "compile": False}
-    optimizer = "adamw" if loop.optimizer == "adamw8bit" else loop.optimizer
+    optimizer = "adamw" if loop.optimizer in STAND_INS else loop.optimizer
     return loop.model_copy(update={"batch_size": batch, "optimizer": optimizer, **others})
 
 
-def _in_few_bits(memory: Memory, config: TrainConfig, module: nn.Module) -> Memory:
-    """With a quantised base and moments of eight bits, which need a GPU to be made."""
-    weights = optimizer = 0.0
+def _as_it_is(memory: Memory, config: TrainConfig, module: nn.Module) -> Memory:
+    """With a quantised base, which needs a GPU to be made, and the state of the optimiser that AdamW stood in for."""
+    weights = 0.0
     if kind := config.model.get("quantization"):
         transformer: Any = module.transformer
         linear = [layer.weight for layer in transformer.modules() if isinstance(layer, nn.Linear)]
         weights = sum(w.numel() * (w.element_size() - QUANTIZED[kind]) for w in linear if not w.requires_grad)
-    if config.loop.optimizer == "adamw8bit":
-        optimizer = memory.optimizer * (1 - EIGHT_BITS)
+    optimizer = memory.optimizer * (1 - STAND_INS.get(config.loop.optimizer, 1))
     return replace(
         memory, weights=int(memory.weights - weights), optimizer=int(memory.optimizer - optimizer),
         peak=int(memory.peak - weights - optimizer),

@@ -70,6 +70,12 @@ class Order:
             parts.append(images[max(first - window.begins, 0) : end - window.begins])
         return bucket, np.concatenate(parts)[rank::workers]
 
+    def epochs(self, step: int, rank: int, workers: int) -> np.ndarray:
+        """Of each image of `share`, how often its bucket was seen before."""
+        bucket, first, end = self._positions(step)
+        epochs: np.ndarray = np.arange(first, end)[rank::workers] // self.counts[bucket]
+        return epochs
+
     def shards(self, step: int) -> tuple[int, frozenset[int]]:
         """The bucket of step `step`, and the shards in it that are needed now or next: those of the windows that the
         batch takes images from, and where that is one, of the window after it."""

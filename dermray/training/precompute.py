@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import torch
 from safetensors.torch import load
+from torch import Tensor
 
 from dermray import node_cache, storage
 from dermray.generators.base import Generator, Sample, Texts, family
@@ -244,16 +245,27 @@ class _Encode:
             _write(storage.join(self.cache, row["file"]), self._parts(shard, size))
         return {"rows": len(shard)}
 
-    def _parts(self, shard: pa.Table, size: int) -> Iterator[pa.Table]:
+    def _parts(self, shard: pa.Table, size: int | str) -> Iterator[pa.Table]:
         for start in range(0, len(shard), BATCH):
             part = shard.slice(start, BATCH)
             pixels = pixels_of(part["pixels"].to_pylist(), size).to(self.device)
             keys, captions = part.select(["sample_id"]), part["caption"].to_pylist()
+            more = part["more"].to_pylist() if "more" in part.column_names else None
             if self.generator.texts_apart:
                 keys = keys.append_column("caption", pa.array(self._encoded_apart(captions)))
+                if more is not None:
+                    names = [self._encoded_apart(texts) for texts in more]
+                    keys = keys.append_column("more", pa.array(names, pa.list_(pa.string())))
                 yield _encoded(keys, self.generator.encode_images(pixels))
             else:
+                if more is not None:
+                    samples = [self._with_each(pixels[i], texts) for i, texts in enumerate(more)]
+                    keys = keys.append_column("more", pa.array(samples, pa.list_(pa.large_binary())))
                 yield _encoded(keys, self.generator.encode(pixels, captions))
+
+    def _with_each(self, image: Tensor, captions: list[str]) -> list[bytes]:
+        """One image with each of these captions."""
+        return [to_bytes(self.generator.encode(image[None], [caption])[0]) for caption in captions]
 
     def _encoded_apart(self, captions: list[str]) -> list[str]:
         """Names under which the captions are kept. Before the images of their shard: a shard that is there has all."""

@@ -23,7 +23,7 @@ class PreviewConfig(Config):
     guidance_scale: float = Field(2.0, ge=0)
     sampling_steps: int = Field(20, ge=1, le=1000)
     size: int | None = Field(None, description="px, where the family draws any; default: the model's")
-    negative_prompt: str = Field("", description="what guidance leads away from, where the family can")
+    negative_prompt: str = Field("", min_length=0, description="what guidance leads away from, where the family can")
     clip: str | None = Field(
         None,
         description="a CLIP that scores each picture: a directory, s3:// URI or hub id, such as "
@@ -55,6 +55,11 @@ def check_previews(config: PreviewConfig, name: str, settings: BaseModel) -> Non
         raise ConfigError(
             f"previews.negative_prompt={config.negative_prompt!r}: family {name} is guided away from no text, or not "
             "guided at all; leave it out"
+        )
+    if config.negative_prompt and getattr(settings, "instruction", False):
+        raise ConfigError(
+            f"previews.negative_prompt={config.negative_prompt!r}: model.instruction=true stands before every text, "
+            "and a negative prompt must not have it; leave one of the two out"
         )
     if config.negative_prompt and config.guidance_scale <= 1:
         raise ConfigError(

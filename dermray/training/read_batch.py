@@ -12,7 +12,7 @@ from dermray.generators.base import Generator, Sample
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images and captions as they were read: (B, 3, S, S) uint8."""
+    """Images and captions as they were read: (B, 3, H, W) uint8."""
 
     pixels: Tensor
     captions: list[str]
@@ -49,6 +49,6 @@ ReadBatch = ImageBatch | SampleBatch
 
 
 def turn(images: Tensor) -> Tensor:
-    """A batch in one random of the eight orientations of a square."""
+    """A batch in one random of the eight orientations of a square; of other shapes, half lie on their side."""
     turned = torch.rot90(images, int(torch.randint(4, ())), (2, 3))
     return turned.flip(3) if int(torch.randint(2, ())) else turned

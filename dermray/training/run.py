@@ -8,20 +8,24 @@ from safetensors import SafetensorError
 
 from dermray import manifest, node_cache, storage, weights
 from dermray.config import validate
+from dermray.datasets.leaks import require_whole_groups
+from dermray.datasets.licences import of_result
 from dermray.generators.base import SOURCES, Generator, family
-from dermray.generators.coverage import Coverage, Reader
+from dermray.generators.coverage import Coverage, Reader, together
 from dermray.manifest import Result, Rows, Work
 from dermray.records import count_rows
 from dermray.train_loop import fit, how_far
-from dermray.training.batches import Source, directories
+from dermray.training.aspects import told_of
+from dermray.training.batches import Source, caption_counts, directories
 from dermray.training.card import model_card
 from dermray.training.clip_score import check_clip
-from dermray.training.encode import at_least, encode
+from dermray.training.encode import at_least, encode, read_crops
 from dermray.training.gpu_room import require_room
 from dermray.training.precompute import Encoder, draw_prior, precompute
 from dermray.training.previews import preview_requests
 from dermray.training.settings import TrainConfig as TrainConfig  # beside `run`, as every stage has its own
 from dermray.training.settings import check
+from dermray.training.several_captions import more_captions
 from dermray.training.task import GeneratorTask
 from dermray.training.text import training_text
 
@@ -36,19 +40,29 @@ def run(config: TrainConfig) -> Result:
     identity = weights_of(config.family, settings)
     settings = resolved(settings, identity)
     rows = manifest.read(config.rows, "caption")
-    with manifest.work("train", config.output, config, {"rows": rows}, how_far, **identity) as work:
+    config.require_commercial(of_result(rows.uri, rows.manifest.licences))
+    bases = {place for name in SOURCES if (place := getattr(settings, name, None)) and place != "nano"}
+    if config.commercial_use and bases:
+        told = f"the images' licences allow it; those of {', '.join(sorted(bases))} are yours to read"
+        print(f"      commercial_use: {told}", flush=True)
+    others = [manifest.read(place, "caption") for place in config.captions]
+    inputs = {"rows": rows} | {f"captions {i}": other for i, other in enumerate(others, 1)}
+    with manifest.work("train", config.output, config, inputs, how_far, **identity) as work:
         if work.finished:
             return work.finished
         family(config.family).check_start(settings)  # now: workers would find it out after hours of encoding
         if config.previews.clip is not None:
             check_clip(config.previews.clip, config.previews.clip_revision, "previews.clip")
+        import ray
+
         from dermray.cluster import connect
 
         connect(work.uri)
         require_room(config)
+        ray.get(ray.remote(require_whole_groups).remote(rows.row_files()))
         expected, small = _counted(config, settings, rows)
         dropped = small if config.small_images == "drop" else 0
-        task, images, text = _encoded(config, settings, rows, work)
+        task, images, text = _encoded(config, settings, rows, work, others)
         loop = config.loop.counted(images)
         work.require(images, expected - dropped)
         report = fit(task, loop, work.data)
@@ -65,13 +79,15 @@ def run(config: TrainConfig) -> Result:
             training=report,
             family=config.family,
             small_images={config.small_images: small},
+            crops=read_crops(task.training.encoded) if config.aspects else {},
+            images_by_captions=_captions(config, task),
             text={name: part.model_dump() for name, part in text.items()},
         )
 
 
 def _counted(config: TrainConfig, settings: BaseModel, rows: Result) -> tuple[int, int]:
     """The images of the train split, and how many of them are smaller than all sizes; what becomes of these is said."""
-    least = min(_sizes(config, settings))
+    least = 0 if config.aspects else min(_sizes(config, settings))  # else they are counted by shape
     usable = (pc.field("status") == "ok") & (pc.field("split") == "train")
     images = count_rows(rows.row_files(), usable)
     small = images - count_rows(rows.row_files(), usable & at_least(least))
@@ -81,26 +97,47 @@ def _counted(config: TrainConfig, settings: BaseModel, rows: Result) -> tuple[in
     return images, small
 
 
+def _captions(config: TrainConfig, task: GeneratorTask) -> dict[str, int]:
+    """Images by the number of their captions, where several were asked for."""
+    if not config.captions and not config.answers_apart:
+        return {}
+    return {str(captions): images for captions, images in caption_counts(task.training.encoded).items()}
+
+
 def _sizes(config: TrainConfig, settings: BaseModel) -> list[int]:
     """Of images, in px."""
     size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
     return list(config.buckets) or [size]
 
 
-def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work) -> tuple[GeneratorTask, int, Coverage]:
+def _encoded(
+    config: TrainConfig, settings: BaseModel, rows: Result, work: Work, others: list[Result]
+) -> tuple[GeneratorTask, int, Coverage]:
     """What workers train on, made ready in Ray Data, how many images that are, and what is read of their captions."""
     captioned, sizes = rows.row_files(), _sizes(config, settings)
     least_side = min(sizes) if config.small_images == "drop" else 0
     source = Source(storage.join(work.data, "encoded"))
     model, makes_words = settings.model_dump(), family(config.family).makes_words(settings)
+    more = more_captions(rows, others, config.answers_apart)
+    spoken = [captioned, *(other.row_files() for other in others)]
+    read = lambda words: together(  # noqa: E731
+        training_text(one, config.family, model, words, config.answers_apart) for one in spoken
+    )
     if not makes_words:  # known before any image is decoded
-        text = training_text(captioned, config.family, model, None)
-    found = encode(captioned, source.encoded, sizes, least_side=least_side)
+        text = read(None)
+    found = encode(captioned, source.encoded, sizes, least_side=least_side, more=more, aspects=config.aspects)
     if makes_words:
-        text = training_text(captioned, config.family, model, source.encoded)
+        text = read(source.encoded)
     images = sum(found.values())
-    if config.buckets:
+    if config.aspects:
+        print("      " + ", ".join(f"{count} at {px}" for px, count in found.items()), flush=True)
+        print(f"      {told_of(read_crops(source.encoded))}", flush=True)
+    elif config.buckets:
         print("      " + ", ".join(f"{count} images at {px} px" for px, count in found.items()), flush=True)
+    if more is not None:
+        by_number = caption_counts(source.encoded)
+        told = ", ".join(f"{count} images have {number}" for number, count in by_number.items())
+        print(f"      captions: {told}; an epoch shows one of each", flush=True)
     loop, previews = (
         config.loop.counted(images),
         preview_requests(config.previews, captioned, rows.manifest.rows.rows_in),
@@ -109,13 +146,17 @@ def _encoded(config: TrainConfig, settings: BaseModel, rows: Result, work: Work)
     task = GeneratorTask(config.family, model, source, loop.model_dump(), config.flips, previews, **drawing)
     if config.validation_images:
         task.validation = Source(storage.join(work.data, "validation"))
-        encode(captioned, task.validation.encoded, sizes, "val", config.validation_images, least_side=least_side)
+        encode(
+            captioned, task.validation.encoded, sizes, "val", config.validation_images, least_side=least_side,
+            aspects=config.aspects,
+        )  # fmt: skip
     cache = config.cache or storage.join(work.data, "samples")
     resources = {"num_cpus": config.loop.cpus_per_worker, "num_gpus": config.loop.gpus_per_worker}
     task.prior = draw_prior(Encoder(config.family, task.model, [source.encoded]), cache, resources)
     if config.encode_ahead:
         epochs = loop.steps * loop.batch_size / images
-        texts = ["", *dict.fromkeys(request.prompt for request in previews.values())]
+        drawn = [text for request in previews.values() for text in (request.prompt, request.negative_prompt) if text]
+        texts = ["", *dict.fromkeys(drawn)]
         sources = [source, task.validation] if task.validation else [source]
         encoder = Encoder(config.family, task.model, [s.encoded for s in sources], texts)
         files, task.texts = precompute(encoder, cache, epochs, config.loop.least_and_most, resources)

@@ -4,22 +4,35 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from dermray.config import Config, ConfigError, HowFast, section
-from dermray.generators.base import family
+from dermray.config import ConfigError, HowFast, section
+from dermray.datasets.licences import CommercialUse
+from dermray.generators.base import Generator, family
 from dermray.train_loop import LoopConfig
+from dermray.training.aspects import AspectConfig, check_aspects
 from dermray.training.previews import PreviewConfig, check_previews
 
+SIDES = 32  # px, that a U-Net halves and doubles without a rest
 
-class TrainConfig(Config):
+
+class TrainConfig(CommercialUse):
     """Which rows, which family, how long."""
 
     output: str
     rows: str = Field(description="result of the caption stage")
+    captions: HowFast[tuple[str, ...]] = Field(  # what they hold is in the result's key, where they lie is not
+        (), description="further caption results of the same images: an epoch shows one caption of each image"
+    )
+    answers_apart: bool = Field(
+        False, description="prompt set clinical-qa: each answer is a caption of its own, and an epoch shows one"
+    )
     family: str = "pixel_dermdit"
     model: dict[str, Any] = Field({}, description="the family's own config")
     buckets: tuple[int, ...] = Field(
         (),
         description="px; images go to the largest that they fill, and a batch has one size. Default: the model's size",
+    )
+    aspects: AspectConfig | None = Field(
+        None, description="images keep their shape, of about the area of a bucket or of the model's size"
     )
     small_images: Literal["enlarge", "drop"] = Field(
         "enlarge", description="those with a side shorter than the smallest bucket, or than the model's size"
@@ -58,6 +71,9 @@ def check(config: TrainConfig) -> BaseModel:
         raise ConfigError(f"buckets={list(config.buckets)}: family {config.family} has one image size; leave them out")
     if wrong := [size for size in config.buckets if size < 32 or size % 32]:
         raise ConfigError(f"buckets={list(config.buckets)}: expected multiples of 32 px, got {wrong}")
+    if len({config.rows, *config.captions}) <= len(config.captions):
+        raise ConfigError(f"captions={list(config.captions)}: one is given twice, or is rows; give each once")
+    _check_shapes(config, cls, settings)
     check_previews(config.previews, config.family, settings)
     if kind := getattr(settings, "quantization", None):
         if config.loop.parallel == "fsdp":
@@ -75,3 +91,17 @@ def check(config: TrainConfig) -> BaseModel:
     if config.encode_ahead and not cls.frozen_encoder:
         raise ConfigError(f"encode_ahead=true: family {config.family} has no frozen encoder; leave it out")
     return settings
+
+
+def _check_shapes(config: TrainConfig, cls: type[Generator], settings: BaseModel) -> None:
+    if config.aspects is None:
+        return
+    if not cls.any_size:
+        raise ConfigError(f"aspects: family {config.family} draws one square size; leave it out")
+    if config.small_images == "drop":
+        raise ConfigError(
+            "small_images=drop: with aspects a size has many shapes, and an image is enlarged to its own; give "
+            "small_images=enlarge: how many are is in the manifest"
+        )
+    size: int = settings.image_size  # type: ignore[attr-defined]  # every family's config has one
+    check_aspects(list(config.buckets) or [size], config.aspects, getattr(cls, "patch", SIDES))

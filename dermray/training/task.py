@@ -87,7 +87,8 @@ class GeneratorTask:
 
     def _read(self, place: Place) -> ReadBatch:
         bucket, index = self._part(place)
-        return self.images[bucket].read(index)
+        epochs = self._order.epochs(place.step, place.rank, place.workers)[place.part :: self.loop["accumulate"]]
+        return self.images[bucket].read(index, self.loop["seed"], epochs)
 
     def _following(self, place: Place) -> Place | None:
         """The part after `place`; None after the last of training."""

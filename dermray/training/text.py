@@ -8,14 +8,17 @@ from dermray.generators.base import family
 from dermray.generators.coverage import Coverage, Reader, TextCoverage, coverage, losses, together, unreadable
 from dermray.row_files import RowFiles, row_files
 from dermray.training.batches import captions_for_words
+from dermray.training.several_captions import apart
 
 
-def training_text(rows: str | RowFiles, name: str, model: dict[str, Any], encoded: str | None) -> Coverage:
+def training_text(
+    rows: str | RowFiles, name: str, model: dict[str, Any], encoded: str | None, answers_apart: bool = False
+) -> Coverage:
     """What the generator reads of the captioned rows of the train split; what is lost is said.
 
     Args:
         name, model: family and its config. encoded: target of training.encode, out of which a new tokenizer's words
-            come; None where the base brings its own.
+            come; None where the base brings its own. answers_apart: further answers of a row are captions of their own.
 
     Raises:
         ValueError: most captions are mostly words that a text encoder does not know.
@@ -26,7 +29,8 @@ def training_text(rows: str | RowFiles, name: str, model: dict[str, Any], encode
     readers = ray.get(ray.remote(_readers).remote(name, model, encoded))
     if not readers:
         return {}
-    captions = row_files(rows).usable_in_ray(["caption", "split", "status"]).filter(expr=col("split") == "train")
+    columns = ["caption", "split", "status", *(["sample_id", "pairs"] if answers_apart else [])]
+    captions = row_files(rows).usable_in_ray(columns).filter(expr=col("split") == "train")
     counted = captions.map_batches(
         _count, fn_kwargs={"readers": readers}, batch_format="pyarrow", batch_size=None
     ).take_all()  # a line for each block and reader
@@ -61,6 +65,9 @@ def _readers(name: str, model: dict[str, Any], encoded: str | None) -> list[Read
 
 def _count(captions: pa.Table, readers: list[Reader]) -> pa.Table:
     """Coverage of a block, as JSON."""
-    covered = coverage(readers, captions["caption"].to_pylist())
+    texts = captions["caption"].to_pylist()
+    if "pairs" in captions.column_names:
+        texts += apart(captions)["caption"].to_pylist()
+    covered = coverage(readers, texts)
     lines = [{"reader": name, "coverage": part.model_dump_json()} for name, part in covered.items()]
     return pa.Table.from_pylist(lines, pa.schema([("reader", "string"), ("coverage", "string")]))

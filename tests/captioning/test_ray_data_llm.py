@@ -41,7 +41,7 @@ def test_the_methods_that_are_overridden_are_there_and_are_called(stage: Any) ->
 
 
 def test_rows_go_in_and_out_under_the_names_that_are_used(stage: Any) -> None:
-    request = vllm_engine._Request.__new__(vllm_engine._Request)
+    request = vllm_engine.Request.__new__(vllm_engine.Request)
     request.before, request.after, request.sampling = "", "", {}
     sent = set(request({"unreadable": None, "question": "?"})) | {
         "multimodal_data",

@@ -27,7 +27,7 @@ from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
-from dermray.captioning.vllm_engine import _columns, _reason, engine_arguments, prompt_format
+from dermray.captioning.vllm_engine import _reason, columns, engine_arguments, prompt_format
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
@@ -55,10 +55,19 @@ def test_settings_reach_vllm() -> None:
     AsyncEngineArgs(model="m", **found)
 
 
+def test_engines_are_measured_where_a_prometheus_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_PROMETHEUS_HOST", raising=False)
+    assert engine_arguments(VllmConfig())["disable_log_stats"]
+    assert not engine_arguments(VllmConfig(metrics=True))["disable_log_stats"]
+    monkeypatch.setenv("RAY_PROMETHEUS_HOST", "http://prometheus:9090")
+    assert not engine_arguments(VllmConfig())["disable_log_stats"]
+    assert engine_arguments(VllmConfig(metrics=False))["disable_log_stats"]
+
+
 def test_an_answer_ended_by_itself_where_its_last_token_says_so() -> None:
     output = {"generated_text": "a", "num_input_tokens": 5, "__inference_error__": ""}
-    assert _columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig())["finish_reason"] == "stop"
-    assert _columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig())["finish_reason"] == "length"
+    assert columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig())["finish_reason"] == "stop"
+    assert columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig())["finish_reason"] == "length"
 
 
 class Failing:
@@ -80,7 +89,7 @@ class Failing:
 
 def test_an_engine_that_only_fails_ends_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_engine, "located", lambda model, config: (model, None))
-    monkeypatch.setattr(vllm_engine, "_end_tokens", lambda engine: {2})
+    monkeypatch.setattr(vllm_engine, "end_tokens", lambda engine: {2})
     ask = Ask("m", Sampling(), None, 256, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
     engine: Any = vllm_engine._noting(Failing, ask, VllmConfig())(model="m")
     given: list[int] = []
@@ -173,7 +182,8 @@ def kill_engine_after(first_rows: Path, killed: list[int]) -> None:
         time.sleep(0.02)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "VLLM::EngineCore" in " ".join([process.name(), *process.cmdline()]):
+            in_ray = any("ray::" in " ".join(parent.cmdline()) for parent in process.parents())  # not `vllm_server`'s
+            if in_ray and "VLLM::EngineCore" in " ".join([process.name(), *process.cmdline()]):
                 os.kill(process.pid, signal.SIGKILL)
                 killed.append(process.pid)
 

@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dermray.captioning.resume import resumable
+from dermray.exactly_once import sorted_hashes
 
 NAMES = [hashlib.sha256(bytes([i])).hexdigest() for i in range(200)]
 
@@ -38,10 +38,10 @@ def test_a_resumed_job_does_the_rows_that_are_left_and_removes_blocks_that_were_
 def test_ids_are_told_apart_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     from dermray.captioning import written
 
-    hashes = np.sort(written._hashes(pa.array(NAMES[::2])))
-    assert hashes.dtype == "uint64" and len(set(hashes.tolist())) == 100
+    numbers = sorted_hashes([pa.array(NAMES[:99:2]), pa.array(NAMES[100::2])])
+    assert numbers.dtype == "uint64" and len(set(numbers.tolist())) == 100
     monkeypatch.setattr("ray.get", lambda of: of)
-    keep = written.NotWritten(type("Config", (), {"id_column": "sample_id"}), hashes)
+    keep = written.NotWritten(type("Config", (), {"id_column": "sample_id"}), numbers)
     block = pa.table({"sample_id": pa.chunked_array([NAMES[:7], NAMES[7:]]), "n": range(200)})
     assert keep.filter_rows_for_block(block)["n"].to_pylist() == list(range(1, 200, 2))
     assert keep.filter_rows_for_block(block[:0]).num_rows == 0

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from dermray.backbones.networks import Backbone
 from dermray.classification import trial_files
 from dermray.classification.arms import ArmSettings, arms_of
-from dermray.classification.backbones import Backbone
 from dermray.classification.grid import Trial, grid
 from dermray.classification.tuning_settings import TuneSettings
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from dermray import manifest
+from dermray.backbones.networks import input_of, network_of
 from dermray.classification import calibration, classify, pixel_store, predict, saved
-from dermray.classification.backbones import input_of, network_of
 from dermray.classification.classify import measured
 from dermray.classification.classify_settings import ClassifyConfig
 from dermray.classification.predict import PredictConfig
@@ -34,7 +34,7 @@ def config(run: Path, output: Path, **given: Any) -> ClassifyConfig:
 def test_presets_name_networks_that_there_are(preset: str) -> None:
     settings = load(ClassifyConfig, PRESETS / "classify" / f"{preset}.yaml")
     outputs, size = (7 if settings.column == "entity" else 1), settings.image_size or input_of(settings.backbone).size
-    assert size == {"nano": 32, "small_cnn": 128}.get(preset, 224)
+    assert size == {"nano": 32, "small_cnn": 128, "inception": 299}.get(preset, 224)
     with torch.device("meta"):
         network = network_of(settings.backbone, outputs).eval()
         assert network(torch.zeros(1, 3, size, size)).shape == (1, outputs)
@@ -103,6 +103,28 @@ def test_predict_says_of_each_image_what_the_training_said(trained: Result, smal
     before = pq.read_table(f"{trained.data}/predictions.parquet").to_pandas().set_index("sample_id")
     same, scaled = table.loc[before.index], said.scale(before[["score_benign", "score_malignant"]].to_numpy())
     assert np.allclose(same.score_malignant, scaled[:, 1], atol=1e-5) and (same.truth == before.truth).all()
+
+
+@pytest.mark.slow
+def test_a_prediction_that_was_cut_short_goes_on(
+    trained: Result, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"output": f"{tmp_path}/predict", "classifier": trained.uri, "rows": f"{small_run}/ingest", "actors": 1,
+             "batch_size": 16}  # fmt: skip
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "tally", interrupted)  # all is scored, nothing is told yet
+        with pytest.raises(KeyboardInterrupt):
+            predict.run(validate(PredictConfig, asked))
+    [data] = tmp_path.glob("predict/data-*")
+    written = {path: path.stat().st_mtime_ns for path in data.glob("rows/*.parquet")}
+    result = predict.run(validate(PredictConfig, asked))
+    usable = manifest.read(f"{small_run}/ingest").manifest.rows.ok
+    assert result.manifest.rows.ok == result.manifest.rows.rows_in == usable
+    assert {path: path.stat().st_mtime_ns for path in Path(result.data).glob("rows/*.parquet")} == written
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
-from dermray.classification.attributes import age_band, attributes_of
+from dermray.age_bands import age_band
+from dermray.classification.attributes import attributes_of
 from dermray.classification.fairness import auc_gap, by_group, fairness, gap_floor, sizes
 from tests.classification.made_up import held_out, sweep
 
@@ -94,9 +95,22 @@ def test_sizes_count_patients() -> None:
     assert row == {"images": 300, "leak_groups": 150, "small": False}
 
 
+def test_groups_say_how_many_of_their_tones_are_estimated() -> None:
+    tones = PART.attributes["skin_tone"]
+    sources = ["estimated" if tone == "A" and number % 3 else "metadata" for number, tone in enumerate(tones)]
+    part = replace(PART, attributes=PART.attributes | {"skin_tone_source": sources})
+    told = sizes([part, part], "skin_tone")
+    assert told["A"]["estimated"] == 2 * sources.count("estimated") > 0 and "estimated" not in told["B"]
+    assert all("estimated" not in row for row in sizes([part], "sex").values()), "nobody estimates these"
+    assert all("estimated" not in row for row in sizes([PART], "skin_tone").values()), "rows of an earlier version"
+
+
 def test_groups_are_read_from_rows() -> None:
     table = pa.table({"skin_tone": ["A", None], "age": [44.5, None], "sex": ["male", "female"], "source": ["x", "y"]})
     told = attributes_of(table)
     assert told["skin_tone"] == ["A", "unknown"] and told["age_band"] == ["30-44", "unknown"]
     assert told["sex"] == ["male", "female"] and told["source"] == ["x", "y"] and len(told) == 4
+    assert attributes_of(table.append_column("skin_tone_source", pa.array(["estimated", None])))[
+        "skin_tone_source"
+    ] == ["estimated", "unknown"]
     assert [age_band(age) for age in (0, 29, 30, 74, 75, 90)] == ["0-29", "0-29", "30-44", "60-74", "75+", "75+"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dermray.classification.backbones import Backbone, Classifier, build
+from dermray.backbones.networks import Backbone, Classifier, build
 from dermray.classification.batches import InMemory
 from dermray.classification.features import WithFeatures, features_of
 

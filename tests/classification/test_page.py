@@ -147,6 +147,17 @@ def test_a_sweep_without_controls_or_groups_says_so() -> None:
     assert "This sweep has no controls" in text and "fairness was not measured" in text
 
 
+def test_estimated_tones_are_warned_of() -> None:
+    scored = sweep(PART, backbones=("x",), seeds=2)
+    tones = PART.attributes["skin_tone"]
+    sources = ["estimated" if tone == "C" else "metadata" for tone in tones]
+    guessed = replace(PART, attributes=PART.attributes | {"skin_tone_source": sources})
+    text, plain = (without_pictures(analyse(scored, [part], 50, 0)) for part in (guessed, PART))
+    assert f"Skin tones of {tones.count('C')} of these images were estimated" in text
+    assert f", {tones.count('C')} by estimate" in text and text.count("by estimate") == 1
+    assert "by estimate" not in plain and "estimated from" not in plain
+
+
 def test_a_zero_shot_model_is_told_beside_and_changes_nothing_else() -> None:
     trained = sweep(PART, backbones=("x",), seeds=2)
     models = [

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
+from dermray.backbones.networks import Backbone, build, input_of
 from dermray.classification import saved
-from dermray.classification.backbones import Backbone, build, input_of
 from dermray.classification.saved import Saved
 from dermray.classification.targets import Target
 

@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
+from dermray.backbones.networks import Backbone
 from dermray.classification import training
-from dermray.classification.backbones import Backbone
 from dermray.classification.batches import InMemory
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.training import class_weights, loss_of, probabilities, to_probabilities, train

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from dermray.backbones.networks import Backbone
 from dermray.classification import try_out as module
-from dermray.classification.backbones import Backbone
 from dermray.classification.try_out import try_out
 
 

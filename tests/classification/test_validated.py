@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 
+from dermray.backbones.networks import Backbone, build
 from dermray.classification import saved
-from dermray.classification.backbones import Backbone, build
 from dermray.classification.batches import InMemory
 from dermray.classification.saved import Saved
 from dermray.classification.targets import Target

@@ -9,8 +9,8 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
+from dermray.backbones.networks import Backbone
 from dermray.classification import team, workers
-from dermray.classification.backbones import Backbone
 from dermray.classification.batches import InMemory
 from dermray.classification.settings import TrainingSettings
 from dermray.classification.training import Trained, train

@@ -1,14 +1,16 @@
 """Groups, repeats and classes left out, over raw rows as the sources' images give them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dermray.config import validate
-from dermray.datasets.ingest import RAW, IngestConfig, _assign
+from dermray.config import ConfigError, validate
+from dermray.datasets.ingest import IngestConfig, _assign
+from dermray.datasets.looking import RAW
 
 
 def raw(number: int, **values: Any) -> dict[str, Any]:
@@ -23,13 +25,24 @@ def raw(number: int, **values: Any) -> dict[str, Any]:
     return told | {"hash": number * 0x9E3779B97F4A7C15 % 2**64, "thumbnail": bytes([number * 7 % 256]) * 192} | values
 
 
-def assign(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> dict[str, dict[str, Any]]:
+def assign(
+    folder: Path, rows: list[dict[str, Any]], earlier: dict[str, dict[str, Any]] | None = None, **settings: Any
+) -> dict[str, dict[str, Any]]:
     table = pa.Table.from_pylist(rows, schema=RAW)
-    pq.write_table(table, folder / "raw.parquet")
+    folder.joinpath("raw").mkdir(exist_ok=True)
+    pq.write_table(table, folder / "raw" / "raw.parquet")
+    previous = _result(folder, list(earlier.values())) if earlier else None
     config = {"output": "o", "sources": [{"source": "folder", "path": "p"}], **settings}
-    assignment = _assign(str(folder), validate(IngestConfig, config))
+    assignment = _assign(str(folder / "raw"), validate(IngestConfig, config), previous)
     joined = pa.concat_tables(assignment.join(part) for part in (table.slice(7), table.slice(0, 7), table.slice(0, 0)))
     return {row["source_id"]: row for row in joined.to_pylist()}
+
+
+def _result(folder: Path, rows: list[dict[str, Any]]) -> Any:
+    """An earlier ingest of these rows: where its data lie is all that is asked of it."""
+    (folder / "earlier" / "rows").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=RAW), folder / "earlier" / "rows" / "0.parquet")
+    return SimpleNamespace(data=str(folder / "earlier"))
 
 
 def test_a_rejected_copy_still_links_its_patient_and_lesion(tmp_path: Path) -> None:
@@ -89,6 +102,64 @@ def test_what_lies_in_the_object_store_is_small(tmp_path: Path) -> None:
     rows = [raw(i, status="failed", reason="gone") for i in range(1000)] + [raw(1000 + i) for i in range(40)]
     assign(tmp_path, rows)
     made = _assign(
-        str(tmp_path), validate(IngestConfig, {"output": "o", "sources": [{"source": "folder", "path": "p"}]})
+        str(tmp_path / "raw"), validate(IngestConfig, {"output": "o", "sources": [{"source": "folder", "path": "p"}]})
     )
     assert sum(each.nbytes for each in (made.names, made.groups, made.splits, made.reasons)) == 15 * len(rows)
+
+
+def splits(read: dict[str, dict[str, Any]]) -> dict[str, str | None]:
+    return {name: row["split"] for name, row in read.items()}
+
+
+def test_images_of_an_earlier_result_stay_in_their_splits_when_rows_are_added(tmp_path: Path) -> None:
+    first = assign(tmp_path, [raw(i) for i in range(60)])
+    more = [raw(i) for i in range(200)]
+    assert splits(assign(tmp_path, more)).items() & splits(first).items() != splits(first).items(), "without, they move"
+    for seed in (0, 1):
+        read = assign(tmp_path, more, first, seed=seed)
+        assert splits(first).items() <= splits(read).items()
+        assert abs(sum(row["split"] == "test" for row in read.values()) / 200 - 0.2) < 0.03
+
+
+def test_images_are_known_by_their_bytes_under_another_name(tmp_path: Path) -> None:
+    first = assign(tmp_path, [raw(i) for i in range(60)])
+    renamed = [raw(i, source="d", source_id=f"new/{i:03}.jpg") for i in range(60)]
+    assert [row["split"] for row in assign(tmp_path, renamed, first).values()] == list(splits(first).values())
+
+
+def test_a_new_image_joins_the_split_of_its_patient(tmp_path: Path) -> None:
+    first = assign(tmp_path, [raw(i, patient_id=f"c/{i}") for i in range(60)])
+    read = assign(tmp_path, [raw(i, patient_id=f"c/{i % 60}") for i in range(120)], first)
+    assert all(
+        read[f"{i:03}"]["split"] == read[f"{i + 60:03}"]["split"] == first[f"{i:03}"]["split"] for i in range(60)
+    )
+
+
+def test_what_a_new_image_joins_goes_to_test_and_the_rest_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    first = assign(tmp_path, [raw(i, patient_id=f"c/{i}") for i in range(60)])
+    train, test = (
+        next(int(name) for name, row in first.items() if row["split"] == where) for where in ("train", "test")
+    )
+    rows = [raw(i, patient_id=f"c/{i}") for i in range(60)]
+    rows += [raw(70, patient_id=f"c/{train}", lesion_id="c/l"), raw(71, patient_id=f"c/{test}", lesion_id="c/l")]
+    read = assign(tmp_path, rows, first)
+    assert read["070"]["split"] == read["071"]["split"] == read[f"{test:03}"]["split"] == "test"
+    old = read[f"{train:03}"]
+    assert old["status"] == "rejected"
+    assert old["reason"] == "train row whose patient, lesion or near duplicate is in the official or earlier test split"
+
+
+def test_a_test_set_published_since_is_test(tmp_path: Path) -> None:
+    first = assign(tmp_path, [raw(i) for i in range(60)])
+    name, _ = next((name, row) for name, row in first.items() if row["split"] == "train")
+    rows = [raw(i, split="test" if f"{i:03}" == name else None) for i in range(60)]
+    assert splits(assign(tmp_path, rows, first)) == splits(first) | {name: "test"}
+
+
+@pytest.mark.parametrize("stratify", [["skin_tone"], [], ["entity", "entity"], ["entity", "malignant"], "colour"])
+def test_columns_to_stratify_by_that_make_no_sense(stratify: Any) -> None:
+    config = {"output": "o", "sources": [{"source": "folder", "path": "p"}], "stratify": stratify}
+    with pytest.raises(
+        ConfigError, match=r"stratify.*expected one of \['diagnosis', 'entity', 'malignant'\], and after it"
+    ):
+        validate(IngestConfig, config)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dermray import storage
 from dermray.config import validate
-from dermray.datasets import folder, ingest
+from dermray.datasets import folder, ingest, looking
 from dermray.datasets.class_folders import Told, read, rows_of
 from dermray.datasets.listing import files
 from dermray.datasets.phantom import SourceConfig, phantom_row
@@ -105,7 +105,7 @@ def assigned(root: Path, **settings: Any) -> dict[str, dict[str, Any]]:
     config = folder.SourceConfig(path=str(root), malignant_classes=["mel"])
     raw = [folder.of_class_folder(row, config) for row in rows_of(str(root), files(str(root)), Told())]
     given = pa.Table.from_pylist(raw, schema=pa.schema([*IMAGES, ("uri", pa.string())]))
-    table = pa.concat_tables(ingest._look_at(given))
+    table = pa.concat_tables(looking._look_at(given))
     (root.parent / "raw").mkdir(exist_ok=True)
     pq.write_table(table, root.parent / "raw" / "rows.parquet")
     whole = {"output": "out", "sources": [{"source": "folder", "path": "p"}]} | settings

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dermray import storage
-from dermray.datasets import folder, ingest, tables
+from dermray.datasets import folder, looking, sources, tables
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.records import IMAGES, conform
 
@@ -50,7 +51,7 @@ def test_order_and_errors_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 now[0] -= 1
 
     monkeypatch.setattr(storage, "read_bytes", slow)
-    done: list[dict[str, Any]] = pa.concat_tables(ingest._look_at(table)).to_pylist()
+    done: list[dict[str, Any]] = pa.concat_tables(looking._look_at(table)).to_pylist()
     assert [row["source_id"] for row in done] == table["source_id"].to_pylist()
     assert 16 <= most[0] <= 32, "at a time"
     bad = {i: (row["status"], row["reason"]) for i, row in enumerate(done) if row["status"] != "ok"}
@@ -63,30 +64,23 @@ def test_order_and_errors_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_rows_are_handed_on_before_their_images_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, images = rows_with_files(tmp_path)
     most = max(map(len, images))
-    monkeypatch.setattr(ingest, "BYTES_PER_PART", 4 * most)
-    parts = list(ingest._look_at(table))
+    monkeypatch.setattr(looking, "BYTES_PER_PART", 4 * most)
+    parts = list(looking._look_at(table))
     sizes = [sum(len(image or b"") for image in part["image"].to_pylist()) for part in parts]
     assert len(parts) > 5 and max(sizes) < 5 * most
     monkeypatch.undo()
-    assert pa.concat_tables(parts).equals(pa.concat_tables(ingest._look_at(table)))
+    assert pa.concat_tables(parts).equals(pa.concat_tables(looking._look_at(table)))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_no_task_has_the_images_of_more_than_a_chunk_of_a_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray.data
-
+def test_a_block_is_a_chunk_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = phantom_row(0, SourceConfig(count=1, size=16, duplicates=0, broken=0))["image"]
     (tmp_path / "a.png").write_bytes(image)
     monkeypatch.setattr(tables, "ROWS_PER_CHUNK", 20)
     (tmp_path / "t.csv").write_text("image,n\n" + "".join(f"a.png,{i}\n" for i in range(41)))
-    blocks: list[int] = []
-
-    def count(looked_at: Any, *_: Any, **__: Any) -> None:
-        blocks.extend(bundle.num_rows() for bundle in looked_at.iter_internal_ref_bundles())
-
-    monkeypatch.setattr(ray.data.Dataset, "write_parquet", count)
-    ingest._look([folder.read(folder.SourceConfig(path=str(tmp_path), table="t.csv"))], str(tmp_path / "raw"))
-    assert sorted(blocks) == [1, 20, 20]
+    monkeypatch.setattr(sources, "MOST_BLOCKS", 2)  # a task has several
+    reading = folder.read(folder.SourceConfig(path=str(tmp_path), table="t.csv"))
+    blocks, _ = looking.look_at_all([reading], str(tmp_path / "raw"))
+    files = {file.stem: pq.read_metadata(file).num_rows for file in (tmp_path / "raw").iterdir()}
+    assert dict(blocks) == files and sorted(files.values()) == [1, 20, 20]

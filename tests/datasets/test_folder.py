@@ -89,7 +89,7 @@ def test_what_the_others_are_holds_for_nothing_whose_entity_is_the_opposite() ->
         False,
         None,
     ]
-    facts = folder._check_classes(Counter({"MEL": 3, "wart": 2, "malignant melanoma": 1}), settings)
+    facts = folder.check_classes(Counter({"MEL": 3, "wart": 2, "malignant melanoma": 1}), settings)
     assert facts == {"classes_of_unknown_label": {"malignant melanoma": 1}, "classes_taken_as_benign": {"wart": 2}}
 
 
@@ -149,7 +149,7 @@ def check_classes(settings: folder.SourceConfig) -> None:
     """As `folder.read` does with what the tasks that list the files hand back; without Ray."""
     told = class_folders.Told()
     list(class_folders.rows_of(settings.path, files(settings.path), told))
-    folder._check_classes(told.classes, settings)
+    folder.check_classes(told.classes, settings)
 
 
 def test_class_folders_must_match_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dermray import s3, storage
-from dermray.datasets.ingest import _examine
+from dermray.datasets.looking import _examine
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from tests.conftest import s3_environment
 

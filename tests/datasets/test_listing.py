@@ -26,6 +26,8 @@ REASONS = {
     "root.bmp": None,
     "Thumbs.db": None,  # no name that Python knows: its content decides
     "empty.png": None,
+    "clinic/IM_0001.dcm": None,
+    "clinic/1.2.840.113619.2.55.3": None,  # as archives name DICOM files
     "metadata.CSV": "no image by its name (.csv)",
     "notes.txt": "no image by its name (.txt)",
     "all.zip": "no image by its name (.zip)",

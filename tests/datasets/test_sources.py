@@ -10,8 +10,9 @@ import pytest
 
 from dermray.config import load, preset
 from dermray.datasets import ddi, fitzpatrick17k, ham10000, isic_2019, isic_2020, isic_archive, pad_ufes_20, tables
+from dermray.datasets.image_names import image_uris
 from dermray.datasets.ingest import IngestConfig
-from dermray.datasets.sources import SOURCES, TableConfig, image_roots, image_uris, open_table, rows, source
+from dermray.datasets.sources import SOURCES, TableConfig, image_roots, open_table, rows, source
 from dermray.records import IMAGES, conform
 
 
@@ -158,7 +159,7 @@ def test_ddi_by_its_published_header(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "ddi_metadata.csv").write_text("\n".join([f",{header}", *lines]))
     read_ = read(ddi, ddi.SourceConfig(path=str(tmp_path)))
     assert [(r["skin_tone"], r["malignant"], r["entity"]) for r in read_] == [
-        ("C", True, "mel"), ("A", True, None), ("B", None, "bcc")
+        ("C", True, "mel"), ("A", True, "other"), ("B", None, "bcc")
     ]  # fmt: skip
     assert all(row["skin_tone_source"] == "metadata" and row["fitzpatrick"] is None for row in map(_full, read_))
 
@@ -190,14 +191,9 @@ def test_diagnoses_that_are_empty_or_in_another_case_are_no_benign_ones(tmp_path
     read_ = read(pad_ufes_20, pad_ufes_20.SourceConfig(path=str(tmp_path)))
     assert [row["malignant"] for row in read_] == [True, True, None, None, None, False]
     assert [row["entity"] for row in read_] == ["mel", "bcc", None, None, None, "nv"]
-    assert {row["fitzpatrick"] for row in read_} == {None} and [len(row["cell_issues"]) for row in read_] == [
-        0,
-        0,
-        0,
-        0,
-        1,
-        0,
-    ]
+    assert {row["fitzpatrick"] for row in read_} == {None} and not any(row["cell_issues"] for row in read_)
+    assert [row.get("status") for row in read_] == [None, None, None, None, "rejected", None]
+    assert read_[4]["reason"] == "label that the source's table of labels does not know @ metadata.csv line 6: 'XYZ'"
 
 
 def test_pad_extension_finds_the_files(shared: Path) -> None:
@@ -212,13 +208,8 @@ def test_a_table_like_ham10000s_with_bad_cells_and_rows(tmp_path: Path) -> None:
     a, b, c, d = read(ham10000, ham10000.SourceConfig(path=str(tmp_path)))
     assert (a["entity"], a["malignant"], a["age"], a["sex"], a["site"]) == ("nv", False, None, "male", "back")
     assert a["cell_issues"][0].endswith("@ metadata.csv line 2: '999'") and a.get("status") is None
-    assert (b["lesion_id"], b["entity"], b["malignant"], b["site"], len(b["cell_issues"])) == (
-        None,
-        None,
-        None,
-        None,
-        2,
-    )
+    assert {b[name] for name in ("lesion_id", "entity", "malignant", "site")} == {None} and len(b["cell_issues"]) == 1
+    assert b["status"] == "rejected" and b["reason"].endswith("does not know @ metadata.csv line 3: 'healthy'")
     assert c["status"] == "failed" and c["reason"].endswith("@ metadata.csv line 4") and c["source"] == "ham10000"
     assert d["status"] == "failed" and d["reason"] == "table row names no image @ metadata.csv line 5"
     strict = read(ham10000, ham10000.SourceConfig(path=str(tmp_path), bad_cells="reject"))

@@ -57,3 +57,29 @@ def test_what_is_said_of_a_source() -> None:
     lines = reading_messages({"source": "folder", "table": table, "classes_of_unknown_label": {"NV": 2}})
     assert lines[0] == "folder: /d/t.csv: 3 rows, cp1252, tab; columns not read: site, x"
     assert "say nothing of NV (2)" in lines[1] and "other_classes_are: benign" in lines[1]
+
+
+def test_images_that_lie_in_one_file_and_rows_that_lie_in_many_are_told() -> None:
+    facts = {"source": "a", "hdf5": {"path": "/d/i.hdf5", "images": 7}}
+    assert reading_messages(facts) == ["a: /d/i.hdf5: 7 images, read where they lie"]
+    facts = {"source": "a", "descriptions": {"path": "/d", "files": 3, "other_files": 2}}
+    assert reading_messages(facts) == ["a: /d: 3 JSON files, one per image; 2 other files not read"]
+
+
+def test_archives_of_samples_and_folders_of_nobodys_label_are_told() -> None:
+    read = {"path": "/d", "samples": 7, "archives": 2, "other_files": 1, "columns_not_read": ["txt"]}
+    [line] = reading_messages({"source": "webdataset", "samples": read})
+    assert line == ("webdataset: /d: 7 samples in 2 files, read where they lie; columns not read: txt; "
+                    "1 other files not read")  # fmt: skip
+    [line] = reading_messages({"source": "mednode", "folders_of_unknown_label": {"nevus": 3}})
+    assert line.startswith("WARNING: mednode: its table of labels does not know the folders nevus (3)")
+
+
+def test_a_source_of_which_nothing_is_usable_is_warned_of(tmp_path: Path) -> None:
+    good: dict[str, Any] = {"source": "a", "status": "ok", "width": 200, "height": 300}
+    bad: dict[str, Any] = {"source": "b", "status": "failed", "reason": "image file missing"}
+    pq.write_table(conform([good, {**bad, "source": "a"}, bad, bad], IMAGES), tmp_path / "rows.parquet")
+    warned = [line for line in messages(survey_rows(str(tmp_path))) if line.startswith("WARNING")]
+    assert len(warned) == 1 and warned[0].startswith(
+        "WARNING: none of the 2 rows of b is usable: see the reasons below"
+    )

@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,14 @@ def test_no_such_file_and_no_such_encoding(tmp_path: Path) -> None:
         open_table(str(written(tmp_path, "a\n1\n")), ["a"], encoding="latin-9000")
 
 
+def test_the_folder_that_an_archive_holds_is_offered(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.writestr("pad/metadata.csv", "a\n1\n")
+    with pytest.raises(FileNotFoundError, match=r"check the source's path, or give .*x\.zip/pad$"):
+        open_table(str(tmp_path / "x.zip" / "metadata.csv"), ["a"])
+    assert open_table(str(tmp_path / "x.zip" / "pad" / "metadata.csv"), ["a"]).columns
+
+
 def test_short_and_long_rows_are_named_and_none_is_lost(tmp_path: Path) -> None:
     read = rows(written(tmp_path, "image,dx,site\na,nv,arm\nb,nv\n\nc,mel,leg, left\nd,nv,ear,\n"), ["image"])
     assert [(r.line, r.problem is None) for r in read] == [(2, True), (3, False), (5, False), (6, True)]
@@ -149,6 +158,17 @@ def test_chunks_hold_every_row_once_in_order(
         found = survey(open_table(str(path), ["a"]))
     assert [r.cells for chunk in found.chunks for r in records(found.table, chunk)] == lines
     assert all(chunk.records <= size for chunk in found.chunks)
+
+
+def test_the_first_line_of_a_table_without_a_header_is_a_row(tmp_path: Path) -> None:
+    table = open_table(
+        str(written(tmp_path, "ISIC_1,benign\nISIC_2,malignant\n")), ["label"], columns=["name", "label"]
+    )
+    found = survey(table)
+    read = [record.cells for chunk in found.chunks for record in records(found.table, chunk)]
+    assert read == [["ISIC_1", "benign"], ["ISIC_2", "malignant"]] and found.table.columns_not_read == ["name"]
+    with pytest.raises(ValueError, match="no rows"):
+        survey(open_table(str(written(tmp_path, "")), ["label"], columns=["name", "label"]))
 
 
 def test_tables_that_are_looked_up(tmp_path: Path) -> None:

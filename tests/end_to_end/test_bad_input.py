@@ -20,6 +20,7 @@ from dermray.failures import plain_cause
 from dermray.manifest import Result
 from dermray.records import read_columns
 from dermray.synthesis import run as synthesis
+from dermray.synthesis.settings import SynthesisConfig
 from dermray.training import run as training
 from tests.conftest import call_cli
 
@@ -195,12 +196,13 @@ def test_disk_full_in_synthesis(small_run: Path, full_disk: Path) -> None:
         "count": 60,
         "sampling_steps": 2,
         "actors": 1,
+        "gate": {"training_steps": 10, "planted": 2},
     }
-    text = message_of(lambda: synthesis.run(validate(synthesis.SynthesisConfig, config)))
+    text = message_of(lambda: synthesis.run(validate(SynthesisConfig, config)))
     assert "No space left on device" in text
     assert not (full_disk / "generate" / "manifest.json").exists()
     filling.unlink()
-    result = synthesis.run(validate(synthesis.SynthesisConfig, config))
+    result = synthesis.run(validate(SynthesisConfig, config))
     assert manifest.read(result.uri).manifest.rows.rows_in == 60, "the same command goes on once there is room"
 
 

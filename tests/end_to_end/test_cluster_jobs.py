@@ -95,7 +95,7 @@ def test_all_stages_as_submitted_jobs(
         ("train", "train/pixel_dermdit_nano", [rows, "loop.steps=4", "loop.batch_size=8", "loop.workers=1",
                                          "model={image_size: 32, width: 32, blocks: 1}"]),
         ("generate", "generate/nano", [rows, f"generator={run}/train", "count=24", "sampling_steps=2",
-                                       "gate_quantile=0.0", "actors=1"]),
+                                       "gate={false_rate: 0, training_steps: 10, planted: 2}", "actors=1"]),
         ("sweep", "sweep/nano", [rows, f"synthetic={run}/generate", "real_images=8", "seeds=2", "training.steps=10",
                                  "resamples=20", "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]"]),
     ]  # fmt: skip

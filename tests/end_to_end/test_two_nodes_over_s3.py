@@ -92,7 +92,8 @@ def test_real_photographs_from_image_to_report_on_two_nodes_that_share_nothing_b
         "train.loop.batch_size=12",
         "train.loop.steps=10",
         "train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
-        "generate={count: 40, sampling_steps: 2, gate_quantile: 0.0, actors: 2, cpus_per_actor: 4, batch_size: 5}",
+        "generate={count: 40, sampling_steps: 2, actors: 2, cpus_per_actor: 4, batch_size: 5, "
+        "gate: {false_rate: 0, training_steps: 10, planted: 2}}",
         "evaluate={judge_steps: 10, pairs: 10}",
         "sweep={real_images: 16, seeds: 2, image_size: 64, training: {steps: 10}, "
         "backbones: [{name: test_resnet, learning_rate: 6.0e-3}]}",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red."]
+FLOW_LORA = {"image_size": 32, "rank": 4}  # a small generator of any flow family
 M = TypeVar("M", bound=nn.Module)
 
 

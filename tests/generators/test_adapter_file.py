@@ -34,7 +34,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Path]:
     directories = {}
     for cls, config in ((FluxLora, FLUX), (StableDiffusionLora, SD)):
         directories[cls] = tmp_path_factory.mktemp("saved")
-        model: Any = shaken(cls.from_captions(config, CAPTIONS))  # type: ignore[arg-type]  # each its own
+        model: Any = shaken(cls.from_captions(config, CAPTIONS))
         model.save(directories[cls])
         model.save_kohya(directories[cls] / "kohya.safetensors")
     return directories

@@ -27,12 +27,13 @@ from dermray.generators.coverage import (
     unreadable,
 )
 from dermray.generators.text import Words
-from tests.generators.conftest import CAPTIONS
+from tests.generators.conftest import CAPTIONS, FLOW_LORA
 
 LONG = " ".join(CAPTIONS * 8)
 FOREIGN = [("меланома, неровный край", "невус, ровный край"), ("黑色素瘤，边界不规则", "色素痣，边界规则")]
 SMALL: dict[str, dict[str, Any]] = {
     "flux_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
+    "sd3_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
     "stable_diffusion": {"image_size": 32},
     "stable_diffusion_lora": {"image_size": 32, "rank": 4},
     "latent_diffusion": {"image_size": 32},
@@ -58,19 +59,21 @@ def byte_level() -> CLIPTokenizer:
 def test_readers_of_a_family_are_those_of_its_model(name: str, tmp_path: Path) -> None:
     """Made from captions, or read from a checkpoint, they count what transformers' tokenizers of that model count."""
     cls = family(name)
-    config = cls.Config(**SMALL[name])
+    config = cls.Config(**SMALL.get(name, FLOW_LORA))
     made = cls.from_captions(config, CAPTIONS)
     made.save(tmp_path)
     texts = [*CAPTIONS, LONG, "меланома red", ""]
     fresh, saved = (coverage(r, texts) for r in (cls.readers(config, CAPTIONS), cls.readers(config, [], tmp_path)))
     assert fresh == saved
     pipeline: Any = made if hasattr(made, "tokenizer") else getattr(made, "pipeline", None)
-    limits: dict[str, int] = {"clip": 77, "t5": 16, "words": 40 if pipeline is None else 128}
+    limits: dict[str, int] = {"clip": 77, "clip_2": 77, "t5": 16, "words": 40 if pipeline is None else 128}
+    limits |= dict.fromkeys(("qwen3", "qwen2_5_vl", "gemma"), getattr(config, "max_sequence_length", 0))
     for reader, part in fresh.items():
         if pipeline is None:
             lengths = [len(text.split()) for text in texts]  # no word of these has a hyphen or a sign of its own
         else:
-            tokenizer = pipeline.tokenizer_2 if reader == "t5" else pipeline.tokenizer
+            last = "tokenizer_3" if hasattr(pipeline, "tokenizer_3") else "tokenizer_2"
+            tokenizer = getattr(pipeline, {"t5": last, "clip_2": "tokenizer_2"}.get(reader, "tokenizer"))
             lengths = [len(tokenizer(text).input_ids) for text in texts]
         over = [max(0, length - limits[reader]) for length in lengths]
         assert (part.limit, part.cut, part.cut_off) == (limits[reader], sum(n > 0 for n in over), sum(over))
@@ -89,7 +92,7 @@ def test_no_text_is_lost_where_none_is_read() -> None:
 @pytest.mark.parametrize("name", ["pixel_dermdit", "stable_diffusion_lora", "flux_lora", "glide"])
 def test_captions_that_draw_the_same_are_refused(name: str, captions: tuple[str, str]) -> None:
     cls = family(name)
-    config = cls.Config(**SMALL[name])
+    config = cls.Config(**SMALL.get(name, FLOW_LORA))
     reason = unreadable(coverage(cls.readers(config, CAPTIONS), list(captions)))
     assert reason and "are unknown to the generator's text encoder" in reason and "all draw the same" in reason
     assert repr(sorted(Words.from_captions(list(captions), 9, 99).words)[0]) in reason, "it names the words"

@@ -12,7 +12,6 @@ from torch import nn
 from dermray.config import load, preset, validate
 from dermray.generators import frozen, latent_diffusion, nano
 from dermray.generators.dermdit import DermDiT, DermDiTConfig
-from dermray.generators.flux_lora import FluxLora, FluxLoraConfig
 from dermray.generators.glide import Glide, GlideConfig
 from dermray.generators.glide_models import PUBLISHED, STAGES, Stage
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
@@ -111,49 +110,6 @@ def test_latent_diffusion(precision: str) -> None:
     assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
     assert {p.dtype for p in life.state.trained} == {torch.float32}
     assert {name.split(".")[0] for name in life.checkpoint} == {"unet"}, "nothing frozen"
-
-
-def flux_dev(device: FakeDevice, dtype: torch.dtype) -> diffusers.FluxPipeline:
-    """FLUX.1-dev by its published configs, its encoders on the device, its transformer still nowhere: PEFT would move
-    adapters beside it there. Its words are ours."""
-    with init_empty_weights():
-        models: dict[str, Any] = {
-            "transformer": diffusers.FluxTransformer2DModel.from_config(published.FLUX_TRANSFORMER),
-            "vae": diffusers.AutoencoderKL.from_config(published.FLUX_VAE),
-            "text_encoder": transformers.CLIPTextModel(transformers.CLIPTextConfig(**published.CLIP_VIT_L_14)),
-            "text_encoder_2": transformers.T5EncoderModel(transformers.T5Config(**published.T5_XXL)),
-        }
-    models["text_encoder_2"].encoder.embed_tokens = models["text_encoder_2"].shared  # no tie lasts on no device
-    for name, part in models.items():
-        part.to(dtype).eval().requires_grad_(False)
-        if name != "transformer":
-            device.take(part)
-    pipeline = diffusers.FluxPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler.from_config(published.FLUX_SCHEDULER),
-        tokenizer=nano.tokenizer(CAPTIONS, 77), tokenizer_2=nano.tokenizer(CAPTIONS, 512), **models,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@pytest.mark.slow
-def test_flux() -> None:
-    given, loop = settings("train/flux_lora_paper")
-    config = FluxLoraConfig(**given)
-    with FakeDevice() as device:
-        pipeline = flux_dev(device, torch.bfloat16)
-        assert sum(p.numel() for p in pipeline.transformer.parameters()) == 11_901_408_320
-        assert sum(p.numel() for p in pipeline.text_encoder_2.parameters()) == 4_762_310_656
-        with init_empty_weights():
-            model = FluxLora(config, pipeline)
-        device.take(model)
-        life = live(device, model, loop.counted(508_344), 3.5, 2)
-        tokens = model.encode_texts(CAPTIONS)[0]["tokens"]
-    assert life.drawn.shape == (2, 3, 512, 512) and life.drawn.dtype == torch.uint8
-    assert len(life.waits_of_a_step) <= 1, life.waits_of_a_step
-    assert life.trained == 104_595_456 and {p.dtype for p in life.state.trained} == {torch.float32}
-    assert all(".lora_" in name for name in life.checkpoint) and sum(life.checkpoint.values()) == life.trained
-    assert tokens.numel() * tokens.element_size() == 512 * 4096 * 2, "the 4 MB a caption that the estimate is made of"
 
 
 @pytest.mark.slow

@@ -1,24 +1,51 @@
 """FLUX LoRA held to published parameter counts, diffusers' scheduler and diffusers' pipeline."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel
 from safetensors import safe_open
+from torch import Tensor
 
 from dermray.generators import adapters, flow_matching
 from dermray.generators.base import Request
 from dermray.generators.flux_lora import TARGETS, FluxLora, FluxLoraConfig
+from tests.generators import published
 from tests.generators.conftest import CAPTIONS, shaken
+from tests.generators.flow_lora import Facts, flow_tests
+
+
+def script(pipeline: Any, latents: Tensor, text: dict[str, Tensor], timesteps: Tensor, noise: Tensor) -> Tensor:
+    """train_dreambooth_lora_flux.py: scale_noise, packed latents, target noise - latents."""
+    latents = (latents - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
+    sigmas = (timesteps / 1000)[:, None, None, None]
+    noisy, (b, c, h, w) = (1 - sigmas) * latents + sigmas * noise, latents.shape
+    predicted = pipeline.transformer(
+        hidden_states=pipeline._pack_latents(noisy, b, c, h, w), timestep=timesteps / 1000, guidance=torch.ones(2),
+        pooled_projections=text["pooled"], encoder_hidden_states=text["tokens"],
+        txt_ids=torch.zeros(text["tokens"].shape[1], 3),
+        img_ids=pipeline._prepare_latent_image_ids(b, h // 2, w // 2, "cpu", torch.float32), return_dict=False,
+    )[0]  # fmt: skip
+    predicted = pipeline._unpack_latents(predicted, h * 8, w * 8, pipeline.vae_scale_factor)
+    return (predicted.float() - (noise - latents)).square().reshape(b, -1).mean(1).mean()
+
+
+FACTS = Facts(
+    FluxLora, script, settings={"max_sequence_length": 16}, call={"max_sequence_length": 16},
+    published={
+        "transformer": published.FLUX_TRANSFORMER, "vae": published.FLUX_VAE, "scheduler": published.FLUX_SCHEDULER,
+        "text_encoder": published.CLIP_VIT_L_14, "text_encoder_2": published.T5_XXL,
+    },
+    parameters={"transformer": 11_901_408_320, "text_encoder_2": 4_762_310_656},
+    trained=104_595_456, preset="flux_lora_paper", plain=False,
+    text=512 * 4096 * 2 + 768 * 2,  # the 4 MB a caption that the estimate is made of
+)  # fmt: skip
+globals().update(flow_tests(FACTS))
 
 CONFIG = FluxLoraConfig(image_size=32, rank=4, alpha=8, max_sequence_length=16)
-
-
-@pytest.fixture
-def model() -> FluxLora:
-    return shaken(FluxLora.from_captions(CONFIG, CAPTIONS))
 
 
 @pytest.fixture(scope="module")
@@ -46,47 +73,6 @@ def test_parameter_counts_at_rank_64_on_flux_dev(targets: str, count: int) -> No
     assert sum(p.numel() for p in flux.parameters() if p.requires_grad) == count
 
 
-def test_only_adapters_learn(model: FluxLora) -> None:
-    model.train()
-    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    model(model.collate(model.encode(images, CAPTIONS * 2))).backward()
-    learned = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-    assert learned == {name for name, _ in model.named_parameters() if ".lora_" in name}
-
-
-def test_loss_equals_diffusers_at_the_same_noise(model: FluxLora, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What diffusers' training script computes for FLUX: scale_noise, packed latents, target noise - latents."""
-    model.eval()
-    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    samples = model.encode(images, CAPTIONS)
-    batch = model.collate([sample | {"moments": sample["moments"].clone()} for sample in samples])
-    batch["moments"][:, 4:] = -30  # no variance: latents are their mean
-    scheduler, pipeline = model.pipeline.scheduler, model.pipeline
-    times = scheduler.timesteps[[300, 700]]
-    sigma = times / 1000
-    monkeypatch.setattr(model, "draw_sigmas", lambda latents: sigma)
-    monkeypatch.setattr("dermray.generators.flux_lora.without_caption", lambda given, nothing, share: given)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        ours = model(batch)
-    vae = pipeline.vae
-    torch.manual_seed(5)
-    latents = (batch["moments"][:, :4] - vae.config.shift_factor) * vae.config.scaling_factor
-    torch.randn_like(latents)  # drawn for the posterior
-    noise = torch.randn_like(latents)
-    noisy = scheduler.scale_noise(latents, times, noise)
-    b, c, h, w = latents.shape
-    with torch.no_grad():
-        predicted = pipeline.transformer(
-            hidden_states=pipeline._pack_latents(noisy, b, c, h, w), timestep=times / 1000, guidance=torch.ones(2),
-            pooled_projections=batch["pooled"], encoder_hidden_states=batch["tokens"],
-            txt_ids=torch.zeros(batch["tokens"].shape[1], 3),
-            img_ids=pipeline._prepare_latent_image_ids(b, h // 2, w // 2, "cpu", torch.float32), return_dict=False,
-        )[0]  # fmt: skip
-    predicted = pipeline._unpack_latents(predicted, 32, 32, pipeline.vae_scale_factor)
-    torch.testing.assert_close(ours, (predicted - (noise - latents)).square().mean(), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(("side", "mu"), [(128, 0.4675), (256, 0.50), (512, 0.63), (1024, 1.15)])
 def test_the_shift_grows_with_resolution(model: FluxLora, side: int, mu: float) -> None:
     assert model.shift_mu((side // 16) ** 2) == pytest.approx(mu, abs=0.005)
@@ -105,7 +91,7 @@ def test_captions_are_dropped_from_each_encoder_by_itself() -> None:
     config = CONFIG.model_copy(update={"clip_dropout": 0.0, "t5_dropout": 0.999999})
     model = shaken(FluxLora.from_captions(config, CAPTIONS)).eval()
     seen: dict[str, torch.Tensor] = {}
-    model.velocity = lambda z, s, pooled, tokens: seen.update(pooled=pooled, tokens=tokens) or z  # type: ignore
+    model.velocity = lambda z, s, text, guidance: seen.update(text) or z  # type: ignore
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     batch = model.collate(model.encode(images, CAPTIONS))
     model(batch)

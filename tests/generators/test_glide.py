@@ -10,7 +10,7 @@ from torch import Tensor
 from dermray.config import load, preset, validate
 from dermray.generators.base import Request
 from dermray.generators.glide import Glide, GlideConfig, reduce
-from dermray.synthesis.run import SynthesisConfig
+from dermray.synthesis.settings import SynthesisConfig
 from dermray.training.run import TrainConfig, run
 from tests.generators.conftest import CAPTIONS, shaken
 

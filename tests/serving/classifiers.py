@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dermray.backbones.networks import Backbone, build
 from dermray.classification import saved
-from dermray.classification.backbones import Backbone, build
 from dermray.classification.batches import InMemory
 from dermray.classification.saved import Saved
 from dermray.classification.targets import Target

@@ -18,7 +18,7 @@ from PIL import Image
 from dermray.classification import saved
 from dermray.classification.batches import InMemory
 from dermray.classification.predict import _Predict
-from dermray.classification.scorers import _load_trained
+from dermray.classification.scorers import load_trained
 from dermray.classification.targets import Target
 from dermray.classification.training import probabilities
 from dermray.datasets.decode import decode, png, square
@@ -91,7 +91,7 @@ def expected_of(models: Path, name: str, images: list[bytes]) -> np.ndarray:
 def test_dermray_predict_writes_the_same(name: str, client: TestClient, models: Path) -> None:
     """By the actor of the predict stage itself."""
     place = str(models / name)
-    actor = _Predict(partial(_load_trained, place), "key", False)
+    actor = _Predict(partial(load_trained, place), "key", False)
     column = actor.scorer.target.column
     names = ("source", "source_id", "split", column)
     rows = {"sample_id": [sample_id(image) for image in IMAGES], "image": IMAGES}
@@ -201,7 +201,7 @@ def test_bad_images_leave_the_others_their_results(client: TestClient, models: P
     ("image", "status", "message"),
     [
         (b"", 400, "empty file: send JPEG, PNG, WebP, TIFF, BMP or GIF of at most 20000 pixels"),
-        (b"no image", 400, "not an image: expected JPEG"),
+        (b"no image", 400, "not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF: send one of at most"),
         (b"%PDF-1.7", 400, "a PDF document: expected JPEG"),
         (IMAGES[0][:200], 400, "truncated or damaged image"),
         (png(Image.new("RGB", (300, 100))), 400, "300 x 100 px: more than 20000 pixels"),

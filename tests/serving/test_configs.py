@@ -61,8 +61,9 @@ def test_examples_in_comments_are_valid_too(name: str) -> None:
 
 def test_the_gpu_file_uses_gpus_in_bfloat16_and_compiles() -> None:
     _, config = read("dermray_gpu.yaml")
-    assert {(model.device, model.dtype) for model in config.models} == {("cuda", "bfloat16")}
-    assert config.models[0].compile and sum(m.gpus_per_replica * m.at_first for m in config.models) == 1.5
+    models: Any = config.models
+    assert {(model.device, model.dtype) for model in models} == {("cuda", "bfloat16")}
+    assert models[0].compile and sum(m.gpus_per_replica * m.at_first for m in models) == 1.5
 
 
 def test_autoscaling_is_serves_own() -> None:

@@ -23,6 +23,7 @@ class Counting(Generator):
     def __init__(self) -> None:
         super().__init__()
         self.image_size, self.steps = 2, list[list[int]]()
+        self.adapters, self.adapter = list[str](), "none"
         self.may, self.began, self.broken = threading.Semaphore(0), threading.Semaphore(0), set[int]()
 
     def begin(self, request: Request, guidance_scale: float, steps: int) -> Canvas:
@@ -38,15 +39,19 @@ class Counting(Generator):
         if self.broken & set(seeds):
             raise MemoryError("too much")
         self.steps.append(seeds)
+        self.adapters.append(self.adapter)
         for canvas in canvases:
             canvas.step += 1
+
+    def use(self, adapter: str | None) -> None:
+        self.adapter = adapter or "own"
 
     def finish(self, canvases: list[Canvas]) -> torch.Tensor:
         return torch.cat([canvas.z for canvas in canvases]).to(torch.uint8)
 
 
-def wanted(steps: int, *seeds: int, prompt: str = "") -> list[Wanted]:
-    return [Wanted(Request(prompt, seed), 1.0, steps) for seed in seeds]
+def wanted(steps: int, *seeds: int, prompt: str = "", adapter: str | None = None) -> list[Wanted]:
+    return [Wanted(Request(prompt, seed), 1.0, steps, adapter) for seed in seeds]
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def counting() -> Counting:
 
 @pytest.fixture
 def easel(counting: Counting) -> Iterator[Easel]:
-    made = Easel(counting, 2)
+    made = Easel(counting, 2, use=counting.use)
     yield made
     for _ in range(1000):
         counting.may.release()
@@ -93,6 +98,43 @@ def test_a_cancelled_request_leaves_at_the_next_step(easel: Easel, counting: Cou
     assert sum(1 in step for step in counting.steps) <= 1
     with pytest.raises(CancelledError):
         given_up[0].result()
+
+
+def test_images_of_one_adapter_advance_together_and_adapters_take_turns(easel: Easel, counting: Counting) -> None:
+    of_a = easel.draw(wanted(20, *range(6), adapter="a"), "first")
+    counting.began.acquire()
+    others = easel.draw(wanted(2, 10, 11, adapter="b"), "second") + easel.draw(wanted(2, 20), "third")
+    for _ in range(9):
+        counting.may.release()
+    for future in others:
+        assert future.result(10).max() in (10, 11, 20)
+    assert not any(future.done() for future in of_a), "who comes later with less is not behind all of it"
+    for seeds, adapter in zip(counting.steps, counting.adapters, strict=True):
+        assert {"a": 0, "b": 1, "own": 2}[adapter] == seeds[0] // 10 and len({seed // 10 for seed in seeds}) == 1
+    assert set(counting.adapters[1:4]) == {"a", "b", "own"}, "one step of each in turn"
+    assert [10, 11] in counting.steps, "together"
+
+
+def test_errands_are_done_between_steps(easel: Easel, counting: Counting) -> None:
+    assert easel.between_steps(lambda: 3).result(10) == 3, "also while nothing is drawn"
+    left = easel.draw(wanted(5, 1), "a")
+    counting.began.acquire()
+    during = easel.between_steps(lambda: len(counting.steps))
+    with pytest.raises(TimeoutError):
+        during.result(0.1)
+    counting.may.release()
+    assert during.result(10) == 1
+    counting.began.acquire()
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    wrong = easel.between_steps(fail)
+    for _ in range(5):
+        counting.may.release()
+    with pytest.raises(ValueError, match="no"):
+        wrong.result(10)
+    assert left[0].result(10).max() == 1
 
 
 def test_a_failure_is_its_own_images_alone(easel: Easel, counting: Counting) -> None:

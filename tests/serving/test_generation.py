@@ -29,7 +29,7 @@ class Replica(Generation.func_or_class):  # type: ignore[name-defined]  # serve.
         self.licence = "CC0-1.0"
 
     def about(self) -> dict[str, Any]:
-        return {"image_size": 16, "sizes": [16], "licence": self.licence, "negative_prompts": False}
+        return {"version": "v1", "image_size": 16, "sizes": [16], "licence": self.licence, "negative_prompts": False}
 
     def draw(self, drawing: Drawing) -> list[Drawn]:
         requests = [Request(drawing.prompt, seed) for seed in drawing.seeds]
@@ -112,7 +112,69 @@ def test_some_unknown_words_are_drawn_and_named(client: TestClient) -> None:
     assert answer["warnings"] == ["1 of 6 words are unknown to the text encoder (words); the text is not mostly such"]
 
 
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "attributes.site"])
+def test_a_nul_is_refused_for_no_png_can_say_it(client: TestClient, field: str) -> None:
+    body: dict[str, Any] = {"prompt": "red.", "seed": 1, "steps": 1}
+    if field == "attributes.site":
+        body["attributes"] = {"site": "ba\0ck"}
+    else:
+        body[field] = "red\0blue"
+    answer = client.post(URL, json=body, headers=KEY)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["param"] == field
+    assert error["message"] == f"{field}: holds a NUL character; leave it out"
+
+
 def test_signs_alone_are_drawn_as_ever_and_said_to_be_no_words(client: TestClient) -> None:
     status, answer = ask(client, "?!")
     assert status == 200 and answer["warnings"] == ["the text is without a word"]
     assert ask(client, "")[0] == 400, "by the schema"
+
+
+class Gated(Replica):
+    """Its gate refuses odd seeds, and all of them while `closed`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed, self.asked = False, list[list[int]]()
+
+    def draw(self, drawing: Drawing) -> list[Drawn]:
+        self.asked.append(drawing.seeds)
+        return [
+            Drawn(seed, None, 0.5) if seed % 2 or self.closed else Drawn(one.seed, one.png, 1.5)
+            for seed, one in zip(drawing.seeds, super().draw(drawing), strict=True)
+        ]
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> tuple[TestClient, Gated]:
+    monkeypatch.setenv("DERMRAY_API_KEYS", "k")
+    replica, model = Gated(), ServedGenerator(task="generation", name="pixel", model="none")
+    return TestClient(api_of(Service(ServiceConfig(models=(model,)), {"pixel": Handle(replica)}))), replica
+
+
+def test_images_that_the_gate_refuses_are_named_and_the_others_say_how_near_they_are(
+    gated: tuple[TestClient, Gated],
+) -> None:
+    body = {"prompt": "red.", "seed": 10, "n": 3, "steps": 1}
+    answer = gated[0].post(URL, json=body, headers=KEY).json()
+    assert [(image["seed"], image["gate_distance"]) for image in answer["data"]] == [(10, 1.5), (12, 1.5)]
+    assert answer["refused"] == [{"seed": 11, "gate_distance": 0.5}]
+
+
+def test_where_the_gate_refuses_all_there_is_no_image(gated: tuple[TestClient, Gated]) -> None:
+    answer = gated[0].post(URL, json={"prompt": "red.", "seed": 11, "steps": 1}, headers=KEY)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "gate_refused", "seed")
+    assert "seeds [11] lies nearer to a training image than the gate allows" in error["message"]
+
+
+def test_seeds_that_nobody_named_give_way_to_others(gated: tuple[TestClient, Gated]) -> None:
+    client, replica = gated
+    answer = client.post(URL, json={"prompt": "red.", "n": 4, "steps": 1}, headers=KEY).json()
+    assert len(answer["data"]) + len(answer["refused"]) == 4 and all(i["seed"] % 2 == 0 for i in answer["data"])
+    first, *others = replica.asked
+    assert sum(map(len, others)) >= sum(seed % 2 for seed in first), "each refused seed was drawn anew"
+    replica.closed, replica.asked = True, []
+    assert client.post(URL, json={"prompt": "red.", "steps": 1}, headers=KEY).status_code == 400
+    assert len(replica.asked) == 4, "three times, and no more"

@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dermray.serving.drawing import provenance
-from dermray.serving.drawing.gate import Gate
+from dermray.provenance import text
 from dermray.serving.drawing.store import Store, StoreFull
 from tests.serving.models import text_of
 
@@ -42,16 +41,5 @@ def test_other_files_of_the_directory_are_left_alone(tmp_path: Path) -> None:
 def test_provenance_of_any_script_is_read_back() -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     said = {"prompt": "меланома 黑色素瘤", "seed": "9007199254740991", "origin": "synthetic"}
-    image = provenance.png(pixels, said)
-    assert text_of(image) == said and provenance.png(pixels, said) == image
-
-
-def test_the_gate_refuses_copies_however_they_are_turned() -> None:
-    import torch
-
-    training = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    gate = Gate(0.05, training)
-    copy = torch.rot90(training[3], 1, (1, 2)).permute(1, 2, 0).numpy()
-    assert gate.refuses(gate.distance(copy)) and gate.distance(copy) < 1e-3
-    other = np.full((16, 16, 3), 128, np.uint8)
-    assert not gate.refuses(gate.distance(other))
+    image = text.png(pixels, said)
+    assert text_of(image) == said and text.png(pixels, said) == image

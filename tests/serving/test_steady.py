@@ -1,6 +1,7 @@
 """The service under more load than it can bear, and while what it consists of is killed."""
 
 import asyncio
+import contextlib
 import io
 import os
 import secrets
@@ -55,8 +56,12 @@ def steady(served_models: Path) -> Iterator[Live]:
 
 def processes(title: str) -> list[psutil.Process]:
     """Of this Ray, by what Ray calls them."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if any(title in word for word in process.cmdline()[:1])]
+    found = list[psutil.Process]()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that ended meanwhile
+            if any(title in word for word in process.cmdline()[:1]):
+                found.append(process)
+    return found
 
 
 def image(number: int) -> bytes:
@@ -144,9 +149,9 @@ def test_twice_what_it_can_bear(steady: Live, seconds: float) -> None:
         f"p99 {percentile(answers, 0.99):.2f} s, first third {first:.2f} s, last third {last:.2f} s, "
         f"memory {before} to {after} MiB"
     )
-    # Half of what comes is more than can be done: without an end to the queue, requests of the last third would wait
-    # five times as long as those of the first.
-    assert last < 2.5 * first + 0.3
+    # Half of what comes is more than can be done, so without an end to the queue nobody would be refused. How long the
+    # others wait is printed, not asserted: a machine that slows down in between makes everybody wait. That no more than
+    # `queued` wait is asserted where the queue is (door/test_admission.py).
     assert after < before + 40
     again = under_load(steady, lambda client: closed_loop(asks(client), 4, 2))
     assert set(statuses(again)) == {200}, "as before, once the load is gone"
@@ -209,10 +214,12 @@ def test_a_rolling_update(steady: Live, served_models: Path) -> None:
     async def run(client: httpx.AsyncClient) -> tuple[list[Answered], set[int]]:
         await until_ready(client)
         before = {process.pid for process in processes("ServeReplica")}
-        work = asyncio.create_task(closed_loop(asks(client), 4, 25))
-        await asyncio.sleep(1)
-        await asyncio.to_thread(deploy, config(served_models, steps=4))
-        return await work, before
+        answers = await closed_loop(asks(client), 4, 1)
+        updating = asyncio.create_task(asyncio.to_thread(deploy, config(served_models, steps=4)))
+        while not updating.done():  # however long that takes here
+            answers += await closed_loop(asks(client), 4, 2)
+        await updating
+        return answers + await closed_loop(asks(client), 4, 2), before
 
     answers, before = under_load(steady, run)
     assert set(statuses(answers)) == {200} and len(answers) > 8

@@ -31,6 +31,10 @@ def config_of(name: str, *changes: str) -> TrainConfig:
         ("latent_diffusion_nano", ["loop.precision=bf16"]),
         ("dermdit_nano", ["loop.accumulate=4"]),
         ("stable_diffusion_lora_nano", ["encode_ahead=true", "flips=false"]),
+        ("latent_diffusion_nano", ["loop.optimizer=prodigy", "loop.learning_rate=1"]),
+        ("latent_diffusion_nano", ["loop.optimizer=lion"]),
+        ("flux_lora_nano", ["model.adapter=dora"]),
+        ("flux_lora_nano", ["model.adapter=lokr", "model.lokr_factor=4"]),
     ],
 )
 def test_a_real_step_takes_as_much(name: str, changes: list[str]) -> None:
@@ -125,6 +129,17 @@ def test_missing_configs_are_named(tmp_path: Path) -> None:
     config = config_of("dermdit_paper", f"model.vae={tmp_path}/vae", f"model.text_encoder={tmp_path}/none")
     with pytest.raises(FileNotFoundError, match=r"model\.vae=.*config\.json"):
         of_captions(config, CAPTIONS)
+
+
+def test_the_optimizers_state_is_in_the_bill() -> None:
+    """In numbers a trained weight, of four bytes; Prodigy's is the most that it may be."""
+    kept = {}
+    for name, rate in (("adamw", 1e-3), ("lion", 1e-4), ("prodigy", 1)):
+        config = config_of("pixel_dermdit_nano", f"loop.optimizer={name}", f"loop.learning_rate={rate}")
+        bill = of_captions(config, CAPTIONS)
+        kept[name] = round(bill.memory.optimizer / bill.trained / 4, 1)
+        assert bill.checkpoint == pytest.approx((2 + kept[name]) * bill.trained * 4, rel=0.1), "and in checkpoints"
+    assert kept == {"adamw": 2.0, "lion": 1.0, "prodigy": 4.0}
 
 
 def test_fsdp_divides_what_is_trained() -> None:

@@ -21,6 +21,7 @@ from dermray.generators.base import Request, Sample
 from dermray.generators.flux_lora import FluxLora
 from dermray.records import read_columns
 from dermray.synthesis import run as synthesis
+from dermray.synthesis.settings import SynthesisConfig
 from dermray.training.batches import EncodedImages, EncodedSamples, Source, buckets
 from dermray.training.encode import INDEX, read_index, write_index
 from dermray.training.precompute import Cost, Encoder, _cost_of_captions, _Encode, estimate, precompute
@@ -241,10 +242,16 @@ def test_flux_from_captioned_rows_to_a_picture(
 
 def _draws_several_sizes(result: manifest.Result, rows: str, output: str) -> None:
     """Each cell at each size; the gate and whoever reads the rows have one."""
-    settings = {"output": output, "rows": rows, "generator": result.uri, "sampling_steps": 1, "gate_quantile": 0.0}
+    settings = {
+        "output": output,
+        "rows": rows,
+        "generator": result.uri,
+        "sampling_steps": 1,
+        "gate": {"false_rate": 0, "training_steps": 10, "planted": 2},
+    }
     with pytest.raises(ValueError, match=r"sizes=\[32, 40\]: expected multiples of 32 px, got \[40\]"):
-        synthesis.run(validate(synthesis.SynthesisConfig, settings | {"sizes": [32, 40]}))
-    drawn = synthesis.run(validate(synthesis.SynthesisConfig, settings | {"count": 24, "sizes": [64, 32]}))
+        synthesis.run(validate(SynthesisConfig, settings | {"sizes": [32, 40]}))
+    drawn = synthesis.run(validate(SynthesisConfig, settings | {"count": 24, "sizes": [64, 32]}))
     names = ["malignant", "skin_tone", "width", "height", "image", "nearest_distance"]
     found = read_columns(f"{drawn.data}/rows", names, pc.field("status").is_valid()).to_pylist()
     counts = Counter((row["malignant"], row["skin_tone"], row["width"]) for row in found)

@@ -1,6 +1,6 @@
 """Every family, stopped at any step and gone on with in new objects, ends with the weights of an uninterrupted run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from dermray.train_loop import LoopConfig, State
 from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.settings import Hopeless
 from dermray.training.order import Order
+from tests.generators.conftest import FLOW_LORA
 
 CAPTIONS = ["malignant, skin tone B: asymmetric lesion, irregular border, black.", "benign, skin tone A: red.",
             "benign, skin tone C: symmetric lesion.", "malignant, skin tone A: white and red."]  # fmt: skip
 SMALL: dict[str, dict[str, Any]] = {
-    "flux_lora": {"image_size": 32, "rank": 4, "max_sequence_length": 16},
     "stable_diffusion_lora": {"image_size": 32, "rank": 4, "prior_prompt": "skin", "prior_images": 2, "prior_steps": 1},
     "stable_diffusion": {"image_size": 32},
     "latent_diffusion": {"image_size": 32, "min_snr_gamma": 5.0},
@@ -35,11 +35,12 @@ class FewImages:
     name: str
     loop: LoopConfig
     unused_parameters: bool = False
+    model: dict[str, Any] = field(default_factory=dict)  # beside what makes it small
 
     def build(self) -> nn.Module:
         cls = family(self.name)
         torch.manual_seed(self.loop.seed)
-        config = cls.Config(**SMALL[self.name])
+        config = cls.Config(**SMALL.get(self.name, FLOW_LORA) | self.model)
         made = cls.from_captions(config, CAPTIONS)
         if cls.prior_by(config) is not None:
             made.keep_prior(cls.encoder(config, CAPTIONS).draw_prior())
@@ -83,18 +84,30 @@ def trained(task: FewImages, stop: int | None, directory: Path) -> State:
     return state
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [*((name, "adamw") for name in FAMILIES), ("pixel_dermdit", "muon")])
-def test_resumed_equals_uninterrupted_bit_for_bit(name: str, optimizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "optimizer", "model"),
+    [
+        *((name, "adamw", {}) for name in FAMILIES),
+        *(("pixel_dermdit", name, {}) for name in ("muon", "prodigy", "lion")),
+        *(("flux_lora", "adamw", {"adapter": kind, "lokr_factor": 4}) for kind in ("dora", "lokr")),
+    ],
+)
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    name: str, optimizer: str, model: dict[str, Any], tmp_path: Path
+) -> None:
     settings = {"steps": 4, "batch_size": 4, "accumulate": 2, "warmup_steps": 2, "schedule": "cosine"}
-    loop = LoopConfig.model_validate(settings | {"learning_rate": 1e-2, "optimizer": optimizer})
-    task = FewImages(name, loop)
+    rate = {} if optimizer == "prodigy" else {"learning_rate": 1e-2}
+    loop = LoopConfig.model_validate(settings | {"optimizer": optimizer} | rate)
+    task = FewImages(name, loop, model=model)
     stop = int(np.random.default_rng().integers(1, 4))
     whole, resumed = trained(task, None, tmp_path / "x"), trained(task, stop, tmp_path / "saved")
     assert whole.step == resumed.step == 4 and len(whole.trained) == len(whole.ema) > 0
     pairs = zip([*whole.trained, *whole.ema], [*resumed.trained, *resumed.ema], strict=True)
     assert all(torch.equal(a, b) for a, b in pairs), f"stopped at {stop}"
     for a, b in zip(whole.optimizer.state.values(), resumed.optimizer.state.values(), strict=True):
-        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert a.keys() == b.keys() and all(torch.equal(*map(torch.as_tensor, (a[key], b[key]))) for key in a)
+    for one, other in zip(whole.optimizer.param_groups, resumed.optimizer.param_groups, strict=True):
+        assert {k: v for k, v in one.items() if k != "params"} == {k: v for k, v in other.items() if k != "params"}
     saved = torch.load(tmp_path / "saved" / "state.pt", weights_only=True)
     frozen = {name for name, p in whole.module.named_parameters() if not p.requires_grad}
     assert not saved["module"].keys() & frozen, "frozen weights are in no checkpoint"

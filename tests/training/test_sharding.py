@@ -25,6 +25,12 @@ STEPS = LoopConfig(steps=4, batch_size=4, accumulate=2, warmup_steps=1, ema_deca
 SHARDED = STEPS.model_copy(update={"parallel": "fsdp"})
 
 
+WAYS = [  # family, optimizer, kind of adapter
+    ("flux_lora", "adamw", "lora"), ("flux_lora", "adamw", "dora"), ("flux_lora", "adamw", "lokr"),
+    ("stable_diffusion_lora", "adamw", "lora"), ("dermdit", "lion", ""),
+]  # fmt: skip
+
+
 def sharded(task: FewImages, workers: int) -> tuple[State, Sharded]:
     torch.manual_seed(task.loop.seed)
     wrapped = Sharded(task.build, workers, torch.device("cpu"))
@@ -37,9 +43,10 @@ def everything(state: State) -> list[Tensor]:
     return [whole(tensor.detach()).clone() for tensor in (*state.trained, *state.ema, *moments)]
 
 
-def learns_as_ddp(name: str, rank: int, directory: Path) -> None:
-    task = FewImages(name, SHARDED)
-    plain = State(FewImages(name, STEPS).build(), STEPS)
+def learns_as_ddp(name: str, optimizer: str, kind: str, rank: int, directory: Path) -> None:
+    by, model = {"optimizer": optimizer}, {"adapter": kind, "lokr_factor": 4} if kind else {}
+    task, steps = FewImages(name, SHARDED.model_copy(update=by), model=model), STEPS.model_copy(update=by)
+    plain = State(FewImages(name, steps, model=model).build(), steps)
     ddp = DistributedDataParallel(plain.module)
     state, fsdp = sharded(task, 2)
     for _ in range(2):
@@ -61,9 +68,9 @@ def learns_as_ddp(name: str, rank: int, directory: Path) -> None:
         assert all(torch.equal(kept[n], average) for n, average in zip(names, averages, strict=True))
 
 
-def goes_on(rank: int, directory: Path) -> None:
+def goes_on(optimizer: str, rank: int, directory: Path) -> None:
     """Stopped after two of four steps, and gone on with in new objects."""
-    task = FewImages("flux_lora", SHARDED)
+    task = FewImages("flux_lora", SHARDED.model_copy(update={"optimizer": optimizer}))
     state, fsdp = sharded(task, 2)
     for _ in range(2):
         state.advance(task, fsdp, rank, 2)
@@ -124,9 +131,11 @@ def takes_its_turn(rank: int, directory: Path) -> None:
 def worker(rank: int, port: int, directory: Path) -> None:
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    for name in ("flux_lora", "stable_diffusion_lora", "dermdit"):
-        learns_as_ddp(name, rank, directory)
-    goes_on(rank, directory)
+    for name, optimizer, kind in WAYS:
+        learns_as_ddp(name, optimizer, kind, rank, directory / (kind or "one"))
+    (directory / "lion").mkdir(exist_ok=True)
+    goes_on("lion", rank, directory / "lion")
+    goes_on("adamw", rank, directory)
     frozen_weights_stay_at_home(rank)
     takes_its_turn(rank, directory)
     distributed.destroy_process_group()

@@ -26,6 +26,7 @@ class PromptSet:
     schema: dict[str, Any] | None = None  # JSON schema that the engine decodes by
     sentences: bool = False  # the caption takes the answer's text; otherwise its attributes
     needs_attributes: bool = False  # an answer that names no ABC attribute is rejected
+    needs: tuple[str, ...] = ()  # columns that its words tell the model: with none of them it is another set's question
     internal_context: bool = False  # the metadata was given on the condition that it is not quoted
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: {}  # further variables of the template
     phrasings: Any = None  # the words out of which `prepare` chooses

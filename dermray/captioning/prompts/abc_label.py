@@ -6,4 +6,5 @@ PROMPT_SET = PromptSet(
     "This is an image containing a {% if 'label' in known %}{{ known.label }} {% endif %}lesion. "
     "Give me a description of this mole regarding its asymmetry, border irregularity, and color.",
     needs_attributes=True,
+    needs=("malignant",),
 )

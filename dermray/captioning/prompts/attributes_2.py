@@ -9,4 +9,5 @@ PROMPT_SET = PromptSet(
 Describe in one or two sentences what the image shows
 {%- if "label" in known or "skin tone" in known %}, and say in them the attributes given here{% endif %}.""",
     sentences=True,
+    needs=("malignant", "skin_tone"),
 )

@@ -14,4 +14,5 @@ Describe in one or two sentences what the image shows
 , and say in them the attributes given here
 {%- endif %}.""",
     sentences=True,
+    needs=("malignant", "skin_tone", "sex", "age", "site"),
 )

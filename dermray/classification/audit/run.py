@@ -91,7 +91,7 @@ def run(config: AuditClassifierConfig) -> Result:
         _write(plan, storage.join(planned, "plan.parquet"))
         with watched(rows_written(target, config.lesions, ("_Draw",))):
             _draw(planned, target, checkpoint, _Draw.arguments(config, inputs, number), config)
-        ids = Ids(planned, ("lesion",), rows=config.lesions), Ids(target, ("lesion",))
+        ids = Ids(planned, ("lesion",)), Ids(target, ("lesion",))
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         usable = [row for batch in batches(target, MEASURED) for row in batch.to_pylist() if row["status"] == "ok"]
         found = shifts.analyse(pictures.scored(usable, attributes), attributes, config.tolerance, config.seed)

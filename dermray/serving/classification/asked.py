@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,12 +23,17 @@ SAID = {"true": True, "1": True, "false": False, "0": False}
 Encoded = Annotated[str, Field(description=f"base64 or a data URL of {EXPECTED}")]
 
 
-class ClassificationRequest(BaseModel):
-    """Images as JSON: one as `image`, or several as `images`."""
+class ImagesAsJson(BaseModel):
+    """One as `image`, or several as `images`."""
 
     model_config = ConfigDict(extra="forbid")
     image: Encoded | None = None
     images: list[Encoded] | None = None
+
+
+class ClassificationRequest(ImagesAsJson):
+    """Images as JSON: one as `image`, or several as `images`."""
+
     model: str | None = Field(None, description="of GET /v1/models; the first classifier if none is named")
     saliency: bool = Field(
         False, strict=True, description="a picture of what the answer depends on, for up to 4 images"
@@ -43,18 +49,36 @@ class Asked:
     saliency: bool
 
 
+class WithImages(Protocol):
+    """What a request asks about."""
+
+    @property
+    def images(self) -> list[bytes]:
+        """Encoded."""
+
+
+A = TypeVar("A", bound=WithImages)
+
+
 async def read(request: Request, limits: Limits) -> Asked:
-    """The whole request.
+    """The whole request; raises as `read_as` does."""
+    return await read_as(request, limits, _of_parts, _of_json)
+
+
+async def read_as(
+    request: Request, limits: Limits, of_parts: Callable[[list[Part]], A], of_json: Callable[[bytes], A]
+) -> A:
+    """What of its form or its JSON is made, with one image at least and as many as are allowed at most.
 
     Raises:
         ApiError: 400, 413 or 415. RequestValidationError: JSON that does not fit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM:
-        asked = _of_parts(await parts_of(request, limits.images_scored))
+        asked = of_parts(await parts_of(request, limits.images_scored))
     elif kind == JSON:
         body = await request.body()
-        asked = _of_json(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(_of_json, body)
+        asked = of_json(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(of_json, body)
     else:
         raise ApiError(
             415, f"content-type {kind[:80]!r}: send {FORM} with the field {IMAGE}, or {JSON}",
@@ -73,18 +97,26 @@ def _too_many(most: int) -> ApiError:
     )
 
 
-def _of_parts(parts: list[Part]) -> Asked:
-    images, fields = list[bytes](), dict[str, str]()
+def split(parts: list[Part], known: tuple[str, ...]) -> tuple[list[bytes], dict[str, bytes]]:
+    """Images, and the other fields by their names, each of them once; raises ApiError 400 on others."""
+    images, fields = list[bytes](), dict[str, bytes]()
     for part in parts:
         if part.name in (IMAGE, IMAGES, f"{IMAGES}[]"):
             images.append(part.data)
-        elif part.name in ("model", "saliency") and part.name not in fields:
-            fields[part.name] = part.data.decode("utf-8", "replace")[:200]
+        elif part.name in known and part.name not in fields:
+            fields[part.name] = part.data
         else:
+            others = f"{', '.join(known[:-1])} and {known[-1]}"
             raise ApiError(
-                400, f"field {part.name[:80]!r}: expected {IMAGE} (repeated for several), and model and saliency once",
+                400, f"field {part.name[:80]!r}: expected {IMAGE} (repeated for several), and {others} once",
                 param=part.name[:80], code="unknown_field",
             )  # fmt: skip
+    return images, fields
+
+
+def _of_parts(parts: list[Part]) -> Asked:
+    images, given = split(parts, ("model", "saliency"))
+    fields = {name: data.decode("utf-8", "replace")[:200] for name, data in given.items()}
     said = fields.get("saliency", "false").strip().lower()
     if said not in SAID:
         raise ApiError(400, f"saliency={said!r}: expected true or false", param="saliency", code="invalid_value")
@@ -96,11 +128,15 @@ def _of_json(body: bytes) -> Asked:
         request = ClassificationRequest.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+    return Asked(images_of(request), request.model, request.saliency)
+
+
+def images_of(request: ImagesAsJson) -> list[bytes]:
+    """Of base64; raises ApiError 400 where one is none."""
     if request.image is not None and request.images is not None:
         raise ApiError(400, f"{IMAGE} and {IMAGES}: give one of them", param=IMAGES, code="invalid_value")
     encoded = request.images or [] if request.image is None else [request.image]
-    images = [_bytes_of(text, number) for number, text in enumerate(encoded)]
-    return Asked(images, request.model, request.saliency)
+    return [_bytes_of(text, number) for number, text in enumerate(encoded)]
 
 
 def _bytes_of(text: str, number: int) -> bytes:
@@ -126,17 +162,15 @@ def _not_base64(number: int, what: str) -> ApiError:
 
 def body_schema() -> dict[str, Any]:
     """What OpenAPI says of the body."""
+    fields = {"model": {"type": "string"}, "saliency": {"type": "boolean"}}
+    return described(fields, ClassificationRequest.model_json_schema())
+
+
+def described(fields: dict[str, Any], as_json: dict[str, Any]) -> dict[str, Any]:
+    """A body with images: as a form with other fields, or as JSON."""
     file = {"type": "string", "format": "binary", "description": f"a file of {EXPECTED}"}
+    images = {"type": "array", "items": file, "minItems": 1, "description": "one file, or several"}
     form = {
-        "type": "object",
-        "required": [IMAGE],
-        "properties": {
-            IMAGE: {"type": "array", "items": file, "minItems": 1, "description": "one file, or several"},
-            "model": {"type": "string"},
-            "saliency": {"type": "boolean"},
-        },
-        "additionalProperties": False,
-    }
-    given = ClassificationRequest.model_json_schema()
-    content = {FORM: {"schema": form}, JSON: {"schema": given}}
-    return {"requestBody": {"required": True, "content": content}}
+        "type": "object", "required": [IMAGE], "properties": {IMAGE: images} | fields, "additionalProperties": False
+    }  # fmt: skip
+    return {"requestBody": {"required": True, "content": {FORM: {"schema": form}, JSON: {"schema": as_json}}}}

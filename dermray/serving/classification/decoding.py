@@ -80,7 +80,7 @@ class Decoder:
             with budget.room(width * height):
                 pixels = square(decode(image, budget.pixels), self.size)
                 if width * height >= LARGE:
-                    _give_back()
+                    give_back()
         except BadImage as error:
             return Upload(name, None, str(error))
         except MemoryError:
@@ -90,7 +90,7 @@ class Decoder:
         return Upload(name, pixels, None)
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """glibc keeps what is freed: a gigabyte after a dozen photographs of 50 megapixels."""
     with contextlib.suppress(OSError, AttributeError):  # other systems' libraries have no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)

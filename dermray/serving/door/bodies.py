@@ -27,8 +27,8 @@ class Bodies:
         self.arriving: Counter[str] = Counter()  # bodies that are not whole yet, by key
 
     @asynccontextmanager
-    async def read(self, key: str, receive: Receive) -> AsyncIterator[bytearray]:
-        """The whole body, held until the block ends.
+    async def read(self, key: str, receive: Receive, most: int | None = None) -> AsyncIterator[bytearray]:
+        """The whole body of at most so many bytes (the service's limit), held until the block ends.
 
         Raises:
             ApiError: 408, it took too long; 413, it is too large, whatever its headers said; 429, this key sends too
@@ -36,12 +36,12 @@ class Bodies:
         """
         body = bytearray()  # one buffer: a list of one-byte chunks would take fifty times their size
         try:
-            await self._fill(body, key, receive)
+            await self._fill(body, key, receive, most or self.limits.body_bytes)
             yield body
         finally:
             self._hold(key, -len(body))
 
-    async def _fill(self, body: bytearray, key: str, receive: Receive) -> None:
+    async def _fill(self, body: bytearray, key: str, receive: Receive, most_of_one: int) -> None:
         if self.arriving[key] >= self.limits.bodies_arriving:
             raise _busy(f"this key sends {self.limits.bodies_arriving} bodies already: finish one")
         self.arriving[key] += 1
@@ -52,16 +52,16 @@ class Bodies:
                     chunk, more = _chunk(await receive())
                     self._hold(key, len(chunk))
                     body += chunk
-                    self._check(len(body), key)
+                    self._check(len(body), key, most_of_one)
         except TimeoutError:
             seconds = self.limits.body_seconds
             raise ApiError(408, f"body: expected all of it within {seconds:g} s", code="slow_body") from None
         finally:
             self._count(self.arriving, key, -1)
 
-    def _check(self, size: int, key: str) -> None:
-        if size > self.limits.body_bytes:
-            raise too_large(self.limits.body_bytes)
+    def _check(self, size: int, key: str, most_of_one: int) -> None:
+        if size > most_of_one:
+            raise too_large(most_of_one)
         most = self.limits.bodies_bytes
         if self.held.total() > most or self.held[key] > max(most // 2, self.limits.body_bytes):
             raise _busy("too many bytes of requests are held: ask again in a second")

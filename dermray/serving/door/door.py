@@ -82,11 +82,12 @@ class Door:
         visit.key = key.name
         state = scope.setdefault("state", {})
         state["key"] = key
-        if not check_body(headers, rule, self.limits.body_bytes):
+        most = min(rule.most or self.limits.body_bytes, self.limits.body_bytes)
+        if not check_body(headers, rule, most):
             visit.body_unread = False
             await self.app(scope, without_body(receive), send)
             return
-        async with self.bodies.read(key.name, receive) as body:
+        async with self.bodies.read(key.name, receive, most) as body:
             visit.body_unread = False
             if headers[b"content-type"].split(b";")[0].strip().lower() == JSON.encode():
                 await (asyncio.to_thread(check_json, body) if len(body) > LARGE else _at_once(body))
@@ -94,7 +95,7 @@ class Door:
 
     def _key(self, rule: Rule, headers: dict[bytes, bytes], scope: Scope) -> Key:
         """Who asks; raises `ApiError` 401 or 403."""
-        if rule.needs == "nothing":
+        if rule.needs == "nothing" or rule.needs == "a session":
             return ANYBODY
         if self.keys.off:
             _require_loopback(headers, scope)
@@ -108,7 +109,7 @@ class Door:
         if key.expired:
             raise ApiError(401, "API key expired: ask the service's operator", None, "expired_api_key", CHALLENGE)
         if rule.needs != "a key" and not key.may(rule.needs):
-            message = f"this key may not {rule.needs}: it has {', '.join(key.scopes)}"
+            message = f"this key may not {rule.needs}: its scopes are {', '.join(key.scopes)}"
             raise ApiError(403, message, code="missing_scope")
         self.quotas.request(key)
         return key

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ import torch
 from dermray.generators.base import Generator, Request
 from dermray.generators.canvas import Canvas
 from dermray.serving.drawing.turns import Turns
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Wanted:
     image: Request
     guidance_scale: float
     steps: int
+    adapter: str | None = None  # that it is drawn with, as `use` is told; None: the generator's own
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ class Easel:
 
     Args:
         generator: in evaluation mode; nobody else uses it. batch_size: images that advance together at most.
-        observe: called from the thread after each step.
+        observe: called from the thread after each step. use: called from it before images of another adapter.
     """
 
     def __init__(
-        self, generator: Generator, batch_size: int, observe: Callable[[Step], None] = lambda step: None
-    ) -> None:
-        self.generator, self.batch_size, self.observe = generator, batch_size, observe
+        self, generator: Generator, batch_size: int, observe: Callable[[Step], None] = lambda step: None,
+        use: Callable[[str | None], None] = lambda adapter: None,
+    ) -> None:  # fmt: skip
+        self.generator, self.batch_size, self.observe, self.use = generator, batch_size, observe, use
+        self._errands: list[tuple[Callable[[], Any], Future[Any]]] = []
         self._commissions: list[_Commission] = []
         self._turns: Turns[_Commission] = Turns()
         self.steps = 0  # of images, taken so far
@@ -82,6 +88,28 @@ class Easel:
             self._changed.notify()
         return [commission.result for commission in new]
 
+    def between_steps(self, errand: Callable[[], T]) -> "Future[T]":
+        """Has the thread that draws do something before its next step: nothing of the generator is at work then.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
+        result: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the easel is closed")
+            self._errands.append((errand, result))
+            self._changed.notify()
+        return result
+
+    def steps_taken(self, wanted: list[Wanted], results: "list[Future[np.ndarray]]") -> int:
+        """Of the images of a request that are in the making or done."""
+        steps = {id(c.result): c.canvas.step for c in list(self._commissions) if c.canvas is not None}
+        return sum(
+            one.steps if result.done() else steps.get(id(result), 0)
+            for one, result in zip(wanted, results, strict=True)
+        )
+
     def close(self) -> None:
         """Ends after the step that is under way; what is not drawn is cancelled."""
         with self._changed:
@@ -90,6 +118,8 @@ class Easel:
         self._thread.join()
         for commission in self._commissions:
             commission.result.cancel()
+        for _, result in self._errands:
+            result.cancel()
 
     @property
     def alive(self) -> bool:
@@ -104,11 +134,14 @@ class Easel:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._commissions)
+                self._changed.wait_for(lambda: self._closed or self._commissions or self._errands)
                 if self._closed:
                     return
+                errands, self._errands = self._errands, []
                 self._commissions = [c for c in self._commissions if not c.result.done()]
                 waiting = list(self._commissions)
+            for errand, result in errands:
+                _do(errand, result)
             if waiting:
                 with torch.inference_mode():
                     self._step(waiting)
@@ -121,6 +154,7 @@ class Easel:
         if not chosen:  # none could be begun
             return
         try:
+            self.use(chosen[0].wanted.adapter)
             self.generator.advance([c.canvas for c in chosen if c.canvas is not None])
             finished = [c for c in chosen if c.canvas is not None and c.canvas.done]
             self._hand_over(finished)
@@ -133,12 +167,14 @@ class Easel:
         self.observe(Step(len(chosen), len(waiting) - len(chosen), len(finished), time.perf_counter() - began))
 
     def _chosen(self, in_turn: list[_Commission]) -> list[_Commission]:
-        """Those of the first one's kind, begun where they are not yet."""
+        """Those of the first one's kind and adapter, begun where they are not yet."""
         chosen: list[_Commission] = []
         for commission in in_turn:
             if len(chosen) == self.batch_size:
                 break
             if chosen and (commission.alone or chosen[0].alone):
+                continue
+            if chosen and commission.wanted.adapter != chosen[0].wanted.adapter:
                 continue
             if commission.canvas is None and not self._begun(commission):
                 continue
@@ -151,6 +187,7 @@ class Easel:
     def _begun(self, commission: _Commission) -> bool:
         wanted = commission.wanted
         try:
+            self.use(wanted.adapter)
             commission.canvas = self.generator.begin(wanted.image, wanted.guidance_scale, wanted.steps)
         except Exception as error:
             _fail(commission, error)
@@ -172,6 +209,14 @@ class Easel:
             if len(chosen) == 1:
                 _fail(commission, error)
             commission.canvas, commission.alone = None, True
+
+
+def _do(errand: Callable[[], T], result: "Future[T]") -> None:
+    if result.set_running_or_notify_cancel():
+        try:
+            result.set_result(errand())
+        except Exception as error:
+            result.set_exception(error)
 
 
 def _fail(commission: _Commission, error: Exception) -> None:

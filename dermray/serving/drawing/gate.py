@@ -1,43 +1,47 @@
-"""The memorisation gate on what is served: as `generate` calibrated it, against the generator's training images."""
-
-from dataclasses import dataclass
+"""The memorisation gate on what is served: as `generate` made it, from the same files."""
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dermray import manifest
-from dermray.synthesis.memorization import nearest
-from dermray.synthesis.run import resized, training_images
+from dermray import manifest, storage
+from dermray.features.extractor import check
+from dermray.features.settings import ExtractorConfig
+from dermray.synthesis.gate.calibration import read_calibration
+from dermray.synthesis.gate.gate import Gate as SynthesisGate
+from dermray.synthesis.gate.index import read_about
+from dermray.synthesis.gate.stage import FOLDER
 
-AT_A_TIME = 4096  # training images, which are compared in single precision
 
-
-@dataclass(frozen=True)
 class Gate:
-    """Refuses what lies nearer to a training image than real images do."""
+    """Refuses what is nearer to a training image than real images are. Replicas of a node share its files' memory."""
 
-    threshold: float
-    training: Tensor  # (N, 3, S, S) uint8
+    def __init__(self, uri: str, device: str = "cpu") -> None:
+        self._gate = SynthesisGate(uri, device)
 
     def distance(self, pixels: np.ndarray) -> float:
-        """Of an image (H, W, 3) uint8 to the nearest training image."""
-        image = resized(torch.from_numpy(pixels).permute(2, 0, 1)[None], self.training.shape[-1])
-        return min(float(nearest(image, part)[0][0]) for part in self.training.split(AT_A_TIME))
+        """Of an image (H, W, 3) uint8 to the nearest training image, as a share of what the gate allows."""
+        [seen] = self._gate.seen(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+        return self._gate.closeness(seen)
 
     def refuses(self, distance: float) -> bool:
         """As `generate` rejects rows."""
-        return distance < self.threshold
+        return distance < 1
 
 
-def open_gate(generated: str, version: str) -> Gate:
-    """The gate of a generate stage's result.
+def open_gate(generated: str, version: str, device: str = "cpu") -> Gate:
+    """The gate of a generate stage's result; arguments and errors as `gate_of` has them."""
+    return Gate(gate_of(generated, version), device)
+
+
+def gate_of(generated: str, version: str) -> str:
+    """Where the gate of a generate stage's result lies, by its small files: it can be opened.
 
     Args:
         version: of the generator that is served, which must be the one that drew there.
 
     Raises:
-        FileNotFoundError, ValueError: no such result, or another generator's.
+        FileNotFoundError, ValueError, ImportError: no such result, another generator's, an earlier version's, one that
+            rejects nothing, or one whose files or extractor's weights are gone.
     """
     drawn = manifest.read(generated, "generate")
     drew = drawn.manifest.inputs["generator"]
@@ -46,8 +50,16 @@ def open_gate(generated: str, version: str) -> Gate:
             f"gate={generated}: drawn by the generator with key {drew}, and the served one is {version}; "
             "give the result of a generate stage that used the served generator"
         )
-    generator = manifest.read(drawn.manifest.config["generator"], "train")
-    if generator.manifest.key != drew:
-        raise ValueError(f"gate={generated}: at {generator.uri} is now another generator than the one that drew there")
-    training, _ = training_images(generator)
-    return Gate(float(drawn.manifest.metrics["gate"]), training)
+    made = drawn.manifest.metrics["gate"]
+    if not isinstance(made, dict):
+        raise ValueError(
+            f"gate={generated}: made by an earlier version of dermray, without an index; run the generate stage again, "
+            "with another output"
+        )
+    if not made["calibration"]["false_rate"]:
+        raise ValueError(f"gate={generated}: made with false_rate=0, and so rejects nothing; leave gate out")
+    place = storage.join(drawn.data, FOLDER)
+    about = read_about(place)
+    read_calibration(place)
+    check(ExtractorConfig.model_validate(about.extractor))
+    return place

@@ -39,7 +39,7 @@ async def classify(request: Request, service: Served, key: Asker) -> Response:
     service.quotas.images(key, len(fitting))
     about, scores = await way.score(fitting)
     if all(score.reason for score in scores):
-        raise _bad(str(scores[0].reason), limits)
+        raise unreadable(str(scores[0].reason), limits)
     said = results([len(image) <= limits.image_bytes for image in asked.images], scores, about, limits.image_bytes)
     if asked.saliency:
         await _explain(way, asked, said)
@@ -53,9 +53,11 @@ def _way(service: Service, model: str | None) -> tuple[str, Way]:
     return found.name, service.ways[found.name]
 
 
-def _bad(reason: str, limits: Limits) -> ApiError:
+def unreadable(reason: str, limits: Limits) -> ApiError:
+    """Of a request none of whose images can be read: why the first cannot, and what can."""
+    kinds = "one" if EXPECTED in reason else EXPECTED
     return ApiError(
-        400, f"{reason}: send {EXPECTED} of at most {limits.image_pixels} pixels", param="image", code="bad_image"
+        400, f"{reason}: send {kinds} of at most {limits.image_pixels} pixels", param="image", code="bad_image"
     )
 
 

@@ -9,6 +9,8 @@ from dermray.serving.schemas import Health
 router = APIRouter(tags=["health"])
 
 
+@router.head("/livez", include_in_schema=False)
+@router.head("/healthz", include_in_schema=False)
 @router.get("/livez")
 @router.get("/healthz", operation_id="healthz")
 async def alive() -> Health:
@@ -16,6 +18,7 @@ async def alive() -> Health:
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def ready(service: Served) -> Health:
     """200 where every model answers; 503, naming those that do not: send requests elsewhere."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dermray import storage
+from dermray.backbones.networks import Backbone
 from dermray.classification import saved
-from dermray.classification.backbones import Backbone
 from dermray.classification.batches import InMemory
 from dermray.classification.saved import Saved
 from dermray.classification.settings import TrainingSettings

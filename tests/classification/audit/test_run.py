@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dermray import manifest
+from dermray.backbones.networks import Backbone, build
 from dermray.classification.audit import run as stage
 from dermray.classification.audit.run import AuditClassifierConfig
-from dermray.classification.backbones import Backbone, build
 from dermray.classification.saved import Saved
 from dermray.classification.targets import Target
 from dermray.config import PRESETS, ConfigError, load, validate

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from dermray.captioning.finish import Finish
 from dermray.serving.api import api_of
+from dermray.serving.calls import Calls
+from dermray.serving.captions.settings import ServedCaptioner
+from dermray.serving.captions.work import Captioned, Work
 from dermray.serving.classification.replica import About, Score
 from dermray.serving.generation import Drawing, Drawn
 from dermray.serving.keys import Key, Keys, digest
@@ -59,13 +63,28 @@ async def explain(image: bytes, max_pixels: int) -> tuple[bytes, float]:
 
 def drawing() -> Handle:
     """A generator that draws at once."""
-    about = {"image_size": 16, "sizes": [16], "licence": "CC0-1.0", "negative_prompts": False}
+    about = {"version": "v1", "image_size": 16, "sizes": [16], "licence": "CC0-1.0", "negative_prompts": False}
     return Handle(about=about, read=Reading(refusal=None, unknown_words=[], warnings=[]), draw=draw)
 
 
 def scoring() -> Handle:
     """A classifier that scores at once."""
     return Handle(about={"image_size": 16}, score=score, explain=explain)
+
+
+async def caption(work: Work) -> Captioned:
+    """The same of each image, with the rules of acceptance."""
+    finish = Finish(work.prompt_set, ("malignant",), {"captioner": "c", "captioner_revision": None})
+    said = {"question": "?", "unreadable": None, "text": "red.", "tokens_in": 9, "tokens_out": 2}
+    return Captioned([finish.row(row | said) for row in work.rows], "c", None)
+
+
+def captioning() -> Handle:
+    """A captioner that answers at once."""
+    return Handle(about={"captioner": "c", "captioner_revision": None}, caption=caption)
+
+
+CAPTIONER = ServedCaptioner(task="captioning", name="nano", model="none")
 
 
 @pytest.fixture
@@ -78,8 +97,10 @@ def service(generator: Handle) -> Service:
     models = (
         ServedGenerator(task="generation", name="pixel", model="none"),
         ServedClassifier(task="classification", name="resnet", model="none"),
+        CAPTIONER,
     )
-    return Service(ServiceConfig(models=models, limits=LIMITS), {"pixel": generator, "resnet": scoring()})
+    handles = {"pixel": Calls(generator), "resnet": Calls(scoring()), "nano": Calls(captioning())}
+    return Service(ServiceConfig(models=models, limits=LIMITS), handles)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dermray.serving.keys import Keys
 from dermray.serving.service import Service
 from dermray.serving.settings import ServedClassifier, ServedGenerator, ServiceConfig
 from tests.serving.door.asgi import KEY
-from tests.serving.door.conftest import drawing, scoring
+from tests.serving.door.conftest import CAPTIONER, captioning, drawing, scoring
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,10 @@ def described() -> Any:
     models = (
         ServedGenerator(task="generation", name="pixel", model="none"),
         ServedClassifier(task="classification", name="resnet", model="none"),
+        CAPTIONER,
     )
-    service = Service(ServiceConfig(models=models), {"pixel": drawing(), "resnet": scoring()})
+    handles = {"pixel": drawing(), "resnet": scoring(), "nano": captioning()}
+    service = Service(ServiceConfig(models=models), handles)
     app: FastAPI = api_of(service, Keys([KEY]))
     return from_asgi("/openapi.json", app)
 

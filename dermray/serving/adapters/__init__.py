@@ -1,0 +1,1 @@
+"""LoRA adapters by request: found where config says, held by replicas as requests name them."""

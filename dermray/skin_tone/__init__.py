@@ -1,0 +1,1 @@
+"""Skin tones that metadata do not tell, estimated from the image."""

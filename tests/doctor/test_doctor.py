@@ -1,0 +1,113 @@
+"""Faults that the doctor is to see, made on purpose."""
+
+import email.utils
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dermray import s3
+from dermray.doctor import cluster, config, machine, place
+from dermray.doctor.finding import Finding
+from tests.conftest import call_cli
+
+
+def faults(found: list[Finding]) -> list[str]:
+    return [finding.what for finding in found if finding.level == "fault"]
+
+
+def test_versions_that_were_not_run_together() -> None:
+    found = list(machine.versions(["numpy>=99", "no-such-library>=1", "pyyaml>=6", "wandb>=0.22; extra == 'wandb'"]))
+    assert found[0].what.startswith("numpy ") and found[0].what.endswith(", expected >=99")
+    assert found[1].what == "no-such-library is missing, expected >=1"
+    assert [finding.advice for finding in found] == ["pip install 'numpy>=99'", "pip install 'no-such-library>=1'"]
+    assert [finding.level for finding in machine.versions(["pyyaml>=6"])] == ["ok"]
+
+
+def test_memory_and_limits() -> None:
+    assert machine.memory(20 << 30, 24 << 30).level == "ok"
+    assert machine.memory(2 << 30, 24 << 30).what == "memory: 2.0 of 24.0 GiB free"
+    told = list(machine.settings(1024, {"PYTHONDONTWRITEBYTECODE": "1"}))
+    assert [finding.level for finding in told] == ["ok", "warning", "warning"] and "1024 files" in told[1].what
+
+
+def test_a_cache_that_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DERMRAY_CACHE", str(tmp_path / "file" / "cache"))
+    assert faults(list(machine.disks())) == [f"cache {tmp_path}/file/cache: Not a directory"]
+
+
+def test_a_directory_is_left_as_it_was(tmp_path: Path) -> None:
+    for uri in (tmp_path, tmp_path / "new"):
+        found = list(place.findings(str(uri)))
+        assert found[0].what == f"{uri}: can be written to, and keeps two writers apart"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (told,) = faults(list(place.findings(str(tmp_path / "file" / "x"))))
+    assert "cannot create this directory" in told
+
+
+def test_a_bucket(bucket: str) -> None:
+    found = list(place.findings(f"{bucket}/runs"))
+    assert [finding.level for finding in found] == ["ok"] * 3 and "conditional writes keep" in found[1].what
+    assert list(s3.objects(f"{bucket}/runs")) == []
+    (told,) = faults(list(place.findings("s3://no-such-bucket/runs")))
+    assert "NoSuchBucket" in told
+
+
+def test_a_store_that_ignores_conditions(bucket: str) -> None:
+    client = s3.client_of(bucket)[0]
+
+    def forget(request: Any, **_: Any) -> None:
+        for header in ("If-Match", "If-None-Match"):
+            del request.headers[header]
+
+    client.meta.events.register("before-sign.s3.PutObject", forget)
+    try:
+        found = list(place.findings(bucket))
+    finally:
+        client.meta.events.unregister("before-sign.s3.PutObject", forget)
+    assert faults(found) == [
+        f"{bucket}: this store ignores IfNoneMatch and IfMatch, so two runs could write the same result"
+    ]
+
+
+def test_a_clock_that_is_off() -> None:
+    def answer(seconds: float) -> dict[str, Any]:
+        date = email.utils.formatdate(time.time() + seconds, usegmt=True)
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
+
+    assert place._clock("s3://bucket/x", answer(0)).level == "ok"
+    off = place._clock("s3://bucket/x", answer(600))
+    assert off.level == "warning" and off.what.startswith(("clock: 600 s behind", "clock: 599 s behind"))
+
+
+def test_what_a_config_names(tmp_path: Path) -> None:
+    given = tmp_path / "train.yaml"
+    given.write_text(
+        f"output: {tmp_path}/o\nrows: {tmp_path}\nfamily: flux_lora\nmodel: {{base: org/flux}}\nloop: {{steps: 1}}"
+    )
+    levels = {f.what: f.level for f in config.findings("train", given, [])}
+    assert levels == {
+        f"{given}: a valid config of train": "ok", f"rows={tmp_path}: there": "ok",
+        "model.base=org/flux: a hub id, fetched when it is used": "ok",
+    }  # fmt: skip
+    assert faults(list(config.findings("train", given, ["rows=/no/such"]))) == ["rows=/no/such: not there"]
+    (told,) = faults(list(config.findings("train", given, ["loop.stepz=1"])))
+    assert "stepz" in told
+
+
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert [finding.level for finding in cluster.findings()] == ["ok"]
+
+
+def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = call_cli(capsys, "doctor", "--output", str(tmp_path), "--config", "train/flux_lora_nano", "rows=/no")
+    assert code == 1 and "fault    rows=/no: not there\n         make it first" in out and out.endswith("\n1 fault\n")
+    code, _, error = call_cli(capsys, "doctor", "--config", str(tmp_path / "x.yaml"))
+    assert code == 2 and "whose is it? Give --stage" in error

@@ -94,6 +94,29 @@ CAPTION_COLUMNS = [
     ("finish_reason", pa.string()),  # stop or length
     ("attempts", pa.int32()),  # requests sent for this row, over all runs
 ]
+# Of the instruct stage: one row an image, with all that was asked about it. Text columns as in CAPTION_COLUMNS.
+INSTRUCTION_PAIR = pa.struct(
+    [
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("kind", pa.string()),  # general, specific (to modality and source) or self-instruct
+        ("status", pa.string()),  # ok or rejected
+        ("reason", pa.string()),  # null when ok
+    ]
+)
+INSTRUCTION_COLUMNS = [
+    ("pairs", pa.list_(INSTRUCTION_PAIR)),
+    ("answer", pa.string()),  # the model's own words, whole
+    ("prompt_set", pa.string()),
+    ("prompt_hash", pa.string()),
+    ("captioner", pa.string()),
+    ("captioner_revision", pa.string()),
+    ("sampling", pa.string()),
+    ("tokens_in", pa.int32()),
+    ("tokens_out", pa.int32()),
+    ("finish_reason", pa.string()),
+    ("attempts", pa.int32()),
+]
 PROVENANCE_COLUMNS = [
     ("plan_id", pa.string()),
     ("family", pa.string()),
@@ -114,6 +137,7 @@ PROVENANCE_COLUMNS = [
 
 IMAGES = pa.schema([*IMAGE_COLUMNS, *TRUTH_COLUMNS])
 CAPTIONED = pa.schema([*IMAGES, *CAPTION_COLUMNS])
+INSTRUCTED = pa.schema([*IMAGES, *INSTRUCTION_COLUMNS])
 SYNTHETIC = pa.schema([*IMAGES, *CAPTION_COLUMNS, *PROVENANCE_COLUMNS])
 
 

@@ -252,3 +252,15 @@ def test_a_thought_before_json_is_no_part_of_it() -> None:
     assert remote.options(asked, config)["response_format"]["json_schema"]["schema"] == schema
     found = columns_of(reply({"content": f"{WHAT_IT_THOUGHT}</think>{json.dumps(said)}"}))
     assert json.loads(found["text"]) == said
+
+
+def test_the_service_reads_answers_as_the_stage_does() -> None:
+    from dermray.serving.captions.engine import Engine
+
+    tokenizer, config = processor().tokenizer, VllmConfig(reasoning_parser="qwen3")
+    host = object.__new__(Engine)  # without an engine: what is asked is how its answers are read
+    host.config, host.ends, host.thoughts = config, {tokenizer.eos_token_id}, Thoughts(tokenizer, config)
+    for text, end in (("red brown </think> asymmetric lesion", True), ("red brown", False)):
+        said = output(tokenizer, text, end)
+        found = host._columns(said["generated_text"], said["generated_tokens"], 5, "")
+        assert found == columns(said, host.ends, config, host.thoughts)

@@ -27,7 +27,7 @@ from dermray.exactly_once import hashes, sorted_hashes
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1  # of what an answer's columns mean: another one asks anew
+VERSION = 2  # of what an answer's columns mean: another one asks anew
 SECONDS = 5  # between two objects of a block: at 6 answers a second 0.03 requests a row, and 30 answers at stake
 ANSWERS_PER_OBJECT = 64
 FILES_AT_A_TIME = 64  # held in memory together while earlier answers are collected

@@ -220,7 +220,12 @@ def messages(image: bytes, question: str) -> list[dict[str, Any]]:
 
 def options(manner: Manner, config: RemoteConfig) -> dict[str, Any]:
     """What a request says beside its messages: model, sampling, and the schema to decode by."""
-    found = {"model": config.model} | manner.sampling.model_dump()
+    drawn = manner.sampling.model_dump(exclude=set(config.not_sent))
+    found = {"model": config.model, config.max_tokens_as: drawn.pop("max_tokens")} | drawn
+    if config.reasoning_effort is not None:
+        found["reasoning_effort"] = config.reasoning_effort
+    if config.chat_template_kwargs:
+        found["extra_body"] = {"chat_template_kwargs": config.chat_template_kwargs}
     if manner.schema is not None:
         schema = {"name": "answer", "schema": manner.schema, "strict": True}
         found["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -1,4 +1,4 @@
-"""Tiny models of each family, random weights, with a processor and the structure of the family's published chat template.
+"""Tiny models of each family: random weights, a processor, the structure of the family's published chat template.
 
 The templates are reduced to what one image, several turns and an optional system message need (no tools, no video).
 """
@@ -36,8 +36,9 @@ QWEN = (
 )
 # google/gemma-3-4b-it, chat_template.json: the system's words go into the first user turn, texts are trimmed.
 GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'][0]['text'] + '\n\n' %}"
-    "{% set loop_messages = messages[1:] %}{% else %}{% set first = '' %}{% set loop_messages = messages %}{% endif %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{% set first = messages[0]['content'][0]['text'] + '\n\n' %}{% set loop_messages = messages[1:] %}{% else %}"
+    "{% set first = '' %}{% set loop_messages = messages %}{% endif %}"
     "{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
     "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
@@ -98,9 +99,9 @@ def build_tokenizer(special: list[str], named: dict[str, str], bos_first: bool =
     tokenizer.train_from_iterator(WORDS, trainer)
     if bos_first:  # as the tokenizers of Llama and Gemma do
         bos = named["bos_token"]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
-        )
+        first = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))])
+        # offsets without white space, as Llama 3's tokenizer gives them
+        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), first])
     named_by_all = {key: named[key] for key in named if key in ("pad_token", "bos_token", "eos_token")}
     extra = {key: token for key, token in named.items() if key not in named_by_all}
     return PreTrainedTokenizerFast(

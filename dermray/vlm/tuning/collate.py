@@ -1,6 +1,7 @@
 """Conversations as a batch that a model's forward takes, with a loss on the answers alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +64,14 @@ class Collator:
         self._growths = dict[tuple[int, int], int]()
         if max_length is not None:
             self._check_room(max_length)
+
+    def check_several_turns(self) -> None:
+        """Whether conversations of more than one question can be learned from.
+
+        Raises:
+            ConfigError: the template writes earlier turns in another way than it prompts for them.
+        """
+        self.template.render(replace(PROBE, turns=PROBE.turns * 2))
 
     def lengths(self, conversation: Conversation) -> int:
         """Tokens of a conversation in a batch: the image's as the processor expands them, cut at max_length.
@@ -176,13 +185,16 @@ class Collator:
         return self._growths[blank.size]
 
     def _check_room(self, max_length: int) -> None:
-        """Whether the smallest image and the shortest question fit."""
+        """Whether a small image and the shortest question fit; one that is not square may have fewer tiles."""
         side = self.image_side or 64
-        growth, tokens = self._growth(side, side), self._tokens(PROBE)
-        if tokens.first + growth >= max_length:
+        shapes = [(side, side), (side, side // 2), (side // 2, side)]
+        needed = self._tokens(PROBE).first + min(
+            self._growth(max(width, 1), max(height, 1)) for width, height in shapes
+        )
+        if needed >= max_length:
             raise ConfigError(
-                f"max_length={max_length}: expected more than {tokens.first + growth}, for an image of {side} x {side} "
-                f"px and a short question of {self.template.name}; raise it, or lower image_side"
+                f"max_length={max_length}: expected more than {needed}, for an image of {side} px and a short question "
+                f"of {self.template.name}; raise it, or lower image_side"
             )
 
 

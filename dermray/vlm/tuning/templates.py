@@ -16,7 +16,7 @@ from dermray.vlm.tuning.conversations import Conversation, Unusable
 # clock: with today's the same conversation would be another text tomorrow, and a resumed training another training.
 DEFAULTS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
-PROBE = Conversation("probe", b"", (("Question?", "Answer."),))
+PROBE = Conversation("probe", b"", (("?", "Answer."),))
 
 
 class Said(NamedTuple):
@@ -90,10 +90,10 @@ class ChatTemplate:
         elif mark is not None:
             first = mark[0]
         else:
-            raise ConfigError(self._thinks(turn))
+            raise ConfigError(self._thinks(messages))
         begins = first + len(text[first:]) - len(text[first:].lstrip())
         if mark is not None and text[first : mark[0]].strip():
-            raise ConfigError(self._thinks(turn))
+            raise ConfigError(self._thinks(messages))
         if not text.startswith(answer, begins):
             found = text[first : begins + len(answer)]
             raise ConfigError(
@@ -113,8 +113,8 @@ class ChatTemplate:
         opens_the_next = text.startswith(alone) and found.end() > len(alone)
         return None if opens_the_next else found.end()
 
-    def _thinks(self, turn: int) -> str:
-        if turn > 1:
+    def _thinks(self, messages: list[dict[str, Any]]) -> str:
+        if len(messages) > 2:
             return (
                 f"{self.name}: its chat template writes earlier turns in another way than it prompts for them (models "
                 "that think do so); expected one question for each conversation: set turns: separate"

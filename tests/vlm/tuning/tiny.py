@@ -87,7 +87,9 @@ def tiny(name: str, directory: Path) -> Path:
     return directory
 
 
-def build_tokenizer(special: list[str], named: dict[str, str], bos_first: bool = False) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    special: list[str], named: dict[str, str], bos_first: bool = False, trimmed: bool = False
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE of 400 pieces; `named` are the tokens' roles, as pad_token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -101,7 +103,9 @@ def build_tokenizer(special: list[str], named: dict[str, str], bos_first: bool =
         bos = named["bos_token"]
         first = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))])
         # offsets without white space, as Llama 3's tokenizer gives them
-        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), first])
+        tokenizer.post_processor = processors.Sequence(
+            [processors.ByteLevel(trim_offsets=True), first] if trimmed else [first]
+        )
     named_by_all = {key: named[key] for key in named if key in ("pad_token", "bos_token", "eos_token")}
     extra = {key: token for key, token in named.items() if key not in named_by_all}
     return PreTrainedTokenizerFast(
@@ -237,7 +241,7 @@ def _mllama() -> tuple[Any, Any]:
 
     named = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "pad_token": "<|finetune_right_pad_id|>"}
     others = ["<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>", "<|image|>"]
-    tokenizer = build_tokenizer([*named.values(), *others], named, bos_first=True)
+    tokenizer = build_tokenizer([*named.values(), *others], named, bos_first=True, trimmed=True)
     images = MllamaImageProcessorPil(size={"height": 32, "width": 32}, max_image_tiles=4)
     processor = MllamaProcessor(images, tokenizer, chat_template=MLLAMA)
     rope = {"rope_type": "default", "rope_theta": 10_000.0}

@@ -174,15 +174,22 @@ class Collator:
         return image
 
     def _growth(self, width: int, height: int) -> int:
-        """By how many tokens the processor's text is longer than the tokenizer's, which depends on the size alone."""
-        blank = self._shown(Image.new("L", (width, height)))
-        if blank.size not in self._growths:
+        """By how many tokens the processor's text is longer than the tokenizer's, which depends on the size alone.
+
+        Raises:
+            Unusable: a size that the processor does not take.
+        """
+        if (width, height) not in self._growths:
             if len(self._growths) >= REMEMBERED:
                 self._growths.clear()
+            blank = self._shown(Image.new("RGB", (width, height)))
             tokens = self._tokens(PROBE)
-            batch = self._processed([tokens.text], [Image.new("RGB", blank.size)])
-            self._growths[blank.size] = batch["input_ids"].shape[1] - len(tokens.ids)
-        return self._growths[blank.size]
+            try:
+                batch = self._processed([tokens.text], [blank])
+            except ValueError as error:
+                raise Unusable(f"{width} x {height} px: {error}") from None
+            self._growths[width, height] = batch["input_ids"].shape[1] - len(tokens.ids)
+        return self._growths[width, height]
 
     def _check_room(self, max_length: int) -> None:
         """Whether a small image and the shortest question fit; one that is not square may have fewer tiles."""

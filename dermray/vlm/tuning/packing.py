@@ -39,14 +39,13 @@ def packed(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         sees another; the images as they were.
     """
     real = batch["attention_mask"].bool()  # (B, L)
-    lengths = real.sum(1)
     if not bool((real.long().diff(dim=1) <= 0).all()):
         raise ValueError("packed: expected padding at the right")
     labels = batch["labels"].clone()
     labels[:, 0] = IGNORED  # nothing before it to tell it from
     rows = {"input_ids": batch["input_ids"], "labels": labels}
-    conversation = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # (N,)
-    position = torch.cat([torch.arange(int(length)) for length in lengths])
+    position = (real.long().cumsum(1) - 1)[real]  # (N,)
+    conversation = torch.arange(len(real), device=real.device)[:, None].expand_as(real)[real]
     sees = (conversation[:, None] == conversation) & (position[:, None] >= position)
     others = {
         name: value[real][None] if value.shape[:2] == real.shape else value

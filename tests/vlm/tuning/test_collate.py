@@ -134,6 +134,11 @@ def test_damaged_images_have_a_reason(family_of: Callable[[str], Family]) -> Non
     assert "not an image" in str(collator.problem(Conversation("g", b"text", SHORT.turns)))
 
 
+def test_sizes_that_the_processor_refuses_have_a_reason(family_of: Callable[[str], Family]) -> None:
+    problem = Collator(family_of("qwen3_vl").processor).problem(Conversation("h", picture(2, 500), SHORT.turns))
+    assert str(problem).startswith("2 x 500 px: ") and "ratio" in str(problem)
+
+
 def test_a_tokenizer_without_padding_token(family_of: Callable[[str], Family]) -> None:
     family = family_of("llava")
     processor = copy.copy(family.processor)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from dermray.config import ConfigError
 from dermray.datasets.decode import decode
@@ -13,8 +15,9 @@ from dermray.vlm.tuning.collate import IGNORED, Collator
 from dermray.vlm.tuning.conversations import Conversation
 from dermray.vlm.tuning.templates import ChatTemplate, messages_of
 from tests.vlm.tuning.conftest import Family, picture
-from tests.vlm.tuning.tiny import QWEN
+from tests.vlm.tuning.tiny import LLAVA, QWEN, WORDS
 
+QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 TURNS = (
     ("What is it?", "An asymmetric lesion, red."),
     ("  Are you sure?\n", " Ünïcode 黒色:\n\n- one\n- two 🙂 \n"),
@@ -88,6 +91,38 @@ def test_the_marks_of_a_template_agree(family_of: Callable[[str], Family]) -> No
     ids = [token for token, mask in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if mask]
     said = family.processor.tokenizer.decode(ids).rstrip() + family.end
     assert said == labels_of(family.processor, conversation(TURNS[0]))
+
+
+def sentencepiece(named: dict[str, str]) -> PreTrainedTokenizerFast:
+    """As Llama 2's, with which LLaVA 1.5 comes: a mark for each space, bytes for letters that it does not know."""
+    letters = sorted(set("".join(WORDS).replace(" ", "\u2581")) | {"\n"})
+    pieces = [*named.values(), "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    model = models.BPE({piece: place for place, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(list(named.values()))
+    first = [("<s>", tokenizer.token_to_id("<s>"))]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=first)
+    known = {key: named[key] for key in ("pad_token", "bos_token", "eos_token")}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **known, name_or_path="sentencepiece")
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen3_vl"])
+def test_a_tokenizer_that_marks_spaces(name: str, family_of: Callable[[str], Family]) -> None:
+    """The same answers by other tokens, whichever template writes them."""
+    family = family_of("llava")
+    named = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "image_token": "<image>"}
+    ends = {"llava": "</s>", "qwen3_vl": "<|im_end|>"}[name]
+    more = {token: token for token in ("<|im_start|>", "<|im_end|>")} if name == "qwen3_vl" else {}
+    processor = with_template(family, LLAVA if name == "llava" else QWEN.replace(QWEN_IMAGE, "<image>"))
+    processor.tokenizer = sentencepiece({**named, **more})
+    expected = "".join(" " * (name == "llava") + answer.strip() + ends for _, answer in TURNS)
+    labels = Collator(processor)([conversation(*TURNS)])["labels"][0]
+    said = processor.tokenizer.decode(labels[labels != IGNORED])
+    assert said.replace("\n ", "\n").strip() == expected.replace("\n ", "\n").strip()
 
 
 # Qwen/Qwen3-4B, tokenizer_config.json: the last answer opens with an empty thought, earlier ones do not.

@@ -11,7 +11,7 @@ from torch import Tensor
 from dermray.config import ConfigError
 from dermray.datasets.decode import BadImage, decode, size_of
 from dermray.vlm.tuning.conversations import Conversation, Unusable
-from dermray.vlm.tuning.templates import PROBE, ChatTemplate
+from dermray.vlm.tuning.templates import PROBE, ChatTemplate, Said
 
 IGNORED = -100  # the label that transformers' losses leave out
 REMEMBERED = 100_000  # image sizes
@@ -62,6 +62,7 @@ class Collator:
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # masked wherever it pads
         self._growths = dict[tuple[int, int], int]()
+        self._check_processor()
         if max_length is not None:
             self._check_room(max_length)
 
@@ -82,16 +83,14 @@ class Collator:
             Unusable: the image and the question leave no room for an answer, or words that the template reserves.
             BadImage: of no known kind.
         """
-        tokens = self._tokens(conversation)
+        (tokens,) = self._tokens([conversation])
         growth = self._growth(*size_of(conversation.image))
         return self._kept(tokens, growth)
 
     def problem(self, conversation: Conversation) -> str | None:
         """Why a conversation cannot be trained on, or None. Decodes the image."""
-        if not conversation.turns:
-            return "no question and answer"
         try:
-            tokens = self._tokens(conversation)
+            (tokens,) = self._tokens([conversation])
             self._kept(tokens, self._growth(*decode(conversation.image).size))
         except (Unusable, BadImage) as error:
             return str(error)
@@ -103,25 +102,29 @@ class Collator:
         Raises:
             Unusable, BadImage: a conversation that `problem` would have named.
         """
-        prepared = [self._tokens(conversation) for conversation in conversations]
+        prepared = self._tokens(conversations)
         images = [self._shown(decode(conversation.image)) for conversation in conversations]
         batch = self._processed([tokens.text for tokens in prepared], images)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         labels = torch.full_like(ids, IGNORED)
-        kept = [self._label(tokens, ids[row], mask[row], labels[row]) for row, tokens in enumerate(prepared)]
+        kept = [
+            self._kept(tokens, self._label(tokens, ids[row], mask[row], labels[row]))
+            for row, tokens in enumerate(prepared)
+        ]
         return _cut({**batch, "labels": labels}, kept, self.tokenizer.pad_token_id)
 
     def _label(self, tokens: Tokens, ids: Tensor, mask: Tensor, labels: Tensor) -> int:
-        """Writes the labels of a row; returns how many tokens of it stay."""
+        """Writes the labels of a row; returns by how many tokens it is longer than its text."""
         length = int(mask.sum())
         growth = length - len(tokens.ids)
         tail = tokens.first  # the image lies before: from here on text is the same, expanded or not
         if ids[tail + growth : length].tolist() != tokens.ids[tail:]:
-            raise AssertionError(
-                f"{self.template.name}: the processor writes answers in other tokens than its tokenizer"
+            raise ConfigError(
+                f"{self.template.name}: its processor writes an answer in other tokens than its tokenizer alone, so "
+                "there is no telling which tokens are the answer's; expected the same; take another model"
             )
         labels[tail + growth : length] = torch.tensor(tokens.labels[tail:])
-        return self._kept(tokens, growth)
+        return growth
 
     def _kept(self, tokens: Tokens, growth: int) -> int:
         """Tokens that stay, all or up to the last within max_length that has a label."""
@@ -136,19 +139,28 @@ class Collator:
             )
         return growth + max(place for place in range(room) if tokens.labels[place] != IGNORED) + 1
 
-    def _tokens(self, conversation: Conversation) -> Tokens:
-        text, said = self.template.render(conversation)
-        encoded = self.tokenizer(text, add_special_tokens=self._adds_special(text), return_offsets_mapping=True)
-        ids, labels = list[int](encoded["input_ids"]), [IGNORED] * len(encoded["input_ids"])
-        places = encoded["offset_mapping"]  # some tokenizers leave white space out of them: "\\n" is (9, 9), not (8, 9)
+    def _tokens(self, conversations: list[Conversation]) -> list[Tokens]:
+        rendered = [self.template.render(conversation) for conversation in conversations]
+        texts = [text for text, _ in rendered]
+        special = self._adds_special(texts[0])
+        encoded = self.tokenizer(texts, add_special_tokens=special, return_offsets_mapping=True)
+        return [
+            Tokens(text, ids, self._labels(ids, places, said))
+            for (text, said), ids, places in zip(rendered, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
+
+    def _labels(self, ids: list[int], places: list[tuple[int, int]], said: tuple[Said, ...]) -> list[int]:
+        """Of the tokens `ids` of a text, which stand at `places` in it."""
+        labels = [IGNORED] * len(ids)
+        # some tokenizers leave white space out of the places: a line's end is (9, 9) there, not (8, 9)
         for first, end, stop in said:
-            for place, (begins, ends) in enumerate(places):
+            for number, (begins, ends) in enumerate(places):
                 if ends > first and begins < (end if stop is None else stop):
-                    labels[place] = ids[place]
+                    labels[number] = ids[number]
             if stop is None:  # here the template goes on with the next turn
-                after = next(place for place, (begins, _) in enumerate(places) if begins >= end)
+                after = next(number for number, (begins, _) in enumerate(places) if begins >= end)
                 labels[after] = self.tokenizer.eos_token_id
-        return Tokens(text, ids, labels)
+        return labels
 
     def _adds_special(self, text: str) -> bool:
         """Whether the tokenizer puts its first token before the text: not where the template wrote it."""
@@ -183,7 +195,7 @@ class Collator:
             if len(self._growths) >= REMEMBERED:
                 self._growths.clear()
             blank = self._shown(Image.new("RGB", (width, height)))
-            tokens = self._tokens(PROBE)
+            (tokens,) = self._tokens([PROBE])
             try:
                 batch = self._processed([tokens.text], [blank])
             except ValueError as error:
@@ -191,13 +203,30 @@ class Collator:
             self._growths[width, height] = batch["input_ids"].shape[1] - len(tokens.ids)
         return self._growths[width, height]
 
+    def _check_processor(self) -> None:
+        """Whether the processor takes what the template writes, and leaves answers as they are."""
+        (tokens,) = self._tokens([PROBE])
+        try:
+            batch = self._processed([tokens.text], [Image.new("RGB", (64, 64))])
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.template.name}: its processor does not take what its chat template writes for an image: {error}"
+            ) from None
+        ids, mask = batch["input_ids"][0], batch["attention_mask"][0]
+        image = getattr(self.processor, "image_token_id", None)
+        if image is not None and image not in ids.tolist():
+            raise ConfigError(
+                f"{self.template.name}: its chat template writes no {self.processor.image_token} for an image, which its "
+                "processor expects; take the model's own chat_template.jinja"
+            )
+        self._label(tokens, ids, mask, torch.zeros_like(ids))
+
     def _check_room(self, max_length: int) -> None:
         """Whether a small image and the shortest question fit; one that is not square may have fewer tiles."""
         side = self.image_side or 64
         shapes = [(side, side), (side, side // 2), (side // 2, side)]
-        needed = self._tokens(PROBE).first + min(
-            self._growth(max(width, 1), max(height, 1)) for width, height in shapes
-        )
+        (tokens,) = self._tokens([PROBE])
+        needed = tokens.first + min(self._growth(max(width, 1), max(height, 1)) for width, height in shapes)
         if needed >= max_length:
             raise ConfigError(
                 f"max_length={max_length}: expected more than {needed}, for an image of {side} px and a short question "

@@ -49,8 +49,10 @@ class ChatTemplate:
     """
 
     def __init__(self, processor: Any, variables: Mapping[str, Any] | None = None) -> None:
-        self.tokenizer = processor.tokenizer
+        self.tokenizer = getattr(processor, "tokenizer", processor)
         self.name = str(getattr(self.tokenizer, "name_or_path", "") or type(processor).__name__)
+        if not hasattr(processor, "image_processor"):
+            raise ConfigError(f"{self.name}: takes text alone; expected the processor of a vision-language model")
         self.source = self._source(processor)
         given = {**DEFAULTS, **(variables or {})}
         read = {key: value for key, value in given.items() if re.search(rf"\b{re.escape(key)}\b", self.source)}
@@ -102,16 +104,18 @@ class ChatTemplate:
                 "enable_thinking: false for the template, or take the model's instruct version"
             )
         end = begins + len(answer)
-        return Said(first, end, self._stop(messages[: turn + 1], text, end))
+        return Said(first, end, self._stop(messages[: turn + 1], text, end, last=turn + 1 == len(messages)))
 
-    def _stop(self, messages: list[dict[str, Any]], text: str, end: int) -> int | None:
+    def _stop(self, messages: list[dict[str, Any]], text: str, end: int, last: bool) -> int | None:
         """Where the token ends that ends the turn, whose answer, the last of `messages`, ends at `end`."""
         found = self._special.match(text, end + len(text[end:]) - len(text[end:].lstrip()))
         if found is None:
             return None
-        alone, _ = self._render(messages)
-        opens_the_next = text.startswith(alone) and found.end() > len(alone)
-        return None if opens_the_next else found.end()
+        if not last:
+            alone, _ = self._render(messages)
+            if text.startswith(alone) and found.end() > len(alone):
+                return None  # it opens the next turn
+        return found.end()
 
     def _thinks(self, messages: list[dict[str, Any]]) -> str:
         if len(messages) > 2:
@@ -125,6 +129,8 @@ class ChatTemplate:
         )
 
     def _refuse_words(self, conversation: Conversation) -> None:
+        if not conversation.turns:
+            raise Unusable("no question and answer")
         for question, answer in conversation.turns:
             for name, words in (("question", question), ("answer", answer)):
                 if not words.strip():

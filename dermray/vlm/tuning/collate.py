@@ -216,8 +216,8 @@ class Collator:
         image = getattr(self.processor, "image_token_id", None)
         if image is not None and image not in ids.tolist():
             raise ConfigError(
-                f"{self.template.name}: its chat template writes no {self.processor.image_token} for an image, which its "
-                "processor expects; take the model's own chat_template.jinja"
+                f"{self.template.name}: its chat template writes no {self.processor.image_token} for an image, which "
+                "its processor expects; take the model's own chat_template.jinja"
             )
         self._label(tokens, ids, mask, torch.zeros_like(ids))
 

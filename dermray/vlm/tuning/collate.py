@@ -237,8 +237,8 @@ class Collator:
 def _cut(batch: dict[str, Tensor], kept: list[int], pad: int) -> dict[str, Tensor]:
     """Rows without their tokens beyond `kept`; tensors with a place a token are as long as the longest row."""
     shape, longest = batch["input_ids"].shape, max(kept)
-    beyond = torch.arange(shape[1]) >= torch.tensor(kept)[:, None]  # (B, L)
+    # (B, L); there is no label there: a row stays up to its last one within max_length, which no row exceeds
+    beyond = torch.arange(shape[1]) >= torch.tensor(kept)[:, None]
     batch["input_ids"][beyond] = pad
     batch["attention_mask"][beyond] = 0
-    batch["labels"][beyond] = IGNORED
     return {name: value[:, :longest] if value.shape[:2] == shape else value for name, value in batch.items()}

@@ -114,6 +114,11 @@ def test_a_question_without_its_answer_is_cut_too(family: Family) -> None:
         batch = Collator(family.processor, max_length=most)([TWO])
         assert batch["input_ids"].shape[1] == ends + 1, "all that is after the last learned token is gone"
     assert Collator(family.processor, max_length=begins + 1)([TWO])["input_ids"].shape[1] == begins + 1
+    longer = Conversation("i", TWO.image, ((SHORT.turns[0][0], 3 * ANSWER),))
+    batch = Collator(family.processor, max_length=begins)([TWO, longer])
+    assert batch["input_ids"].shape[1] == begins > ends + 1, "the cut row is padded"
+    assert (batch["labels"][0, ends + 1 :] == IGNORED).all() and not batch["attention_mask"][0, ends + 1 :].any()
+    assert (batch["input_ids"][0, ends + 1 :] == family.processor.tokenizer.pad_token_id).all()
 
 
 def test_no_room_for_an_answer(family: Family) -> None:

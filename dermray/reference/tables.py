@@ -58,7 +58,12 @@ class _Tables:
 
     def _may_be(self, field: Schema, links: list[str]) -> str:
         words = _plain(allowed(field, self.parts))
-        return f"{words}{': ' if words else ''}{' or '.join(links)}" if links else words
+        if not links:
+            return words
+        without_null = words.removesuffix("null").removesuffix(" or ")
+        between = " of " if without_null.endswith("a list") else " or "
+        kinds = between.join(filter(None, [without_null, " or ".join(links)]))
+        return kinds if without_null == words else f"{kinds} or null"
 
 
 def _sections(path: str, field: Schema, parts: dict[str, Schema]) -> Iterator[tuple[str, str]]:

@@ -20,9 +20,8 @@ FILES = {
     "changelog.md": "CHANGELOG.md",
 } | {f"figures/{file.name}": f"{FIGURES}/{file.name}" for file in sorted((ROOT / FIGURES).glob("*.md"))}
 LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[#)])")
-CODE = re.compile(
-    r"\[([^\]]+)\]\((?:\.\./)+(?:dermray|tests|jobs|cluster/kuberay)/[^)]*\)"
-)  # links of files that are no pages
+# A link of a file that is no page.
+CODE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:dermray|tests|jobs)/[^)]*\)")
 PICTURE = re.compile(r'<img alt="[^"]*" src="(?:\.\./)?images/road\.svg" ?/?>')
 
 

@@ -1,8 +1,8 @@
 """Pages of the site that are made of the code: a stage's presets and config, families, sources, the command line."""
 
 import argparse
-import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from dermray.cli import DESCRIPTIONS, parser
@@ -114,11 +114,11 @@ def _sources() -> str:
 
 
 def _command_line() -> str:
-    os.environ["COLUMNS"] = "110"  # argparse breaks its lines there
     return "# The command line\n\n" + "\n\n".join(_helps(parser(), 2))
 
 
 def _helps(command: argparse.ArgumentParser, level: int) -> Iterator[str]:
+    command.formatter_class = partial(argparse.HelpFormatter, width=110)  # type: ignore[assignment]  # called like one
     yield f"{'#' * level} `{command.prog}`\n\n```text\n{command.format_help().strip()}\n```"
     for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):

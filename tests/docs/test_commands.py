@@ -14,12 +14,14 @@ from dermray.provenance.settings import ExportConfig
 from dermray.publishing.settings import PublishConfig
 from dermray.serving.settings import ServiceConfig
 from tests.docs.commands import ROOT, Shown, configs_of, in_blocks, in_sentences
+from tests.docs.fields import is_field
 
 OTHERS: dict[str, Any] = {
     "run": PipelineConfig, "quickstart": PipelineConfig, "serve": ServiceConfig,
     "export": PublishConfig, "export-images": ExportConfig,
 }  # fmt: skip
 FILE = re.compile(r"(?:cluster|serve_configs|jobs|tests|benchmarks)/\S+\.(?:yaml|yml|py)")
+SETTING = re.compile(r"([a-z_]+(?:\.[a-z_0-9]+)+)=")
 MADE_BY_READERS = {"cluster/kuberay/secret.yaml"}
 BLOCKS = list(in_blocks())
 OURS = [shown for shown in BLOCKS if shown.words[0] == "dermray"]
@@ -90,3 +92,12 @@ def test_commands_in_sentences_have_their_options() -> None:
             wrong.append(str(shown))
         seen += 1
     assert wrong == [] and seen > 40
+
+
+def test_settings_in_sentences_are_fields() -> None:
+    """Those with a dot in them; without one they may be other programs' arguments."""
+    words = [(shown.page, word) for shown in in_sentences("") for word in shown.words]
+    named = {(page, found[1]) for page, word in words if (found := SETTING.match(word))}
+    assert len(named) > 25
+    assert [name for name in named if not is_field(name[1])] == []
+    assert not is_field("loop.stps") and not is_field("model.stps") and is_field("sources.0.path")

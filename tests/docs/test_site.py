@@ -16,6 +16,8 @@ from docs.hooks.events import FILES, linked
 from docs.hooks.pages import DOCS, STAGES, page_of
 from tests.docs.commands import ROOT
 
+pytestmark = pytest.mark.xdist_group("site")  # built once
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

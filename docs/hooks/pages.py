@@ -118,7 +118,7 @@ def _command_line() -> str:
 
 
 def _helps(command: argparse.ArgumentParser, level: int) -> Iterator[str]:
-    command.formatter_class = partial(argparse.HelpFormatter, width=110)  # type: ignore[assignment]  # called like one
+    command.formatter_class = partial(argparse.HelpFormatter, width=110)
     yield f"{'#' * level} `{command.prog}`\n\n```text\n{command.format_help().strip()}\n```"
     for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # of two processes that wait for one another on two cores take three times as long.
 PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadgroup
 
-.PHONY: quickstart test test-fast soak lint environment lock
+.PHONY: quickstart test test-fast soak lint docs environment lock
 quickstart: $(READY)
 	$(RUN)/dermray quickstart
 
@@ -31,6 +31,11 @@ lint: $(READY)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy --num-workers 2
+
+# Fails where a link leads nowhere or a page is not in the menu.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict
+	@echo "docs: build/site/index.html; $(RUN)/python -m http.server -d build/site lets you search in it too"
 
 environment: $(READY)
 

@@ -45,7 +45,7 @@ def _field(
     elif required or value is MISSING:
         yield f"{indent}# {name}:  # {said}"
     else:
-        yield f"{indent}{name}: {_inline(value)}" + (f"  # {said}" if said else "")
+        yield f"{indent}{name}: {as_yaml(value)}" + (f"  # {said}" if said else "")
 
 
 def _section(field: Schema, parts: dict[str, Schema]) -> Schema | None:
@@ -57,7 +57,8 @@ def _section(field: Schema, parts: dict[str, Schema]) -> Schema | None:
     return part if part.get("properties") else None
 
 
-def _inline(value: Any) -> str:
+def as_yaml(value: Any) -> str:
+    """A value on one line, as it stands in a config."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("\n").removesuffix("...").strip()
 
@@ -73,9 +74,9 @@ def _kind(kind: Schema, parts: dict[str, Schema]) -> str:
         part = parts[kind["$ref"].rsplit("/", 1)[-1]]
         return "" if part.get("properties") else _kind(part, parts)
     if "enum" in kind:
-        return " | ".join(map(_inline, kind["enum"]))
+        return " | ".join(map(as_yaml, kind["enum"]))
     if "const" in kind:
-        return _inline(kind["const"])
+        return as_yaml(kind["const"])
     if kind.get("type") == "null":
         return "null"
     if kind.get("type") == "array":

@@ -1,0 +1,1 @@
+"""Pages of the documentation; hooks/ makes some of them of the code."""

@@ -250,13 +250,6 @@ def test_gemini_s_models_may_be_named_as_it_lists_them_or_short(
         remote.check(RemoteConfig(base_url=unreliable, model="models/other", max_retries=0), KEY)
 
 
-def test_what_a_server_refuses_is_left_out_of_requests(tmp_path: Path) -> None:
-    ask = Ask("m", Sampling(), {"type": "object"}, 1, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
-    whole = remote.options(ask, RemoteConfig(base_url="http://127.0.0.1:1/v1", model="m"))
-    less = remote.options(ask, RemoteConfig(base_url="http://127.0.0.1:1/v1", model="m", leave_out=["seed"]))
-    assert whole == less | {"seed": 0} and "seed" not in less and "response_format" in less
-
-
 def ingested(directory: Path, count: int) -> str:
     source = {"source": "phantom", "count": count, "size": 64, "seed": 11}
     return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri

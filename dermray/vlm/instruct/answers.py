@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dermray.captioning.reading.refusals import refuses
+from dermray.captioning.thinking import CUT_IN_THOUGHT
 
 FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")  # endpoints without guided decoding dress JSON as Markdown
 MEMBER = r'"{kind}"\s*:\s*("(?:[^"\\]|\\.)*")'  # of an object that was cut: a key and a string that is whole
@@ -28,6 +29,8 @@ def read(text: str, finish_reason: str | None, kinds: Sequence[str], most_charac
     """
     if finish_reason in ("content_filter", "refusal"):  # the endpoint's own word
         return {kind: Said(None, "refusal") for kind in kinds}
+    if finish_reason == CUT_IN_THOUGHT:
+        return {kind: Said(None, "truncated while thinking") for kind in kinds}
     text = FENCE.sub("", text)
     if not text.strip():
         return {kind: Said(None, "empty answer") for kind in kinds}

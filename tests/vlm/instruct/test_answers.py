@@ -33,6 +33,7 @@ CUT = Said(None, "truncated answer")
         ("", "stop", dict.fromkeys(KINDS, Said(None, "empty answer"))),
         ("Brown, with a network.", "stop", dict.fromkeys(KINDS, Said(None, "invalid JSON"))),
         ("I'm sorry, I can't assist with that.", "stop", dict.fromkeys(KINDS, Said(None, "refusal"))),
+        ("", "thinking", dict.fromkeys(KINDS, Said(None, "truncated while thinking"))),
         (WHOLE, "content_filter", dict.fromkeys(KINDS, Said(None, "refusal"))),
         ('{"general": "\\ud83d", "specific": "A network."}', "stop",
          {"general": Said("\ufffd"), "specific": Said("A network.")}),

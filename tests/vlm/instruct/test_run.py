@@ -153,7 +153,7 @@ def test_a_killed_job_over_an_endpoint_goes_on(
     with serving(Gated) as address:
         config = {
             "output": f"{tmp_path}/instruct", "rows": rows, "rows_per_block": 12,
-            "remote": {"base_url": address, "model": "m", "concurrency": 3, "leave_out": ["seed"]},
+            "remote": {"base_url": address, "model": "m", "concurrency": 3, "not_sent": ["seed"]},
         }  # fmt: skip
         (tmp_path / "instruct.yaml").write_text(json.dumps(config))
         command = [sys.executable, "-c", DRIVER, str(tmp_path / "instruct.yaml")]

@@ -28,6 +28,7 @@ COMMANDS = STAGES | {
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
     "compare-captioners": "dermray.captioning.comparison.run:CompareConfig",
+    "instruct": "dermray.vlm.instruct.run:InstructConfig",
     "predict": "dermray.classification.predict:PredictConfig",
     "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",
     "reader-study build": "dermray.reader_study.build:BuildConfig",

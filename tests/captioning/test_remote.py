@@ -240,6 +240,16 @@ def test_a_gateway_that_lists_no_models_may_have_them(
     remote.check(RemoteConfig(base_url=unreliable, model="m", max_retries=0), KEY)
 
 
+def test_gemini_s_models_may_be_named_as_it_lists_them_or_short(
+    unreliable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "models", {"data": [{"id": "models/m"}]})
+    for name in ("m", "models/m"):
+        remote.check(RemoteConfig(base_url=unreliable, model=name, max_retries=0), KEY)
+    with pytest.raises(ValueError, match="remote.model='models/other': not served"):
+        remote.check(RemoteConfig(base_url=unreliable, model="models/other", max_retries=0), KEY)
+
+
 def ingested(directory: Path, count: int) -> str:
     source = {"source": "phantom", "count": count, "size": 64, "seed": 11}
     return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri

@@ -12,8 +12,7 @@ from PIL import Image
 
 from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray import cli, manifest, weights
-from dermray.captioning import choose, models, prompts
-from dermray.captioning import run as captioning
+from dermray.captioning import asking, choose, models, prompts
 from dermray.captioning.finish import Finish
 from dermray.captioning.prepare import Prepare, shown
 from dermray.captioning.run import CaptionConfig, run
@@ -168,7 +167,7 @@ def test_retry_failed_redoes_only_those(
     assert all(sample_id(row["image"]) == row["sample_id"] for row in table)
     usable = pc.field("split") == "train"
     assert encode(second.row_files(), f"{tmp_path}/encoded", [16]) == {16: count_rows(second.row_files(), usable)}
-    with pytest.raises(ValueError, match="all its rows are captioned; use that result"):
+    with pytest.raises(ValueError, match="all its rows are ok; use that result"):
         run(validate(CaptionConfig, {"output": f"{tmp_path}/third", "rows": f"{tmp_path}/ingest",
                                      "captioner": f"{tmp_path}/model", "retry_failed": second.uri}))  # fmt: skip
 
@@ -191,15 +190,15 @@ def test_a_row_lost_or_doubled_after_it_was_written_is_no_result(
     (tmp_path / "record").mkdir()
     monkeypatch.setattr(choose, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
     config = {"rows": f"{tmp_path}/ingest", "captioner": f"{tmp_path}/model", "rows_per_block": 16}
-    write = captioning._caption
+    write = asking.stream
 
     def caption(output: str, tamper: Any) -> Result:
-        def tampered(source: str, data: str, *arguments: Any) -> None:
-            write(source, data, *arguments)
+        def tampered(asked: Any, data: str, *arguments: Any) -> None:
+            write(asked, data, *arguments)
             tamper(data)
 
         with monkeypatch.context() as patch:
-            patch.setattr(captioning, "_caption", tampered)
+            patch.setattr(asking, "stream", tampered)
             return run(validate(CaptionConfig, config | {"output": f"{tmp_path}/{output}"}))
 
     with pytest.raises(Exception, match="no manifest|No manifest") as refused:

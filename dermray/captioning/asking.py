@@ -1,0 +1,257 @@
+"""A model asked once about each row, by a job that may be killed and goes on: what stages that ask have in common.
+
+A stage says what is asked and what becomes of answers (`Round`). Here are its settings, which rows it takes, the stream
+through the engine, the proof that each row was written once, and the end of the job.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from dermray import manifest, storage, weights
+from dermray.captioning import choose, models, summary
+from dermray.captioning.cache import AnswerCache
+from dermray.captioning.engine import Answer, Ask
+from dermray.captioning.ledger import Ledger
+from dermray.captioning.models import Captioner
+from dermray.captioning.resume import require_each_once, require_ids, resumable
+from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
+from dermray.config import Config, ConfigError, HowFast
+from dermray.exactly_once import Ids
+from dermray.manifest import Result, Rows
+from dermray.page_index import write_options
+from dermray.picked import FILE, with_images
+from dermray.progress import rows_written, watched
+from dermray.records import IMAGES
+
+ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
+
+
+class AskingConfig(Config):
+    """Which rows, which model."""
+
+    output: str
+    rows: str = Field(description="result of the ingest stage")
+    captioner: str | None = Field(
+        None, description="result of the captioner stage, or a model directory, s3:// URI or hub id; without `remote`"
+    )
+    sampling: Sampling = Sampling()
+    engine: VllmConfig = VllmConfig()
+    remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
+    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
+    rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
+    max_engine_errors: HowFast[float] = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="the job ends, to be started again, where more than this share of an engine's last 64 answers are "
+        "errors; 1 bears all",
+    )
+    retry_failed: str | None = Field(
+        None,
+        description="an earlier result of this stage: its rejected and failed rows are asked again; the others count "
+        "among the new result's too, but stay where they are, so do not remove it",
+    )
+
+    @property
+    def host(self) -> VllmConfig | RemoteConfig:
+        """The engine that is asked."""
+        return self.remote or self.engine
+
+    @model_validator(mode="after")
+    def _one_host_with_room(self) -> Self:
+        """One of captioner and remote, room for an answer beside its question."""
+        if (self.captioner is None) == (self.remote is None):
+            raise ConfigError("give either captioner (a model that vLLM hosts here) or remote (an endpoint), not both")
+        if self.remote is None and self.sampling.max_tokens >= self.engine.max_model_len:
+            raise ConfigError(
+                f"sampling.max_tokens={self.sampling.max_tokens}: expected less than "
+                f"engine.max_model_len={self.engine.max_model_len}, which image, question and answer share"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_known_code_runs(self) -> Self:
+        """A branch or tag of the hub may be other code tomorrow; a commit may not."""
+        if not self.engine.trust_remote_code or self.captioner is None or weights.is_commit(self.engine.revision):
+            return self
+        if weights.may_change(self.captioner):
+            raise ConfigError(
+                f"engine.trust_remote_code=true: runs Python from {self.captioner}; expected engine.revision to be a "
+                f"commit, 40 hex digits, got {self.engine.revision!r}; or give a model directory"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows to ask about."""
+
+    uri: str  # of their Parquet files
+    wanted: Callable[[Any], Any]  # filter over the column status, be it pyarrow's or Ray Data's
+    columns: list[str] | None = None  # all, or some without `image`, which is then read for the wanted rows alone
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is asked about every row, and what becomes of the answers: a table in, a table out."""
+
+    prepare: Callable[[pa.Table], pa.Table]  # adds the columns of prepare.ASKED
+    schema: dict[str, Any] | None  # of guided decoding
+    finish: Callable[[pa.Table], pa.Table]  # answered rows to rows of `written`, none left out
+    written: pa.Schema
+    done: str = "asked about"  # what it calls rows that are written, in its messages
+
+
+def usable(status: Any) -> Any:
+    """Filter of rows that are ok."""
+    return status == "ok"
+
+
+def unusable(status: Any) -> Any:
+    """Filter of rows that are not."""
+    return status != "ok"
+
+
+def source(config: AskingConfig, stage: str) -> tuple[Asked, dict[str, Result]]:
+    """The rows to ask about, and the manifests they come from.
+
+    Raises:
+        FileNotFoundError, ValueError: no result of ingest, or `retry_failed` is no result of this stage over it.
+    """
+    ingested = manifest.read(config.rows, "ingest")
+    if config.retry_failed is None:
+        return Asked(storage.join(ingested.data, "rows"), usable), {"rows": ingested}
+    earlier = manifest.read(config.retry_failed, stage)
+    if earlier.manifest.inputs.get("rows") != ingested.manifest.key:
+        raise ValueError(f"retry_failed={config.retry_failed}: a result of other rows than {config.rows}")
+    if earlier.manifest.rows.ok == earlier.manifest.rows.rows_in:
+        raise ValueError(f"retry_failed={config.retry_failed}: all its rows are ok; use that result as it is")
+    # of an earlier result only what went into it, and how often it was tried; few of its images are asked about
+    columns = [name for name in (*IMAGES.names, "attempts") if name != "image"]
+    asked = Asked(storage.join(earlier.data, "rows"), unusable, columns)
+    return asked, {"rows": ingested, "retry_failed": earlier}
+
+
+def captioner_of(config: AskingConfig) -> Captioner:
+    """The model that is asked."""
+    if config.remote is not None:
+        return Captioner(config.remote.model, config.remote.model, None)
+    assert config.captioner is not None
+    found = models.find(config.captioner, config.engine.revision)
+    given = config.engine
+    return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
+
+
+def constants(captioner: Captioner, config: AskingConfig) -> dict[str, str | None]:
+    """Columns that are the same for all rows: who answered, and how answers were drawn."""
+    return {
+        "captioner": captioner.name,
+        "captioner_revision": captioner.revision,
+        "sampling": config.sampling.model_dump_json(),
+    }
+
+
+def first_rows(asked: Asked, count: int) -> list[dict[str, Any]]:
+    """The first wanted rows without their images, for a preview; starts neither Ray nor an engine."""
+    import pyarrow.dataset
+
+    system, path = storage.filesystem(asked.uri)
+    files = pyarrow.dataset.dataset(path, filesystem=system, format="parquet")
+    columns = [name for name in files.schema.names if name != "image"]
+    rows: list[dict[str, Any]] = files.head(count, columns=columns, filter=asked.wanted(pc.field("status"))).to_pylist()
+    return rows
+
+
+def ask(
+    work: manifest.Work, asked: Asked, inputs: dict[str, Result], captioner: Captioner, how: Round, config: AskingConfig
+) -> tuple[int, Ledger]:
+    """Ask about every wanted row and prove that each was written once, below `work.data`.
+
+    Returns:
+        How many rows the result must have, and what the engines noted.
+
+    Raises:
+        ValueError, ConnectionError, RuntimeError: before Ray starts, see `choose.prepared` and `require_ids`;
+            afterwards, rows are missing or double.
+    """
+    ledger = Ledger(storage.join(work.data, "ledger"))
+    work.kept = inputs.get("retry_failed")
+    require_ids(asked.uri, "sample_id")
+    answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
+    kept = work.kept.manifest.rows if work.kept else None
+    number = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
+    with watched(rows_written(storage.join(work.data, "rows"), number, ENGINES)):
+        stream(asked, work.data, captioner, answer, ledger, how, config)
+    _require_each_once(asked, work.data)
+    return number + (kept.ok if kept else 0), ledger
+
+
+def stream(
+    asked: Asked, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, how: Round, config: AskingConfig
+) -> None:
+    """Rows through the engine into `<data>/rows`, going on from what an earlier start wrote there."""
+    from dermray.cluster import connect
+
+    connect(data)
+    import ray.data
+    from ray.data.expressions import col
+
+    checkpoint, cache = storage.join(data, "checkpoint", "asked"), AnswerCache(storage.join(data, "answers"))
+    question = Ask(
+        captioner.model, config.sampling, how.schema, config.rows_per_block, ledger, cache, config.max_engine_errors
+    )
+    system, path = storage.filesystem(asked.uri)
+    to_system, to_path = storage.filesystem(storage.join(data, "rows"))
+    with resumable("sample_id", checkpoint) as written:
+        ledger.run_begun(written)
+        if written:
+            print(f"      {written} rows are already {how.done}; going on", flush=True)
+        cache.collect(checkpoint)
+        rows = ray.data.read_parquet(
+            path, filesystem=system, columns=asked.columns, include_paths=asked.columns is not None
+        )
+        rows = rows.filter(expr=asked.wanted(col("status")))
+        rows = rows.repartition(target_num_rows_per_block=config.rows_per_block)
+        if asked.columns is not None:
+            rows = rows.map_batches(_with_images, batch_format="pyarrow", batch_size=None)
+        ready = rows.map_batches(how.prepare, batch_format="pyarrow", batch_size=None)
+        done = answer(ready, question).map_batches(how.finish, batch_format="pyarrow", batch_size=None)
+        done.write_parquet(to_path, filesystem=to_system, mode="append", **write_options(how.written))
+
+
+def _with_images(rows: pa.Table) -> pa.Table:
+    """Rows that were read with Ray's column `path` alone."""
+    return with_images(rows.rename_columns({"path": FILE}))
+
+
+def _require_each_once(asked: Asked, data: str) -> None:
+    import ray
+
+    wanted = Ids(asked.uri, ("sample_id",), asked.wanted(pc.field("status")))
+    written = Ids(storage.join(data, "rows"), ("sample_id",))
+    ray.get(ray.remote(require_each_once).remote(wanted, written, [storage.join(data, "checkpoint", "asked")]))
+
+
+def kept_counts(work: manifest.Work) -> summary.Counts:
+    """What rows add up to that are an earlier result's."""
+    return summary.count(work.kept.row_files(), pc.field("status") == "ok") if work.kept else summary.Counts()
+
+
+def conclude(
+    work: manifest.Work, counts: summary.Counts, expected: int, told: dict[str, Any], page: str, config: AskingConfig,
+    **metrics: Any,
+) -> Result:  # fmt: skip
+    """Write `summary.json` (`told`) and `page.html`, then the manifest, then remove what only a killed job needs."""
+    storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
+    storage.write_bytes(storage.join(work.data, "page.html"), page.encode())
+    cpus, gpus = summary.held(config.host)
+    result = work.commit(Rows.count(counts.statuses), expected, cpus=cpus, gpus=gpus, page="page.html", **metrics)
+    for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
+        storage.delete_tree(storage.join(work.data, left))
+    return result

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ DESCRIPTIONS = {
     "ingest": "sources of images to rows with leak groups and splits",
     "captioner": "train the nano vision-language model on phantoms",
     "caption": "caption rows through vLLM in Ray Data",
+    "instruct": "question-answer pairs about rows, by vLLM or an endpoint",
     "train": "train a text-to-image generator",
     "generate": "draw synthetic images, as a plan over label, skin tone and other attributes says",
     "evaluate": "compare synthetic images with real ones",
@@ -33,6 +35,7 @@ DESCRIPTIONS = {
 }
 PREVIEWS = {
     "caption": "print the first N filled prompts",
+    "instruct": "print the first N filled prompts",
     "generate": "print the plan's cells and its first N requests",
 }
 
@@ -64,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
             )
         if name in PREVIEWS:
             command.add_argument("--preview", type=_positive, metavar="N", help=f"{PREVIEWS[name]}, start nothing")
-        if name == "caption":
+        if name in ("caption", "instruct"):
             command.add_argument(
                 "--retry-failed",
                 metavar="RESULT",
@@ -294,7 +297,7 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         overrides = [*overrides, f"search.trials={arguments.search}"]
     settings = load(cls, config_path(arguments.config), overrides)
     if getattr(arguments, "preview", None):
-        print(_preview(settings, arguments.preview))
+        print(_preview(arguments.command, settings, arguments.preview))
         return
     if getattr(arguments, "dry_run", False):
         from dermray.training.bill import dry_run
@@ -311,14 +314,11 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         print(f"page: {result.data}/{page}")
 
 
-def _preview(settings: Any, count: int) -> str:
-    from dermray.captioning.run import CaptionConfig, preview
+def _preview(stage: str, settings: Any, count: int) -> str:
+    from dermray.pipeline import COMMANDS
 
-    if isinstance(settings, CaptionConfig):
-        return "\n\n---\n\n".join(preview(settings, count))
-    from dermray.synthesis.run import preview as preview_plan
-
-    return preview_plan(settings, count)
+    shown = import_module(COMMANDS[stage].partition(":")[0]).preview(settings, count)
+    return shown if isinstance(shown, str) else "\n\n---\n\n".join(shown)
 
 
 def _positive(text: str) -> int:

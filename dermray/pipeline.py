@@ -27,6 +27,7 @@ COMMANDS = STAGES | {
     "audit-captions": "dermray.captioning.audit.run:AuditConfig",
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
+    "instruct": "dermray.vlm.instruct.run:InstructConfig",
     "predict": "dermray.classification.predict:PredictConfig",
     "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",
     "reader-study build": "dermray.reader_study.build:BuildConfig",

@@ -1,11 +1,15 @@
 """Before the engine: is the image one, which pixels are shown, what is asked."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pyarrow as pa
 
 from dermray.captioning import prompts
 from dermray.datasets.decode import BadImage, portable
 
 ASKED = (("shown", pa.binary()), ("question", pa.string()), ("unreadable", pa.string()))
+NO_IMAGE = "no image"  # why such a row is not asked about
 
 
 class Prepare:
@@ -16,24 +20,27 @@ class Prepare:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The table with the columns of ASKED."""
-        rows = table.to_pylist()
-        looked = [shown(row["image"], self.image_side) for row in rows]
-        columns = (
-            [image for image, _ in looked],
-            [prompts.render(self.prompt_set, row) for row in rows],
-            [reason for _, reason in looked],
-        )
-        for (name, kind), column in zip(ASKED, columns, strict=True):
-            table = table.append_column(name, pa.array(column, kind))
-        return table
+        return with_questions(table, lambda row: prompts.render(self.prompt_set, row), self.image_side)
 
 
-def shown(image: bytes, side: int) -> tuple[bytes | None, str | None]:
+def with_questions(table: pa.Table, question: Callable[[dict[str, Any]], str], side: int) -> pa.Table:
+    """A table of rows with the columns of ASKED; `question` says what is asked about a row."""
+    rows = table.to_pylist()
+    looked = [shown(row["image"], side) for row in rows]
+    columns = ([image for image, _ in looked], [question(row) for row in rows], [reason for _, reason in looked])
+    for (name, kind), column in zip(ASKED, columns, strict=True):
+        table = table.append_column(name, pa.array(column, kind))
+    return table
+
+
+def shown(image: bytes | None, side: int) -> tuple[bytes | None, str | None]:
     """What the engine gets to see, or why it gets nothing: an image that it decodes to our pixels, at most `side` px.
 
     A 12-megapixel photograph would cost the engine's process a tenth of a second to decode, for a model that looks
     at a few hundred pixels.
     """
+    if image is None:
+        return None, NO_IMAGE
     try:
         return portable(image, side), None
     except BadImage as error:

@@ -79,8 +79,13 @@ def check(config: RemoteConfig, key: str) -> None:
     except ValueError as error:
         raise ValueError(f"remote.base_url={config.base_url}: {error}; does the address lack its /v1?") from None
     names = [model.get("id") for model in models if isinstance(model, dict)] if isinstance(models, list) else []
-    if names and config.model not in names:
+    if names and _bare(config.model) not in map(_bare, names):
         raise ValueError(f"remote.model={config.model!r}: not served at {config.base_url}; there are {names[:10]}")
+
+
+def _bare(model: Any) -> str:
+    """Gemini lists `models/x`, and takes `x` too."""
+    return str(model).removeprefix("models/")
 
 
 class Chats:
@@ -224,7 +229,7 @@ def options(manner: Manner, config: RemoteConfig) -> dict[str, Any]:
     if manner.schema is not None:
         schema = {"name": "answer", "schema": manner.schema, "strict": True}
         found["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return found
+    return {name: value for name, value in found.items() if name not in config.leave_out}
 
 
 def _limiter(config: RemoteConfig) -> Any:

@@ -63,6 +63,7 @@ class RemoteConfig(Config):
     base_url: str = Field(pattern="^https?://", description="for example https://api.openai.com/v1")
     model: str
     key_variable: HowFast[str] = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    leave_out: list[str] = Field([], description="parameters of requests that this server refuses, such as seed")
     replicas: HowFast[int] = Field(1, ge=1, description="clients")
     concurrency: HowFast[int] = Field(32, ge=1, description="requests in flight per client")
     requests_per_minute: HowFast[float | None] = Field(None, gt=0, description="over all clients, retries too")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dermray import pages
 from dermray.captioning.accuracy import COLUMNS, Accuracy
 from dermray.captioning.ledger import Ledger
+from dermray.captioning.prepare import NO_IMAGE
 from dermray.captioning.settings import RemoteConfig, VllmConfig
 from dermray.columns import Tally, add, batches, batches_of
 from dermray.datasets.decode import BadImage, portable
@@ -70,10 +71,16 @@ def read(rows: str | RowFiles) -> Read:
     for batch in batches(rows, list(dict.fromkeys([*COUNTED, *COLUMNS, "sample_id", FILE]))):
         counts.add(batch)
         accuracy.add(batch)
-        places, ok = pa.Table.from_batches([batch.select(["sample_id", FILE])]), pc.equal(batch["status"], "ok")
-        good.add(places.filter(ok))
-        bad.add(places.filter(pc.invert(ok)))
+        add_places(batch, good, bad)
     return Read(counts, accuracy.shares(), good.rows(), bad.rows())
+
+
+def add_places(batch: pa.RecordBatch, good: Least, bad: Least) -> None:
+    """Add where rows lie that may be shown: those that are ok, and others that have an image."""
+    places, ok = pa.Table.from_batches([batch.select(["sample_id", FILE])]), pc.equal(batch["status"], "ok")
+    blind = pc.fill_null(pc.equal(batch["reason"], NO_IMAGE), False)
+    good.add(places.filter(ok))
+    bad.add(places.filter(pc.invert(pc.or_(ok, blind))))
 
 
 def summarise(counts: Counts, ledger: Ledger, engine: VllmConfig | RemoteConfig, kept: Counts) -> dict[str, Any]:
@@ -143,18 +150,25 @@ def page(end: Read, summary: dict[str, Any], title: str) -> str:
         title=title,
         summary=summary,
         accuracy=end.accuracy,
-        good=_examples(end.good),
-        bad=_examples(end.bad),
+        good=examples(end.good, SHOWN),
+        bad=examples(end.bad, SHOWN),
     )
 
 
-def _examples(chosen: pa.Table) -> list[dict[str, Any]]:
-    """Rows and their images, out of the files that they lie in."""
+def examples(chosen: pa.Table, shown: list[str]) -> list[dict[str, Any]]:
+    """Rows and their images, out of the files that they lie in.
+
+    Args:
+        chosen: sample_id and FILE of a few rows. shown: columns.
+
+    Returns:
+        These columns of each, and `url` with its image.
+    """
     tables = []
     for path in chosen[FILE].unique().to_pylist():
         uri = path if path.startswith("/") else f"s3://{path}"
         ids = chosen.filter(pc.equal(chosen[FILE], path))["sample_id"].combine_chunks()
-        found = batches_of([uri], ["sample_id", *SHOWN, FILE], pc.field("sample_id").isin(ids))
+        found = batches_of([uri], ["sample_id", *shown, FILE], pc.field("sample_id").isin(ids))
         tables += [pa.Table.from_batches([batch]) for batch in found]
     if not tables:
         return []

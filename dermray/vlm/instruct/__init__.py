@@ -1,0 +1,1 @@
+"""Question-answer pairs about images, written by a vision-language model: DermaSynth (paper 003)."""

@@ -90,7 +90,8 @@ QUESTIONS = (
     ),
     Question(
         "Does the lesion show signs of ulceration or bleeding?",
-        ("Does the lesion show signs of bleeding or ulceration?", "Does this lesion show signs of ulceration or bleeding?",
+        ("Does the lesion show signs of bleeding or ulceration?",
+         "Does this lesion show signs of ulceration or bleeding?",
          "Does the lesion show any signs of ulceration or bleeding?"),
         ("Is there an open sore or a crust of blood?", "Has the skin over it broken?"),
     ),

@@ -35,7 +35,9 @@ def main() -> None:
     begun = time.perf_counter()
     found = {name: _similar(measure, pairs) for name, pairs in sets.items()}
     texts = len({text for pairs in sets.values() for pair in pairs for text in pair})
-    print(f"{type(measure).__name__}, {texts} texts, {texts / (time.perf_counter() - begun):.0f} texts/s with their pairs")
+    print(
+        f"{type(measure).__name__}, {texts} texts, {texts / (time.perf_counter() - begun):.0f} texts/s with their pairs"
+    )
     print("| threshold | " + " | ".join(f"{name} (n = {len(pairs)})" for name, pairs in sets.items()) + " |")
     print("|---" * (1 + len(sets)) + "|")
     for threshold in sorted({round(step * 0.05, 2) for step in range(4, 19)} | {measure.threshold}):

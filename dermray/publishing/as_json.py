@@ -26,8 +26,8 @@ from dermray.publishing.conversations import MESSAGES
 from dermray.publishing.files import Written, placed, told
 from dermray.publishing.plan import Shard
 from dermray.publishing.rows import Row
-from dermray.publishing.tasks import each_in_ray
 from dermray.publishing.wrote import Wrote
+from dermray.tasks import each_in_ray
 
 IMAGE = "<image>\n"
 BETWEEN, BEGIN, END = b",\n", b"[\n", b"\n]\n"

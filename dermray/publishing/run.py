@@ -22,9 +22,9 @@ from dermray.publishing.rows import rows_of
 from dermray.publishing.selection import Selection
 from dermray.publishing.settings import ALWAYS, COLUMNS, SPOKEN, STAGES, PublishConfig
 from dermray.publishing.survey import Survey, surveyed
-from dermray.publishing.tasks import each_in_ray
 from dermray.publishing.wrote import Wrote
 from dermray.records import CAPTIONED, IMAGES, INSTRUCTED, SYNTHETIC, TRUTH_COLUMNS
+from dermray.tasks import each_in_ray
 
 FORMATS: dict[str, Any] = {
     "parquet": as_parquet,

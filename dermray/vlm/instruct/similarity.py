@@ -52,7 +52,9 @@ class SimilarityConfig(Config):
 class Similarity(Protocol):
     """A measure. `nearest` of a question that was taken itself is 1."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """From which on a question counts as asked before."""
 
     def features(self, texts: Sequence[str]) -> list[bytes]:
         """What is kept of each text: the same bytes whichever others come with it."""

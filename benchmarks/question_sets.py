@@ -137,3 +137,66 @@ QUESTIONS = (
         ("Do small round spots line the rim?", "What lies at the outer edge: clods, points, nothing?"),
     ),
 )  # fmt: skip
+
+# Written when the threshold stood, and read once.
+HELD_BACK = (
+    Question(
+        "Does a halo of pale skin surround the lesion?",
+        ("Does a pale halo of skin surround the lesion?", "Is the lesion surrounded by a halo of pale skin?",
+         "Does any halo of pale skin surround this lesion?"),
+        ("Is there a depigmented ring about it?", "Has the rim of skin next to it lost its colour?"),
+    ),
+    Question(
+        "Is there a reflection of light on the skin?",
+        ("Is there any reflection of light on the skin?", "Are there reflections of light on the skin?",
+         "Is there a light reflection on the skin?"),
+        ("Did the flash leave glare?", "Are highlights to be seen that hide the surface?"),
+    ),
+    Question(
+        "On which part of the body does this seem to be?",
+        ("Which part of the body does this seem to be on?", "On what part of the body does this seem to be?",
+         "On which body part does this seem to be?"),
+        ("Can you tell the anatomical site?", "Do skin lines or hair hint at the location?"),
+    ),
+    Question(
+        "How many milia-like cysts can be counted?",
+        ("How many milia-like cysts can you count?", "How many milia like cysts can be counted here?",
+         "How many of the milia-like cysts can be counted?"),
+        ("Give the number of small white round keratin pearls.", "Are cystic inclusions numerous or few?"),
+    ),
+    Question(
+        "Does the lesion have a blue or a grey area?",
+        ("Does the lesion have a blue or gray area?", "Does the lesion have any blue or grey areas?",
+         "Does this lesion have a grey or a blue area?"),
+        ("Is a veil of steel-like tint present?", "Where do you see hues that point to deep pigment?"),
+    ),
+    Question(
+        "Is the skin pattern interrupted by the lesion?",
+        ("Is the skin's pattern interrupted by the lesion?", "Does the lesion interrupt the skin pattern?",
+         "Is the pattern of the skin interrupted by the lesion?"),
+        ("Do furrows run through it undisturbed?", "Are creases and ridges effaced where it lies?"),
+    ),
+    Question(
+        "What distinguishes the left half from the right half?",
+        ("What distinguishes the left half from the right?", "What distinguishes the right half from the left half?",
+         "What is it that distinguishes the left half from the right half?"),
+        ("Compare both sides of it.", "In what do its two sides differ?"),
+    ),
+    Question(
+        "Are pen marks drawn on the skin?",
+        ("Are there pen marks drawn on the skin?", "Are any pen marks on the skin?",
+         "Were pen marks drawn on the skin?"),
+        ("Has somebody marked the site with ink?", "Is anything written or encircled by hand?"),
+    ),
+    Question(
+        "Do the dots vary in size?",
+        ("Do dots vary in size?", "Do the dots vary in their size?", "Does the size of the dots vary?"),
+        ("Are the small round structures all equally big?", "How uniform are the points?"),
+    ),
+    Question(
+        "Would a second image from further away help?",
+        ("Would a second image taken from further away help?", "Would another image from further away help?",
+         "Would a second picture from further away help?"),
+        ("Is an overview missing to judge it?", "Should the camera have been moved back?"),
+    ),
+)  # fmt: skip

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from benchmarks.question_sets import QUESTIONS
+from benchmarks.question_sets import HELD_BACK, QUESTIONS, Question
 from dermray.vlm.instruct import phrasings
 from dermray.vlm.instruct.similarity import Meaning, SimilarityConfig, Spelling, revision_of, similarity
 
@@ -27,11 +27,9 @@ def main() -> None:
     config = SimilarityConfig(embedding=given.embedding)
     measure = similarity(config, revision_of(config))
     assert isinstance(measure, Spelling | Meaning)
-    firsts = [question.first for question in QUESTIONS]
-    edited = [(question.first, other) for question in QUESTIONS for other in question.edited]
-    reworded = [(question.first, other) for question in QUESTIONS for other in question.reworded]
-    seeds = list(combinations([*phrasings.GENERAL, *phrasings.DERMOSCOPIC, *phrasings.CLINICAL], 2))
-    sets = {"edited": edited, "reworded": reworded, "different": list(combinations(firsts, 2)), "phrasings": seeds}
+    families = [phrasings.GENERAL, phrasings.DERMOSCOPIC, phrasings.CLINICAL]
+    sets = _sets("", QUESTIONS) | _sets("held back, ", HELD_BACK)
+    sets["phrasings"] = list(combinations([text for family in families for text in family], 2))
     begun = time.perf_counter()
     found = {name: _similar(measure, pairs) for name, pairs in sets.items()}
     texts = len({text for pairs in sets.values() for pair in pairs for text in pair})
@@ -44,6 +42,14 @@ def main() -> None:
         shares = [f"{(values >= threshold).mean():.3f}" for values in found.values()]
         mark = " (default)" if threshold == measure.threshold else ""
         print(f"| {threshold:g}{mark} | " + " | ".join(shares) + " |")
+
+
+def _sets(name: str, questions: Sequence[Question]) -> dict[str, list[tuple[str, str]]]:
+    return {
+        f"{name}edited": [(question.first, other) for question in questions for other in question.edited],
+        f"{name}reworded": [(question.first, other) for question in questions for other in question.reworded],
+        f"{name}different": list(combinations([question.first for question in questions], 2)),
+    }
 
 
 def _similar(measure: Spelling | Meaning, pairs: Sequence[tuple[str, str]]) -> np.ndarray:

@@ -27,7 +27,7 @@ from dermray.captioning.models import Captioner
 from dermray.page_index import write_options
 from dermray.picked import FILE
 from dermray.progress import busy, files_written, watched
-from dermray.records import INSTRUCTED
+from dermray.records import IMAGES, INSTRUCTED
 from dermray.row_files import RowFiles
 from dermray.tasks import each_in_ray
 from dermray.vlm.instruct import prompt, self_instruct
@@ -95,7 +95,7 @@ def _chosen(config: SelfInstructConfig, usable: int) -> Chosen:
 
 def _ask(data: str, captioner: Captioner, config: InstructConfig, chosen: Chosen) -> None:
     first, second = storage.join(data, FIRST, "rows"), storage.join(data, SECOND)
-    columns = [name for name in INSTRUCTED.names if name != "image"]
+    columns = [*(name for name in IMAGES.names if name != "image"), "pairs"]  # none that an answer has too
     answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
     ledger = Ledger(storage.join(second, "ledger"))
     asking.each_once(

@@ -106,7 +106,7 @@ def build_model(config: NanoConfig, tokenizer: PreTrainedTokenizerFast) -> Llava
         num_attention_heads=width // 32,
         num_key_value_heads=width // 32,
         head_dim=32,
-        max_position_embeddings=512,
+        max_position_embeddings=2048,  # its rotary embedding does not depend on it: questions may be long
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -14,7 +14,7 @@ from dermray.manifest import Result
 from dermray.picked import FILE, Least
 from dermray.records import INSTRUCTED
 from dermray.row_files import RowFiles
-from dermray.vlm.instruct import page, prompt, second_round, self_instruct, statistics
+from dermray.vlm.instruct import page, prompt, second_round, self_instruct, statistics, whole_set
 from dermray.vlm.instruct.finish import Finish
 from dermray.vlm.instruct.prepare import Prepare
 from dermray.vlm.instruct.settings import InstructConfig as InstructConfig  # where `pipeline.command` looks for it
@@ -36,11 +36,13 @@ def run(config: InstructConfig) -> Result:
     with manifest.work("instruct", config.output, config, inputs | captioner.inputs, **identity) as work:
         if work.finished:
             return work.finished
-        below = second_round.FIRST if config.self_instruct else ""
+        below = whole_set.FIRST if config.over_all else ""
         expected, ledger = asking.ask(work, asked, inputs, captioner, first_round(captioner, config), config, below)
-        brought = second_round.run(work, captioner, config) if config.self_instruct else None
-        result = _finish(work, expected, ledger, config, brought)
-        second_round.remove(work.data)
+        if config.self_instruct:
+            second_round.ask(work.data, captioner, config)
+        over_all = whole_set.write(work, config) if config.over_all else None
+        result = _finish(work, expected, ledger, config, over_all)
+        whole_set.remove(work.data)
         return result
 
 
@@ -86,7 +88,7 @@ def read(rows: str | RowFiles) -> Read:
 
 
 def _finish(
-    work: manifest.Work, expected: int, ledger: Ledger, config: InstructConfig, brought: dict[str, Any] | None
+    work: manifest.Work, expected: int, ledger: Ledger, config: InstructConfig, over_all: dict[str, Any] | None
 ) -> Result:
     """Count, summarise, commit."""
     end = read(work.row_files())
@@ -96,7 +98,7 @@ def _finish(
             "captioner, or more sampling.max_tokens where answers are truncated"
         )
     told = _told(end, summary.summarise(end.counts, ledger, config.host, asking.kept_counts(work)))
-    told |= {"self_instruct": brought} if brought else {}
+    told |= {"over_all": over_all} if over_all else {}
     title = f"Question-answer pairs by {config.remote.model if config.remote else config.captioner}"
     shown = page.render(end.good, end.bad, told, title)
     lines = statistics.text(told["statistics"])

@@ -39,7 +39,7 @@ FORM = "Answer with one JSON object whose keys are {keys}, each with a string."
 CANDIDATES = pa.schema(
     [
         ("sample_id", pa.string()),
-        (FILE, pa.string()),  # in which the image's row lies
+        ("file", pa.string()),  # name of the one in which the image's row lies
         ("pairs", pa.list_(INSTRUCTION_PAIR)),
         ("features", pa.list_(pa.binary())),  # of each pair's question; null of those that were rejected already
         ("answer", pa.string()),
@@ -145,7 +145,8 @@ class Finish:
         pairs = self.pairs(raw)
         ok = [pair["question"] for pair in pairs if pair["status"] == "ok"]
         found = iter(self.measure.features(ok))
-        told = {name: raw.get(name) for name in ("sample_id", FILE, "tokens_in", "tokens_out", "requests")}
+        told = {name: raw.get(name) for name in ("sample_id", "tokens_in", "tokens_out", "requests")}
+        told["file"] = raw[FILE].rpartition("/")[2]
         status = {"status": "ok", "reason": None} if ok else {"status": "rejected", "reason": pairs[0]["reason"]}
         features = [next(found) if pair["status"] == "ok" else None for pair in pairs]
         return told | {"pairs": pairs, "features": features, "answer": (raw.get("text") or "").strip()} | status

@@ -29,9 +29,20 @@ class InstructConfig(AskingConfig):
         0.7, gt=0, le=1, description="share of shingles in common from which on an answer repeats another of its image"
     )
 
+    most_equal_pairs: int | None = Field(
+        None,
+        ge=1,
+        description="so many images at most, those with the smallest ids, keep the same answer to the same question; "
+        "any number if none",
+    )
     self_instruct: SelfInstructConfig | None = Field(
         None, description="a second round: the model asks new questions itself and answers them; none if not given"
     )
+
+    @property
+    def over_all(self) -> bool:
+        """Whether something is judged over the whole set, after all answers."""
+        return self.self_instruct is not None or self.most_equal_pairs is not None
 
     @model_validator(mode="after")
     def _room_for_new_questions(self) -> Self:

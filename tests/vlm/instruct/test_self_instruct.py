@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks.question_sets import QUESTIONS
 from dermray.config import ConfigError, validate
+from dermray.picked import FILE
 from dermray.records import AT, INSTRUCTED, kind
 from dermray.vlm.instruct import phrasings, prompt, taken
-from dermray.vlm.instruct.second_round import together
 from dermray.vlm.instruct.self_instruct import (
     CANDIDATES,
     KIND,
@@ -27,6 +27,7 @@ from dermray.vlm.instruct.self_instruct import (
 from dermray.vlm.instruct.settings import InstructConfig
 from dermray.vlm.instruct.similarity import Spelling
 from dermray.vlm.instruct.taken import ENOUGH, SIMILAR, Taken, in_order
+from dermray.vlm.instruct.whole_set import together
 
 CONFIG = SelfInstructConfig()
 ROW = {"sample_id": "ab" * 32, "modality": "dermoscopic", "diagnosis": "melanoma", "age": 47.0, "sex": "female"}
@@ -43,7 +44,7 @@ SAID = {
 def brought(said: Any = SAID, **more: Any) -> dict[str, Any]:
     text = said if isinstance(said, str) else json.dumps(said)
     raw = ROW | {"pairs": FIRST, "unreadable": None, "text": text, "finish_reason": "stop", "engine_error": None}
-    raw |= {"requests": 1, "tokens_in": 9, "tokens_out": 7}
+    raw |= {FILE: "/data/first/rows/1.parquet", "requests": 1, "tokens_in": 9, "tokens_out": 7}
     return Finish(("diagnosis", "age"), CONFIG, 0.7, None, Spelling()).row(raw | more)
 
 
@@ -141,11 +142,13 @@ def test_rows_come_in_the_order_of_their_ids_however_they_lie(tmp_path: Path, mo
 def test_both_rounds_in_one_row() -> None:
     first = dict.fromkeys(INSTRUCTED.names) | ROW | {"pairs": FIRST, "status": "ok", "answer": "{}"}
     first |= {"prompt_set": "instruct@1", "tokens_in": 5, "attempts": 1}
-    row = together(first, brought(), "self-instruct@2")
+    row = together(first, FIRST, brought(), "self-instruct@2")
     assert [pair["kind"] for pair in row["pairs"]] == ["general", KIND, KIND]
     assert (row["tokens_in"], row["tokens_out"], row["attempts"]) == (14, 7, 2)
     assert row["prompt_set"] == "instruct@1 self-instruct@2" and row["answer"].endswith(json.dumps(SAID))
-    assert together(first, None, "x") == first
+    assert together(first, FIRST, None, "") == first
+    none = together(first, [FIRST[0] | {"status": "rejected", "reason": "why"}], None, "")
+    assert (none["status"], none["reason"]) == ("rejected", "no usable pair: why")
 
 
 def test_settings_that_cannot_come_out_well() -> None:

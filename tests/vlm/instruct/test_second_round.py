@@ -18,7 +18,6 @@ from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.manifest import Result
 from dermray.records import AT, INSTRUCTED, kind, read_columns
-from dermray.vlm.instruct import run as stage
 from dermray.vlm.instruct import second_round, whole_set
 from dermray.vlm.instruct.repeated import EQUAL
 from dermray.vlm.instruct.run import run
@@ -122,8 +121,7 @@ def test_the_statistics_count_the_round_and_rows_lose_nothing(both: Result, inge
 def test_a_job_that_is_cut_off_again_and_again_comes_to_the_same_pairs(
     both: Result, ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the second round, before the filter, when one part of two is written, before the end; each time with
-    blocks of another size."""
+    """Before the second round, and when one part of the rows is written; each time with blocks of another size."""
     (tmp_path / "record").mkdir()
     monkeypatch.setattr(choose, "prepared", Talking(record=f"{tmp_path}/record").prepared)
     monkeypatch.setattr(whole_set, "FILES_PER_PART", 2)
@@ -136,8 +134,7 @@ def test_a_job_that_is_cut_off_again_and_again_comes_to_the_same_pairs(
         yield parts[0], None
         killed()
 
-    cuts = ((second_round, "ask", killed), (whole_set, "_judge", killed), (whole_set, "each_in_ray", one_part),
-            (stage, "_finish", killed))  # fmt: skip
+    cuts = ((second_round, "ask", killed), (whole_set, "each_in_ray", one_part))
     for number, (module, name, instead) in enumerate(cuts):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, instead)

@@ -35,12 +35,22 @@ def prompt_of(row: dict[str, Any], columns: Sequence[str]) -> str:
     return prompt(context(row, columns), questions(row))
 
 
-def schema(kinds: Sequence[str] = KINDS, most_characters: int | None = None) -> dict[str, Any]:
+def schema(
+    kinds: Sequence[str] = KINDS, most_characters: int | None = None, one_sentence: bool = False
+) -> dict[str, Any]:
     """JSON schema of the answer, for guided decoding.
 
     Questions are not repeated in it: that would cost tokens, and models reword them.
+
+    Args:
+        most_characters: of an answer. one_sentence: it ends with its first full stop, and has plain words alone.
     """
-    answer: dict[str, Any] = {"type": "string"} | ({"maxLength": most_characters} if most_characters else {})
+    answer: dict[str, Any] = {"type": "string"}
+    if one_sentence:  # xgrammar reads either a pattern or a length
+        most = "" if most_characters is None else most_characters - 1
+        answer["pattern"] = rf"^[A-Za-z0-9 ,;:()\-]{{1,{most}}}\.$"
+    elif most_characters is not None:
+        answer["maxLength"] = most_characters
     return {
         "type": "object",
         "properties": dict.fromkeys(kinds, answer),

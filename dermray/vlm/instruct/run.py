@@ -61,7 +61,7 @@ def first_round(captioner: Captioner, config: InstructConfig) -> Round:
     constants = asking.constants(captioner, config)
     return Round(
         Prepare(config.context, config.image_side),
-        prompt.schema(most_characters=config.most_characters),
+        prompt.schema(most_characters=config.most_characters, one_sentence=config.one_sentence),
         Finish(config.context, config.near_duplicate, config.most_characters, constants),
         INSTRUCTED,
     )

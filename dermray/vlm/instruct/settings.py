@@ -25,6 +25,10 @@ class InstructConfig(AskingConfig):
         description="at which guided decoding ends an answer, which then counts as truncated; for models that do not "
         "end by themselves",
     )
+    one_sentence: bool = Field(
+        False,
+        description="guided decoding ends an answer at its first full stop; for models that follow no instruction",
+    )
     near_duplicate: float = Field(
         0.7, gt=0, le=1, description="share of shingles in common from which on an answer repeats another of its image"
     )

@@ -149,3 +149,8 @@ def test_the_schema_takes_an_answer_of_its_form_and_no_other() -> None:
     for wrong in ({"general": "Brown."}, {"general": "Brown.", "specific": "x" * 31}, {"general": 1, "specific": "x"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, form)
+    form = schema(most_characters=30, one_sentence=True)
+    jsonschema.validate({"general": "Brown, flat (" + "x" * 15 + ").", "specific": "A."}, form)
+    for answer in ("Brown", "Brown. Flat.", "x" * 30 + ".", ".", 'A "net".'):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"general": answer, "specific": "A."}, form)

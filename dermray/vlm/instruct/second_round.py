@@ -12,7 +12,7 @@ from dermray.captioning.asking import Asked, Round
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.records import IMAGES
-from dermray.vlm.instruct import prompt, self_instruct
+from dermray.vlm.instruct import self_instruct
 from dermray.vlm.instruct.self_instruct import CANDIDATES, SelfInstructConfig
 from dermray.vlm.instruct.settings import InstructConfig
 from dermray.vlm.instruct.similarity import revision_of, similarity
@@ -75,7 +75,7 @@ def _round(config: InstructConfig) -> Round:
     measure = similarity(asked.similarity, revision_of(asked.similarity))
     return Round(
         self_instruct.Prepare(config.context, asked, config.image_side),
-        prompt.schema(self_instruct.keys_of(asked), most),
+        self_instruct.schema(asked, most, config.one_sentence),
         self_instruct.Finish(config.context, asked, config.near_duplicate, most, measure),
         CANDIDATES,
         "asked a second time",

@@ -101,6 +101,16 @@ def keys_of(config: SelfInstructConfig) -> list[str]:
     return [f"{what} {number}" for number in range(1, config.questions + 1) for what in ("question", "answer")]
 
 
+def schema(config: SelfInstructConfig, most_characters: int | None, one_sentence: bool) -> dict[str, Any]:
+    """As `prompt.schema`; where an answer ends with its first full stop, a question does with its question mark."""
+    shape = prompt.schema(keys_of(config), most_characters, one_sentence)
+    if one_sentence:
+        for key, said in shape["properties"].items():
+            if key.startswith("question"):
+                shape["properties"][key] = said | {"pattern": said["pattern"].removesuffix(r"\.$") + r"\?$"}
+    return shape
+
+
 def version(config: SelfInstructConfig) -> str:
     """Twelve hex digits that change with any word of the prompt or of the seeds."""
     text = json.dumps([TASK, FORM, KIND, LONGEST, seeds(config), prompt.version()])

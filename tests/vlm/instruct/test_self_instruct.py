@@ -19,8 +19,8 @@ from dermray.vlm.instruct.self_instruct import (
     KIND,
     Finish,
     SelfInstructConfig,
-    keys_of,
     prompt_of,
+    schema,
     seeds,
     version,
 )
@@ -63,8 +63,12 @@ def test_the_prompt_shows_seeds_that_fit_and_always_the_same_ones_of_an_image() 
 
 
 def test_guided_decoding_asks_before_it_answers() -> None:
-    shape = prompt.schema(keys_of(CONFIG), 200)
+    shape = schema(CONFIG, 200, False)
     jsonschema.validate(SAID, shape)
+    jsonschema.validate(SAID, schema(CONFIG, 200, True))
+    for key, ending in (("question 1", "."), ("answer 1", "?")):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(SAID | {key: f"Not so{ending}"}, schema(CONFIG, 200, True))
     assert list(shape["properties"]) == ["question 1", "answer 1", "question 2", "answer 2"] == shape["required"]
 
 

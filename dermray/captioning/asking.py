@@ -65,13 +65,20 @@ class AskingConfig(Config):
 
     @model_validator(mode="after")
     def _one_host_with_room(self) -> Self:
-        """One of captioner and remote, room for an answer beside its question."""
+        """One of captioner and remote, room for an answer beside its question, and a way of drawing that it can do."""
         if (self.captioner is None) == (self.remote is None):
             raise ConfigError("give either captioner (a model that vLLM hosts here) or remote (an endpoint), not both")
         if self.remote is None and self.sampling.max_tokens >= self.engine.max_model_len:
             raise ConfigError(
                 f"sampling.max_tokens={self.sampling.max_tokens}: expected less than "
                 f"engine.max_model_len={self.engine.max_model_len}, which image, question and answer share"
+            )
+        if self.remote is None and not self.engine.gpus and self.sampling.temperature > 0:
+            # it rewinds a seed's generator by CUDA's own means after a part of a prompt: `CPU Generator does not use
+            # offset` ends the engine, which Ray starts again, for ever
+            raise ConfigError(
+                f"sampling.temperature={self.sampling.temperature:g}: expected 0 where engine.gpus=0, because vLLM "
+                "0.29 draws by a seed on GPUs alone; or give engine.gpus, or remote"
             )
         return self
 

@@ -240,6 +240,23 @@ def test_a_gateway_that_lists_no_models_may_have_them(
     remote.check(RemoteConfig(base_url=unreliable, model="m", max_retries=0), KEY)
 
 
+def test_gemini_s_models_may_be_named_as_it_lists_them_or_short(
+    unreliable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "models", {"data": [{"id": "models/m"}]})
+    for name in ("m", "models/m"):
+        remote.check(RemoteConfig(base_url=unreliable, model=name, max_retries=0), KEY)
+    with pytest.raises(ValueError, match="remote.model='models/other': not served"):
+        remote.check(RemoteConfig(base_url=unreliable, model="models/other", max_retries=0), KEY)
+
+
+def test_what_a_server_refuses_is_left_out_of_requests(tmp_path: Path) -> None:
+    ask = Ask("m", Sampling(), {"type": "object"}, 1, Ledger(str(tmp_path)), AnswerCache(str(tmp_path)))
+    whole = remote.options(ask, RemoteConfig(base_url="http://127.0.0.1:1/v1", model="m"))
+    less = remote.options(ask, RemoteConfig(base_url="http://127.0.0.1:1/v1", model="m", leave_out=["seed"]))
+    assert whole == less | {"seed": 0} and "seed" not in less and "response_format" in less
+
+
 def ingested(directory: Path, count: int) -> str:
     source = {"source": "phantom", "count": count, "size": 64, "seed": 11}
     return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri

@@ -228,6 +228,7 @@ def test_wrong_input_is_refused_before_anything_starts(
         ({"near_duplicate": 0.0}, "near_duplicate=0"),
         ({"most_characters": 3}, "most_characters=3"),
         ({"captioner": None}, "give either captioner"),
+        ({"sampling": {"temperature": 0.7}}, "sampling.temperature=0.7: expected 0 where engine.gpus=0"),
         ({"sampling": {"max_tokens": 600}}, "sampling.max_tokens=600: expected less than engine.max_model_len=512"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -1,0 +1,34 @@
+"""The stage against vLLM: guided decoding makes a model that never saw JSON answer in it, question by question."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dermray.config import load, preset, validate
+from dermray.datasets import ingest
+from dermray.records import read_columns
+from dermray.vlm.instruct.run import InstructConfig, run
+from tests.quickstart import SERVED_KEY
+
+pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart
+
+
+@pytest.mark.slow
+def test_the_nano_captioner_answers_in_json(vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SERVED_KEY)
+    source = {"source": "phantom", "count": 24, "size": 64, "duplicates": 0, "broken": 0}
+    rows = ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]})).uri
+    endpoint = json.dumps({"base_url": vllm_server, "model": "nano"})
+    given = [f"output={tmp_path}/o", f"rows={rows}", f"remote={endpoint}", "captioner=null"]
+    result = run(load(InstructConfig, preset("instruct/nano"), given))
+    found = read_columns(result.row_files(), ["answer", "pairs", "finish_reason", "status"]).to_pylist()
+    assert len(found) == 24 and {row["finish_reason"] for row in found} == {"stop"}
+    for row in found:
+        said = json.loads(row["answer"])
+        assert list(said) == ["general", "specific"], "in the order of the schema, without others"
+        assert all(re.fullmatch(r"[A-Za-z0-9 ,;:()-]{1,119}\.", answer) for answer in said.values())
+        assert [pair["answer"] for pair in row["pairs"]] == list(said.values())
+    # it says what it sees of a phantom, to whatever it is asked
+    assert sum(row["status"] == "ok" for row in found) > 12

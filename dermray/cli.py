@@ -30,6 +30,8 @@ DESCRIPTIONS = {
     "predict": "score every image of an ingested dataset by a trained classifier",
     "audit-classifier": "does a classifier's score shift where only skin tone, sex or site changes",
     "audit-captions": "are captions true, do they leak the label, do they say anything",
+    "compare-captioners": "several captioners on the same images: audited, and graded blindly by experts",
+    "vqa": "ask captioners questions whose answers are known, score them, compare before and after tuning",
     "reader-study build": "a blinded set of original and synthetic images for readers, and its sealed key",
     "reader-study analyse": "what readers answered: accuracy, agreement, against classifiers",
 }

@@ -27,11 +27,13 @@ COMMANDS = STAGES | {
     "audit-captions": "dermray.captioning.audit.run:AuditConfig",
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
+    "compare-captioners": "dermray.captioning.comparison.run:CompareConfig",
     "instruct": "dermray.vlm.instruct.run:InstructConfig",
     "predict": "dermray.classification.predict:PredictConfig",
     "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",
     "reader-study build": "dermray.reader_study.build:BuildConfig",
     "sweep-splits": "dermray.classification.several_splits:SeveralSplitsConfig",
+    "vqa": "dermray.vlm.vqa.run:VqaConfig",
 }
 # Which field of a stage's config is filled with which stage's output.
 INPUTS = {

@@ -91,7 +91,7 @@ CAPTION_COLUMNS = [
     ("sampling", pa.string()),  # JSON
     ("tokens_in", pa.int32()),  # the image's among them
     ("tokens_out", pa.int32()),
-    ("finish_reason", pa.string()),  # stop or length
+    ("finish_reason", pa.string()),  # stop, length, or thinking: cut before its answer began
     ("attempts", pa.int32()),  # requests sent for this row, over all runs
 ]
 # Of the instruct stage: one row an image, with all that was asked about it. Text columns as in CAPTION_COLUMNS.

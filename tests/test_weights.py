@@ -126,7 +126,10 @@ class Engine:
         model_config = SimpleNamespace(
             try_get_generation_config=lambda: {"eos_token_id": 2}, hf_text_config=SimpleNamespace(eos_token_id=2)
         )
-        self.llm = SimpleNamespace(engine=SimpleNamespace(vllm_config=SimpleNamespace(model_config=model_config)))
+        engine = {"vllm_config": SimpleNamespace(model_config=model_config)}
+        self.llm = SimpleNamespace(
+            engine=SimpleNamespace(**engine, get_tokenizer=lambda: SimpleNamespace(get_vocab=dict))
+        )
 
 
 NODE = """

@@ -27,7 +27,7 @@ from dermray.exactly_once import hashes, sorted_hashes
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1  # of what an answer's columns mean: another one asks anew
+VERSION = 2  # of what an answer's columns mean: another one asks anew
 SECONDS = 5  # between two objects of a block: at 6 answers a second 0.03 requests a row, and 30 answers at stake
 ANSWERS_PER_OBJECT = 64
 FILES_AT_A_TIME = 64  # held in memory together while earlier answers are collected
@@ -54,15 +54,16 @@ class AnswerCache:
     def _blocks(self) -> str:
         return storage.join(self.uri, "blocks")
 
-    def collect(self, checkpoint: str) -> None:
+    def collect(self, checkpoint: str, id_column: str = "sample_id") -> None:
         """Keep, in one file, what earlier runs left of rows whose ids are not in `checkpoint`.
 
         To be called before engines start. Reads all answers, some files at a time; holds eight bytes a written row.
+        Here a row's id is called sample_id whatever its column is called elsewhere.
         """
         blocks = storage.list_files(self._blocks, ".jsonl")
         if not blocks:
             return
-        written = _written(checkpoint)
+        written = _written(checkpoint, id_column)
         files = storage.list_files(self.uri, ".jsonl")
         left = [line for lines in _read(files) for line in _without(lines, written)]
         storage.write_bytes(self._earlier, b"\n".join(left))
@@ -164,10 +165,10 @@ def _by_key(lines: list[bytes]) -> dict[str, Columns]:
     return {note["key"]: note["columns"] for _, note in _notes(lines)}
 
 
-def _written(checkpoint: str) -> "np.ndarray":
+def _written(checkpoint: str, id_column: str) -> "np.ndarray":
     """Sorted hashes of the ids that are written for good, as Ray Data notes them."""
     files = [file for file in storage.list_files(checkpoint, ".parquet") if not file.endswith(".pending.parquet")]
-    return sorted_hashes(batch["sample_id"] for batch in batches_of(files, ["sample_id"]))
+    return sorted_hashes(batch[id_column] for batch in batches_of(files, [id_column]))
 
 
 def _without(lines: list[bytes], written: "np.ndarray") -> list[bytes]:

@@ -49,6 +49,7 @@ class Ask:
     ledger: Ledger
     cache: AnswerCache
     max_engine_errors: float = 0.5  # see budget.py
+    id_column: str = "sample_id"  # names a row: of several questions about one image another one
 
 
 # Adds the columns of ANSWERED; rows that are `unreadable` are never sent.

@@ -142,10 +142,11 @@ class Client:
 
     async def __call__(self, table: pa.Table) -> AsyncIterator[pa.Table]:
         """The table with the columns of ANSWERED."""
-        columns = [c for c in ("sample_id", "shown", "question", "unreadable", "attempts") if c in table.column_names]
+        name = self.ask.id_column
+        columns = [c for c in (name, "shown", "question", "unreadable", "attempts") if c in table.column_names]
         rows = table.select(columns).to_pylist()
         keys = [None if row["unreadable"] else self._key(row) for row in rows]
-        async with self.ask.cache.block(table["sample_id"].to_pylist()) as block:
+        async with self.ask.cache.block(table[name].to_pylist()) as block:
             known = self.earlier | block.answers
             await self.ask.ledger.begun(sum(key is not None and key not in known for key in keys))
             answers = await asyncio.gather(
@@ -154,8 +155,8 @@ class Client:
         if any(answer.get("engine_error") for answer in answers):
             # before these rows are written off: a key that was revoked, or a server that went, is no fault of theirs
             await asyncio.to_thread(check, self.config, self.key)
-        for name, kind in ANSWERED:
-            table = table.append_column(name, pa.array([a.get(name) for a in answers], kind))
+        for column, kind in ANSWERED:
+            table = table.append_column(column, pa.array([a.get(column) for a in answers], kind))
         yield table
 
     def _key(self, row: dict[str, Any]) -> str:
@@ -164,7 +165,7 @@ class Client:
             self.config.base_url,
             self.options,
             messages(row["shown"], row["question"]),
-            row["sample_id"],
+            row[self.ask.id_column],
             row.get("attempts"),
         )
 
@@ -179,7 +180,7 @@ class Client:
             answer, paid = await self.chats.send(messages(row["shown"], row["question"]), self.options)
             self.budget.note(answer.get("engine_error"))
             if paid:  # before another is asked: no more than `concurrency` answers are ever unwritten
-                await block.keep(key, row["sample_id"], answer)
+                await block.keep(key, row[self.ask.id_column], answer)
         return answer
 
 
@@ -225,7 +226,12 @@ def messages(image: bytes, question: str) -> list[dict[str, Any]]:
 
 def options(manner: Manner, config: RemoteConfig) -> dict[str, Any]:
     """What a request says beside its messages: model, sampling, and the schema to decode by."""
-    found = {"model": config.model} | manner.sampling.model_dump()
+    drawn = manner.sampling.model_dump(exclude=set(config.not_sent))
+    found = {"model": config.model, config.max_tokens_as: drawn.pop("max_tokens")} | drawn
+    if config.reasoning_effort is not None:
+        found["reasoning_effort"] = config.reasoning_effort
+    if config.chat_template_kwargs:
+        found["extra_body"] = {"chat_template_kwargs": config.chat_template_kwargs}
     if manner.schema is not None:
         schema = {"name": "answer", "schema": manner.schema, "strict": True}
         found["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -8,6 +8,9 @@ import json
 import re
 from typing import Any
 
+from dermray.captioning.thinking import parted, settled
+
+THOUGHTS = ("reasoning_content", "reasoning")  # fields of a message: vLLM's and DeepSeek's older name, the newer one
 LARGEST_COUNT = 2**31 - 1  # of a column of ANSWERED
 # As these stand in the types and codes of errors that pass by themselves.
 PASSING = re.compile(r"(?i)overload|rate.?limit|too.many|server.?error|internal|timeout|unavailable|busy")
@@ -72,9 +75,18 @@ def columns(body: dict[str, Any]) -> dict[str, Any]:
     """The columns of ANSWERED, without the number of requests. What a reply does not say is left out."""
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    found = {"tokens_in": _count(usage.get("prompt_tokens")), "tokens_out": _count(usage.get("completion_tokens"))}
+    found = {"tokens_in": _count(usage.get("prompt_tokens")), "tokens_out": _tokens_out(usage)}
     found |= _answer(body)
     return {name: encodable(value) for name, value in found.items() if value is not None}
+
+
+def _tokens_out(usage: dict[str, Any]) -> int | None:
+    """Thoughts among them. OpenAI counts these as completion; Gemini's endpoint counts them in the total alone."""
+    tokens_in, said = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    total = _count(usage.get("total_tokens"))
+    if said is None or tokens_in is None or total is None:
+        return said
+    return max(said, total - tokens_in)
 
 
 def choice_of(body: dict[str, Any]) -> dict[str, Any] | None:
@@ -94,7 +106,17 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
     reason = {"finish_reason": reason} if isinstance(reason, str) else {}
     if not isinstance(message, dict):
         return reason | {"engine_error": "no message in the reply"}
-    return reason | _words(message)
+    words = reason | _words(message)
+    return words | _without_thoughts(words, message) if "text" in words else words
+
+
+def _without_thoughts(words: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """A server without a parser of reasoning hands thoughts on in the text; one that has it, beside the text, where
+    nobody reads them."""
+    text, within = parted(words["text"])
+    beside = any(_part(message, name).strip() for name in THOUGHTS)
+    text, reason = settled(text, within or (beside and not text.strip()), words.get("finish_reason"))
+    return {"text": text} | ({"finish_reason": reason} if reason else {})
 
 
 def _words(message: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,12 @@ def run(config: CaptionConfig) -> Result:
         return _finish(work, expected, ledger, config)
 
 
+def require_ready(config: CaptionConfig) -> None:
+    """Ask all that can be asked before Ray starts, for callers that start several; raises as `run` does."""
+    captioner = _captioner(config)
+    choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
+
+
 def preview(config: CaptionConfig, count: int) -> list[str]:
     """The filled prompts of the first usable rows; starts neither Ray nor an engine."""
     asked, _ = asking.source(config, "caption")

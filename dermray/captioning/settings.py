@@ -1,10 +1,13 @@
 """How an answer is drawn, and who hosts the model: vLLM inside Ray Data, or an OpenAI-compatible endpoint."""
 
 import os
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from dermray.config import Config, Count, HowFast
+from dermray.config import Config, ConfigError, Count, HowFast
+
+MAY_BE_LEFT_OUT = ("temperature", "top_p", "seed")  # of a request: the endpoint's own values count then
 
 
 class Sampling(Config):
@@ -44,6 +47,20 @@ class VllmConfig(Config):
     prompt_format: str | None = Field(
         None, description="for a model without a chat template, e.g. '[INST] <image>\\n{question} [/INST]'"
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="variables of the model's chat template, e.g. {enable_thinking: false}"
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        description="vLLM's name for how the model marks its thoughts, e.g. qwen3: they are parted from the answer, "
+        "and guided decoding begins behind them; for a model that thinks",
+    )
+
+    @model_validator(mode="after")
+    def _a_template_to_fill(self) -> Self:
+        if self.prompt_format is not None and self.chat_template_kwargs:
+            raise ConfigError("chat_template_kwargs: expected none beside prompt_format, which is no template")
+        return self
 
     @property
     def measured(self) -> bool:
@@ -71,5 +88,29 @@ class RemoteConfig(Config):
         5, ge=0, description="with exponential backoff, on 408, 409, 425, 429, 5xx, lost connections and broken replies"
     )
     timeout: HowFast[float] = Field(120, gt=0, description="seconds per request")
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="sent along, for servers that fill in a template, e.g. {enable_thinking: false} to a vLLM"
+    )
+    reasoning_effort: str | None = Field(
+        None,
+        pattern="^(none|minimal|low|medium|high|xhigh)$",
+        description="sent along, to endpoints that know it; thoughts count among sampling.max_tokens",
+    )
+    max_tokens_as: str = Field(
+        "max_tokens",
+        pattern="^max_(completion_)?tokens$",
+        description="the name that sampling.max_tokens goes by: max_completion_tokens for OpenAI's models that think",
+    )
+    not_sent: list[str] = Field(
+        [],
+        description="of sampling what the endpoint refuses: temperature, top_p and seed for OpenAI's models that think",
+    )
     price_in: HowFast[float | None] = Field(None, ge=0, description="per million tokens")
     price_out: HowFast[float | None] = Field(None, ge=0, description="per million tokens")
+
+    @field_validator("not_sent")
+    @classmethod
+    def _of_sampling(cls, names: list[str]) -> list[str]:
+        if unknown := sorted(set(names) - set(MAY_BE_LEFT_OUT)):
+            raise ValueError(f"expected names out of {MAY_BE_LEFT_OUT}, got {unknown}")
+        return names

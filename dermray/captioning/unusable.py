@@ -5,6 +5,7 @@ import re
 
 from dermray.captioning.reading.refusals import refuses
 from dermray.captioning.reading.typography import plain
+from dermray.captioning.thinking import CUT_IN_THOUGHT
 
 QUOTED = re.compile(
     r"internal context|(?:provided|given|supplied|accompanying|patient'?s?) (?:meta-?data|context|information)"
@@ -20,6 +21,8 @@ def unusable(answer: str, finish_reason: str | None) -> str | None:
     words = answer.split()
     if finish_reason in ("content_filter", "refusal"):  # the endpoint's own word
         return "refusal"
+    if finish_reason == CUT_IN_THOUGHT:
+        return "truncated while thinking"
     if not words:
         return "empty answer"
     if finish_reason == "length":

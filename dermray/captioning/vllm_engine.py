@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dermray import weights
 from dermray.captioning.budget import ErrorBudget
 from dermray.captioning.engine import Answer, Ask, Manner
+from dermray.captioning.hosted import checked
 from dermray.captioning.settings import VllmConfig
+from dermray.captioning.thinking import settled
+from dermray.captioning.vllm_thinking import Thoughts, let_think
 from dermray.cluster import engine_environment
 from dermray.datasets.decode import decode
 
@@ -21,17 +24,17 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 BATCHES_IN_FLIGHT = 2  # per engine: while one ends, the next keeps the engine full; a crash costs no more than these
-QUESTION = "QUESTION-GOES-HERE"
 
 
 def prepared(model: str, config: VllmConfig) -> Answer:
     """See `choose.prepared`.
 
     Raises:
-        ValueError: see `prompt_format`.
+        ValueError: see `hosted.checked`.
     """
     small = weights.locate_small(model, "captioner")
-    return partial(_answer, config=config, parts=prompt_format(small, config), small=small)
+    parts, config = checked(small, config)
+    return partial(_answer, config=config, parts=parts, small=small)
 
 
 def _answer(rows: "Dataset", ask: Ask, config: VllmConfig, parts: tuple[str, str], small: str) -> "Dataset":
@@ -96,43 +99,11 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
         arguments["quantization"] = config.quantization
     if config.revision:
         arguments["revision"] = config.revision
+    if config.reasoning_parser:
+        arguments["reasoning_parser"] = config.reasoning_parser  # guided decoding waits for the end of a thought
     if config.lora:
         arguments |= {"enable_lora": True, "max_lora_rank": config.lora_rank}
     return arguments
-
-
-def prompt_format(model: str, config: VllmConfig) -> tuple[str, str]:
-    """What the model's chat template puts before and after the question.
-
-    Raises:
-        ValueError: the model has no chat template and config gives no prompt_format.
-    """
-    if config.prompt_format is not None:
-        before, found, after = config.prompt_format.partition("{question}")
-        if not found:
-            raise ValueError(f"engine.prompt_format={config.prompt_format!r}: expected {{question}} in it")
-        return before, after
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(
-        model, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
-    if processor.chat_template is None:
-        raise ValueError(
-            f"captioner={model}: has no chat template; give engine.prompt_format, "
-            "for example '[INST] <image>\\n{question} [/INST]'"
-        )
-    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
-    text = str(processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)[0])
-    start = getattr(processor.tokenizer, "bos_token", None)
-    if start and text.startswith(start) and _adds_start(processor.tokenizer):
-        text = text.removeprefix(start)  # vLLM tokenises the prompt with special tokens: it would stand there twice
-    before, _, after = text.partition(QUESTION)
-    return before, after
-
-
-def _adds_start(tokenizer: Any) -> bool:
-    return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
 
 
 class Request:
@@ -164,11 +135,13 @@ def _noting(base: type, ask: Ask, config: VllmConfig) -> type:
             super().__init__(*arguments, **named | {"model": model})
             ask.ledger.engine_ready()
             self.ends, self.budget = end_tokens(self.llm.engine), ErrorBudget(ask.max_engine_errors)
+            self.thoughts = Thoughts(self.llm.engine.get_tokenizer(), config)
+            let_think(self.llm.engine, config)
 
         async def udf(self, batch: list[dict[str, Any]]) -> Any:
             await ask.ledger.begun(len(batch))
             async for output in super().udf(batch):
-                answered = columns(output, self.ends, config)
+                answered = columns(output, self.ends, config, self.thoughts)
                 self.budget.note(answered["engine_error"])
                 yield {self.IDX_IN_BATCH_COLUMN: output[self.IDX_IN_BATCH_COLUMN]} | answered
 
@@ -195,15 +168,17 @@ def end_tokens(engine: Any) -> set[int]:
     return set(ends if isinstance(ends, list) else [ends])
 
 
-def columns(output: dict[str, Any], ends: set[int], config: VllmConfig) -> dict[str, Any]:
+def columns(output: dict[str, Any], ends: set[int], config: VllmConfig, thoughts: Thoughts) -> dict[str, Any]:
     """An output of ray.data.llm as columns of ANSWERED. It hands no finish reason on: an answer ended by itself where
     its last token is one that ends."""
     tokens = output["generated_tokens"]
+    ended = "stop" if len(tokens) and tokens[-1] in ends else "length"
+    text, reason = settled(*thoughts.part(output["generated_text"] or "", tokens, ends), ended)
     return {
-        "text": output["generated_text"],
+        "text": text,
         "tokens_in": output["num_input_tokens"],
         "tokens_out": len(tokens),
-        "finish_reason": "stop" if len(tokens) and tokens[-1] in ends else "length",
+        "finish_reason": reason,
         "engine_error": _reason(output["__inference_error__"], config),
         "requests": 1,
         "__inference_error__": "",  # read from engine_error: ray.data.llm would hand such a row on in another form

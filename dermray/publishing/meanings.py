@@ -41,7 +41,7 @@ MEANINGS = {
     "sampling": "how its answer was drawn, JSON",
     "tokens_in": "of the request, the image's among them",
     "tokens_out": "of the answer",
-    "finish_reason": "stop or length",
+    "finish_reason": "stop, length, or thinking: cut before its answer began",
     "attempts": "requests sent for this row",
     "plan_id": "request of the plan that was drawn",
     "family": "of the generator",

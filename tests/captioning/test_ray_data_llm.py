@@ -82,3 +82,13 @@ def test_the_end_tokens_are_found_where_they_lay() -> None:
 
     assert callable(getattr(ModelConfig, "try_get_generation_config", None)), "vLLM's ModelConfig has no such method"
     assert "hf_text_config" in {field.name for field in dataclasses.fields(ModelConfig)}
+
+
+def test_an_engine_is_told_of_thoughts_where_it_is_asked() -> None:
+    """`vllm_thinking.let_think` puts itself in the place of the engine's `generate`."""
+    from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineWrapper
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    assert "self.engine.generate(" in inspect.getsource(vLLMEngineWrapper), "it is asked in another way"
+    assert "reasoning_parser_kwargs" in inspect.signature(AsyncLLM.generate).parameters
+    assert not inspect.iscoroutinefunction(AsyncLLM.get_tokenizer)

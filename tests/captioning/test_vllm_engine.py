@@ -22,17 +22,20 @@ from dermray import manifest
 from dermray.captioning import remote, vllm_engine
 from dermray.captioning.cache import AnswerCache
 from dermray.captioning.engine import Ask
+from dermray.captioning.hosted import prompt_format
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import find
 from dermray.captioning.prompts import structured
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
-from dermray.captioning.vllm_engine import _reason, columns, engine_arguments, prompt_format
+from dermray.captioning.vllm_engine import _reason, columns, engine_arguments
+from dermray.captioning.vllm_thinking import Thoughts
 from dermray.config import validate
 from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Result
 from dermray.records import CAPTIONED, read_columns
+from tests.captioning.thinkers import processor
 from tests.quickstart import SERVED_KEY, Quickstart
 
 LOUDNESS = 0.1  # of the adapter's noise
@@ -66,8 +69,9 @@ def test_engines_are_measured_where_a_prometheus_reads_it(monkeypatch: pytest.Mo
 
 def test_an_answer_ended_by_itself_where_its_last_token_says_so() -> None:
     output = {"generated_text": "a", "num_input_tokens": 5, "__inference_error__": ""}
-    assert columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig())["finish_reason"] == "stop"
-    assert columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig())["finish_reason"] == "length"
+    read = Thoughts(processor().tokenizer, VllmConfig())
+    assert columns(output | {"generated_tokens": [7, 2]}, {2}, VllmConfig(), read)["finish_reason"] == "stop"
+    assert columns(output | {"generated_tokens": [7, 8]}, {2}, VllmConfig(), read)["finish_reason"] == "length"
 
 
 class Failing:
@@ -77,7 +81,7 @@ class Failing:
     answers = 100
 
     def __init__(self, model: str) -> None:
-        self.llm = SimpleNamespace(engine=None)
+        self.llm = SimpleNamespace(engine=SimpleNamespace(get_tokenizer=lambda: processor().tokenizer))
 
     async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         for row in batch:

@@ -1,6 +1,5 @@
 """How well the words alone give the diagnosis away."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from dermray.captioning.compose import ENTITY_NAMES
-from dermray.captioning.reading.typography import plain
 from dermray.statistics import auc_interval, shuffled_groups
 
 RESAMPLES = 500
-DIAGNOSES = (
-    r"melanomas?|n(?:a)?ev(?:us|i)|carcinomas?|keratos[ie]s|dermatofibromas?|angiomas?|hemangiomas?|"
-    r"malignan(?:t|cy)|benign|cancer(?:ous)?"
-)
 
 
 def label_leak(texts: list[str], labels: np.ndarray, groups: list[str], folds: int, seed: int) -> dict[str, Any]:
@@ -64,13 +57,3 @@ def _out_of_fold(texts: list[str], labels: np.ndarray, groups: list[str], folds:
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     scores = cross_val_predict(model, np.array(texts), labels, groups=groups, cv=split, method="decision_function")
     return np.asarray(scores)
-
-
-def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:
-    """Whether a text names a diagnosis or says malignant or benign, its own row's word included.
-
-    A denial counts: who reads "no sign of melanoma" knows the label as well.
-    """
-    own = [re.escape(plain(str(word))) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
-           if word and len(str(word)) > 3]  # fmt: skip
-    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", plain(text)) is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dermray.captioning.compose import ENTITY_NAMES
 from dermray.captioning.reading.clauses import Clause, affirmed, clauses
 from dermray.captioning.reading.typography import plain
 
@@ -45,6 +46,10 @@ YEARS = re.compile(
     r"\b(\d{1,3})[- ]years?[- ]old\b(?! (?:lesion|mole|nevus|scar|tattoo|wound))|\baged? (?:of )?(\d{1,3})\b"
 )
 DECADE = re.compile(r"\bin (?:his|her|their) (\d0)s\b")
+DIAGNOSES = (
+    r"melanomas?|n(?:a)?ev(?:us|i)|carcinomas?|keratos[ie]s|dermatofibromas?|angiomas?|hemangiomas?|"
+    r"malignan(?:t|cy)|benign|cancer(?:ous)?"
+)
 
 
 def _named(said: Sequence[Clause], words: dict[Any, str]) -> list[Any]:
@@ -149,3 +154,13 @@ def rates(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
             "echoed": (len(spoken) - wrong) / known if known else 0.0,
         }
     return result
+
+
+def names_the_diagnosis(text: str, row: dict[str, Any]) -> bool:
+    """Whether a text names a diagnosis or says malignant or benign, its own row's word included.
+
+    A denial counts: who reads "no sign of melanoma" knows the label as well.
+    """
+    own = [re.escape(plain(str(word))) for word in (row.get("diagnosis"), ENTITY_NAMES.get(row.get("entity") or ""))
+           if word and len(str(word)) > 3]  # fmt: skip
+    return re.search(rf"\b(?:{'|'.join([DIAGNOSES, *own])})\b", plain(text)) is not None

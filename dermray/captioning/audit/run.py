@@ -12,8 +12,8 @@ from dermray import manifest, pages, storage
 from dermray.captioning.accuracy import attribute_accuracy
 from dermray.captioning.audit import experts
 from dermray.captioning.audit.diversity import describe
-from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
-from dermray.captioning.audit.mentions import rates
+from dermray.captioning.audit.leak import label_leak
+from dermray.captioning.audit.mentions import names_the_diagnosis, rates
 from dermray.config import Config
 from dermray.datasets.decode import portable
 from dermray.exactly_once import Ids, shared

@@ -39,7 +39,7 @@ class ImageCaption(BaseModel):
     prompt_hash: str | None = Field(None, description="of the filled prompt")
     tokens_in: int | None = Field(None, description="the image's among them")
     tokens_out: int | None = None
-    finish_reason: str | None = Field(None, description="stop or length")
+    finish_reason: str | None = Field(None, description="stop, length, or thinking: cut before its answer began")
 
 
 class SamplingSaid(BaseModel):

@@ -2,7 +2,7 @@
 
 Ray Serve has LLM deployments of its own (`ray.serve.llm`, 2.60). They put OpenAI's protocol around the same engine:
 each image would be base64 in a chat message, the chat template would be filled by vLLM's front end and not by
-`vllm_engine.prompt_format`, and an answer's end would be worded by the front end. Here the engine is asked directly,
+`hosted.prompt_format`, and an answer's end would be worded by the front end. Here the engine is asked directly,
 with the prompts, the sampling and the reading of ends that the caption stage has, so that equal images get equal rows;
 a request that is given up is aborted in the engine; and the service keeps one door, one config and one form of errors.
 What is given up is theirs: prefix-aware routing (each image is asked about once), tensor parallelism over several nodes
@@ -17,6 +17,7 @@ from dermray import weights
 from dermray.captioning.engine import Manner
 from dermray.captioning.settings import VllmConfig
 from dermray.captioning.vllm_engine import Request, columns, end_tokens, engine_arguments, located
+from dermray.captioning.vllm_thinking import Thoughts, let_think
 from dermray.datasets.decode import decode
 from dermray.serving.captions.opening import Found
 from dermray.serving.captions.work import Unanswered
@@ -38,6 +39,8 @@ class Engine:
         arguments = engine_arguments(self.config.model_copy(update={"revision": commit}))
         self.engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=path, runner="generate", **arguments))
         self.ends, self.lora = end_tokens(self.engine), _adapter(adapter)
+        self.thoughts = Thoughts(self.engine.get_tokenizer(), self.config)
+        let_think(self.engine, self.config)
 
     def check(self) -> None:
         """Raise RuntimeError where it has died."""
@@ -68,7 +71,7 @@ class Engine:
 
     def _columns(self, text: str, tokens: list[int], tokens_in: int, error: str) -> dict[str, Any]:
         output = {"generated_text": text, "generated_tokens": tokens, "num_input_tokens": tokens_in}
-        return columns(output | {"__inference_error__": error}, self.ends, self.config)
+        return columns(output | {"__inference_error__": error}, self.ends, self.config, self.thoughts)
 
     def close(self) -> None:
         """End its process."""

@@ -25,8 +25,8 @@ def found(model: ServedCaptioner) -> Found:
     """The captioner of a config.
 
     Raises:
-        ImportError: vLLM is not installed. FileNotFoundError: no such model. ValueError: it is no captioner, or has no
-            chat template; or the remote endpoint refuses. ConnectionError: it does not answer.
+        ImportError: vLLM is not installed. FileNotFoundError: no such model. ValueError: it is no captioner, or cannot
+            be hosted so, see `hosted.checked`; or the remote endpoint refuses. ConnectionError: it does not answer.
     """
     if model.remote is not None:
         remote.check(model.remote, remote.api_key(model.remote))
@@ -40,9 +40,10 @@ def found(model: ServedCaptioner) -> Found:
     small = weights.locate_small(captioner.model, "captioner")
     if not weights.on_hub(small):
         require_vision(model, Path(small))
-    from dermray.captioning.vllm_engine import prompt_format
+    from dermray.captioning.hosted import checked
 
-    return Found(captioner, host, prompt_format(small, host))
+    parts, host = checked(small, host)
+    return Found(captioner, host, parts)
 
 
 def require_vllm(name: str) -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dermray.captioning.audit.leak import label_leak, names_the_diagnosis
+from dermray.captioning.audit.leak import label_leak
+from dermray.captioning.audit.mentions import names_the_diagnosis
 
 
 def texts(leak: float, count: int = 240) -> tuple[list[str], np.ndarray, list[str]]:

@@ -1,0 +1,73 @@
+"""Which captioners are compared, on which images."""
+
+import json
+import re
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from dermray import storage
+from dermray.captioning.run import CaptionConfig
+from dermray.config import Config, ConfigError, decisive, section
+
+STRATA = ("malignant", "entity", "diagnosis", "modality", "skin_tone", "fitzpatrick", "sex", "site", "source", "split")
+FILLED = ("output", "rows", "retry_failed")  # of CaptionConfig: not a captioner's to say
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # a directory's name
+
+
+class CompareConfig(Config):
+    """Images, captioners, and experts' answers where there are some."""
+
+    output: str = Field(description="directory of the comparison: its images, captions and audits lie in it")
+    rows: str = Field(description="result of the ingest stage")
+    captioners: dict[str, dict[str, Any]] = Field(
+        description="two or more by names of yours; each has settings of the caption stage, but output and rows"
+    )
+    each: dict[str, Any] = Field({}, description="settings of the caption stage for all that do not say otherwise")
+    images: int = Field(100, ge=2, le=2000, description="of different lesions; of all of them experts see captions")
+    stratify_by: list[str] = Field(
+        ["malignant", "skin_tone"], description=f"as many images of each combination as there are: out of {STRATA}"
+    )
+    expert_answers: list[str] | None = Field(
+        None, description="files that experts saved from the page; default: all .json files in <output>/experts"
+    )
+    folds: int = Field(5, ge=2, description="of the audit's text classifier")
+    seed: int = Field(0, ge=0, description="of the choice of images and of the page's columns")
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if len(self.captioners) < 2:
+            raise ConfigError(f"captioners={sorted(self.captioners)}: expected two or more to compare")
+        if wrong := [name for name in self.captioners if not NAME.fullmatch(name)]:
+            raise ConfigError(f"captioners={wrong}: expected names of lower-case letters, digits, '.', '_' and '-'")
+        if unknown := sorted(set(self.stratify_by) - set(STRATA)):
+            raise ConfigError(f"stratify_by={unknown}: expected names out of {STRATA}")
+        seen: dict[str, str] = {}
+        for name, config in self.caption_configs().items():
+            what = json.dumps(decisive(config) | dict.fromkeys(FILLED), sort_keys=True)
+            if what in seen:
+                raise ConfigError(
+                    f"captioners.{name}: the same captioner as {seen[what]}; expected another model, prompt set or "
+                    "setting that decides its answers"
+                )
+            seen[what] = name
+        return self
+
+    @property
+    def chosen(self) -> str:
+        """Where the images lie, as a result of the ingest stage."""
+        return storage.join(self.output, "images")
+
+    def caption_configs(self) -> dict[str, CaptionConfig]:
+        """Of the caption stage, by captioner.
+
+        Raises:
+            ConfigError: wrong settings of a captioner.
+        """
+        found = {}
+        for name, own in self.captioners.items():
+            if taken := sorted(set(FILLED) & (self.each | own).keys()):
+                raise ConfigError(f"captioners.{name}.{taken[0]}: leave it out, the comparison fills it in")
+            filled = {"output": storage.join(self.output, "captions", name), "rows": self.chosen}
+            found[name] = section(CaptionConfig, self.each | own | filled, f"captioners.{name}")
+        return found

@@ -1,0 +1,1 @@
+"""Questions about images, asked of vision-language models; their answers, scored."""

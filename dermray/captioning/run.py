@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from dermray import manifest
-from dermray.captioning import asking, prompts, summary
+from dermray.captioning import asking, choose, prompts, summary
 from dermray.captioning.asking import AskingConfig, Round
 from dermray.captioning.compose import METADATA
 from dermray.captioning.finish import Finish
@@ -52,7 +52,7 @@ def run(config: CaptionConfig) -> Result:
 
 def require_ready(config: CaptionConfig) -> None:
     """Ask all that can be asked before Ray starts, for callers that start several; raises as `run` does."""
-    captioner = _captioner(config)
+    captioner = asking.captioner_of(config)
     choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
 
 

@@ -37,7 +37,7 @@ from dermray.whole_file import whole_file
 FIRST, SECOND, JUDGED = "first", "second", "judged"
 COUNTS, EQUAL = "counts.json", "equal.npy"
 FILES_PER_PART = 64  # whose rows a Ray task puts together, one file after the other
-MOST_PARTS = 256  # files that are written at once
+MOST_PARTS = 64  # files that are written at once: in S3 each holds 16 MiB
 ROWS_PER_GROUP = 2000
 SUMS = {"tokens_in": "tokens_in", "tokens_out": "tokens_out", "attempts": "requests"}  # of rows, by candidates'
 

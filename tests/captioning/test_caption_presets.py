@@ -92,7 +92,7 @@ def test_vllm_hosts_a_preset_s_captioner(preset: str, given: dict[str, Any]) -> 
         assert engine["dtype"] == "bfloat16", f"{preset}: {published.model_type} and float16"
 
 
-@pytest.mark.parametrize("published", set(PUBLISHED.values()), ids=lambda one: one.source[:20])
+@pytest.mark.parametrize("published", dict.fromkeys(PUBLISHED.values()), ids=lambda one: one.source[:20])
 def test_the_architecture_is_transformers_own_for_its_type(published: Published) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES
 

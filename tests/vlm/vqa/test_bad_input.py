@@ -12,6 +12,7 @@ from dermray.captioning.settings import RemoteConfig
 from dermray.config import ConfigError, validate
 from dermray.vlm.vqa.run import run
 from dermray.vlm.vqa.settings import VqaConfig
+from tests.conftest import call_cli
 from tests.vlm.vqa.results import instructed, made, phantoms
 
 JUDGE = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "key_variable": "NO_SUCH_KEY"}
@@ -104,3 +105,12 @@ def test_a_judge_without_a_key_and_experts_of_another_run(no_ray: None, tmp_path
         run(settings(tmp_path, rows=source, judge=JUDGE, expert_grades=[str(grades)]))
     with pytest.raises(AssertionError, match="Ray was started"):  # and what is right gets that far
         run(settings(tmp_path, rows=source))
+
+
+def test_from_the_command_line(no_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, model = made(tmp_path / "ingest", "ingest", phantoms(4)), f"captioners.0.captioner={tmp_path}/model"
+    base = ["vqa", "--config", "vqa/nano", f"rows={source}", model, f"output={tmp_path}/vqa"]
+    code, _, error = call_cli(capsys, *base, "split=val")
+    assert code == 1 and "no usable row in split=val; give another split" in error
+    code, _, error = call_cli(capsys, *base, "questions=[shape]")
+    assert code == 2 and "questions=['shape']: expected names out of" in error

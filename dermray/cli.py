@@ -85,9 +85,10 @@ def parser() -> argparse.ArgumentParser:
     _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
     describe.options(commands.add_parser("describe", help="a result's rows: counts, a page, proof that no split leaks"))
     export = commands.add_parser("export", help="rows as a data set for others; a LoRA for kohya's scripts and ComfyUI")
-    export.add_argument("result", help="result of the ingest, caption or generate stage; or of train")
+    export.add_argument("result", help="result of the ingest, caption, instruct or generate stage; or of train")
     export.add_argument("place", help="new directory or s3:// URI; of a LoRA the .safetensors file to write")
-    export.add_argument("--format", choices=["parquet", "imagefolder", "webdataset"], help="parquet, if none is named")
+    forms = ["parquet", "imagefolder", "webdataset", "hf", "llava", "sharegpt"]
+    export.add_argument("--format", choices=forms, help="parquet, if none is named; the last three are conversations")
     _with_config(export, required=False)
     _with_provenance(commands)
     _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))

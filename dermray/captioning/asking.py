@@ -176,9 +176,18 @@ def first_rows(asked: Asked, count: int) -> list[dict[str, Any]]:
 
 
 def ask(
-    work: manifest.Work, asked: Asked, inputs: dict[str, Result], captioner: Captioner, how: Round, config: AskingConfig
+    work: manifest.Work,
+    asked: Asked,
+    inputs: dict[str, Result],
+    captioner: Captioner,
+    how: Round,
+    config: AskingConfig,
+    below: str = "",
 ) -> tuple[int, Ledger]:
     """Ask about every wanted row and prove that each was written once, below `work.data`.
+
+    Args:
+        below: directory in it, where these rows are not yet the result's.
 
     Returns:
         How many rows the result must have, and what the engines noted.
@@ -193,10 +202,19 @@ def ask(
     answer = choose.prepared(captioner.model, config.host.model_copy(update=captioner.settings))
     kept = work.kept.manifest.rows if work.kept else None
     number = kept.rows_in - kept.ok if kept else inputs["rows"].manifest.rows.ok
-    with watched(rows_written(storage.join(work.data, "rows"), number, ENGINES)):
-        stream(asked, work.data, captioner, answer, ledger, how, config)
-    _require_each_once(asked, work.data)
+    data = storage.join(work.data, below) if below else work.data
+    each_once(asked, data, captioner, answer, ledger, how, config, number)
     return number + (kept.ok if kept else 0), ledger
+
+
+def each_once(
+    asked: Asked, data: str, captioner: Captioner, answer: Answer, ledger: Ledger, how: Round, config: AskingConfig,
+    number: int,
+) -> None:  # fmt: skip
+    """`stream`, whose progress is shown out of `number`, and the proof that each wanted row was written once."""
+    with watched(rows_written(storage.join(data, "rows"), number, ENGINES)):
+        stream(asked, data, captioner, answer, ledger, how, config)
+    _require_each_once(asked, data)
 
 
 def stream(
@@ -233,8 +251,9 @@ def stream(
 
 
 def _with_images(rows: pa.Table) -> pa.Table:
-    """Rows that were read with Ray's column `path` alone."""
-    return with_images(rows.rename_columns({"path": FILE}))
+    """Rows that were read with Ray's column `path` alone; they still say where they lie."""
+    named = rows.rename_columns({"path": FILE})
+    return with_images(named).append_column(FILE, named[FILE])
 
 
 def _require_each_once(asked: Asked, data: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dermray.publishing.features import schema
+from dermray.publishing.conversations import MESSAGES
+from dermray.publishing.features import column, schema
 from dermray.publishing.files import placed, told
 from dermray.publishing.plan import Shard
 from dermray.publishing.rows import Row
@@ -26,9 +27,9 @@ def write(output: str, shard: Shard, rows: Iterator[Row], columns: list[str], th
     """The shard's file, row group by row group."""
     typed, wrote, file = schema(columns, "image"), Wrote(), name(shard)
     options: dict[str, Any] = {
-        "use_dictionary": [column for column in columns if column != "sample_id"],
+        "use_dictionary": [name for name in columns if name != "sample_id"],
         "compression": dict.fromkeys(columns, "snappy") | {"image": "none"},  # an image is compressed already
-        "write_statistics": [column for column in columns if not pa.types.is_nested(typed.field(column).type)],
+        "write_statistics": [name for name in columns if not pa.types.is_nested(column(name).type)],
         "write_page_index": True,
     }
     with placed(output, file) as local:
@@ -54,4 +55,5 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 def _row(row: Row, wrote: Wrote, shard: Shard) -> Row:
     """With the image as the library's feature Image has it."""
     ending = wrote.image(row["image"], shard.split_name)
+    wrote.turns[shard.split_name] += len(row.get(MESSAGES.name, ())) // 2
     return row | {"image": {"bytes": row["image"], "path": f"{row['sample_id']}.{ending}"}}

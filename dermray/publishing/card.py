@@ -2,19 +2,32 @@
 
 import json
 
+import pyarrow as pa
+
 from dermray import __version__
+from dermray.publishing.conversations import MEANING, MESSAGES
 from dermray.publishing.facts import Facts
+from dermray.publishing.features import IMAGE, shown
 from dermray.publishing.front_matter import front_matter
 from dermray.publishing.licences import LICENCES
 from dermray.publishing.meanings import MEANINGS
 from dermray.publishing.plan import NAMES
 from dermray.publishing.tables import UNKNOWN, counted, table, text
-from dermray.records import SYNTHETIC
 
 OPENED = {
     "parquet": 'load_dataset("{place}")  # images are PIL images',
     "imagefolder": 'load_dataset("{place}")  # or ("imagefolder", data_dir="{place}"); images are PIL images',
     "webdataset": 'load_dataset("{place}")  # or the library webdataset: {place}/data/train-*.tar',
+    "hf": 'load_dataset("{place}")  # images are PIL images, messages are turns of a chat template',
+    "llava": 'load_dataset("{place}")  # or LLaVA: --data_path {place}/train.json --image_folder {place}',
+    "sharegpt": 'load_dataset("{place}")  # or LLaMA-Factory: dataset_dir: {place}, dataset: train',
+}
+SHOWN = {  # of columns that only some formats have
+    "id": MEANINGS["sample_id"],
+    MESSAGES.name: MEANING,
+    "conversations": MEANING,
+    "image": "the image, or its file below this directory",
+    "images": "the image's file below this directory",
 }
 
 
@@ -59,6 +72,8 @@ def _not_for(facts: Facts) -> str:
             f"{facts.estimated_tones} skin tones are estimates from pixels (`skin_tone_source: estimated`), which "
             "lighting and camera shift: no ground truth, and nobody's ethnicity."
         )
+    if facts.spoken:
+        lines.append("Answers, and some of the questions, are written by a machine and may be wrong: no findings.")
     if "caption" in facts.columns:
         lines.append("Captions are written by a machine and may be wrong: they are no findings.")
     return "## What it must not be used for\n" + "\n".join(f"- {line}" for line in lines)
@@ -130,15 +145,16 @@ def _split(facts: Facts) -> str:
 
 
 def _columns(facts: Facts) -> str:
-    rows = [(f"`{name}`", _kind(name), MEANINGS[name]) for name in facts.columns]
+    rows = [(f"`{field.name}`", _kind(field.type), (MEANINGS | SHOWN)[field.name])
+            for field in shown(facts.config.format, facts.columns)]  # fmt: skip
     ids = "" if {"source_id", "patient_id", "lesion_id"} & set(facts.columns) else (
         " Names of files, patients and lesions stayed where the data are."
     )  # fmt: skip
     return f"## Columns\nWhat is unknown is null, never a guess.{ids}\n\n" + table(("column", "type", "meaning"), rows)
 
 
-def _kind(name: str) -> str:
-    return str(SYNTHETIC.field(name).type)
+def _kind(kind: pa.DataType) -> str:
+    return "image" if kind == IMAGE else str(kind)
 
 
 def _images(facts: Facts) -> str:

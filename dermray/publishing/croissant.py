@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from dermray.publishing.facts import Facts
+from dermray.publishing.features import column
 from dermray.publishing.files import Written
 from dermray.publishing.licences import LICENCES
 from dermray.publishing.meanings import MEANINGS
-from dermray.records import SYNTHETIC
 
 CONTEXT = {
     "@language": "en",
@@ -55,7 +55,7 @@ CONTEXT = {
 }
 MIME = {
     "parquet": "application/x-parquet", "tar": "application/x-tar", "jpg": "image/jpeg", "png": "image/png",
-    "tif": "image/tiff", "webp": "image/webp", "bmp": "image/bmp", "gif": "image/gif",
+    "json": "application/json", "tif": "image/tiff", "webp": "image/webp", "bmp": "image/bmp", "gif": "image/gif",
 }  # fmt: skip
 STEM = r"^([0-9a-f]{64})[.][a-z]+$"  # of a file's name
 SPLIT = r"^(?:.*/)?(train|validation|test)[-/].*$"  # of its place
@@ -111,6 +111,8 @@ def _responsible(facts: Facts) -> Json:
         tools.append(f"{facts.estimated_tones} skin tones were estimated from pixels")
     if "caption" in facts.columns:
         tools.append("captions were written by the model in the column captioner, or are prompts")
+    if facts.spoken:
+        tools.append("answers, and some questions, were written by a model")
     if tools:
         said["rai:machineAnnotationTools"] = tools
     return said
@@ -156,7 +158,22 @@ def _webdataset(facts: Facts) -> Shape:
     return [_pictures(facts, "*.{}", shards), told], records
 
 
-SHAPES = {"parquet": _parquet, "imagefolder": _imagefolder, "webdataset": _webdataset}
+def _lists(facts: Facts) -> Shape:
+    """Images of conversations. The lists are named as files: mlcroissant (1.1) would read them whole, and has no field
+    for turns."""
+    image = _field("image", "sc:ImageObject", _from(FILES, {"fileProperty": "content"}))
+    fields = [_stem(FILES, RECORDS), image, _split(FILES)]
+    return [_pictures(facts, "images/*/*/*.{}")], [_records(RECORDS, fields)]
+
+
+SHAPES = {
+    "parquet": _parquet,
+    "imagefolder": _imagefolder,
+    "webdataset": _webdataset,
+    "hf": _parquet,
+    "llava": _lists,
+    "sharegpt": _lists,
+}
 
 
 def _set(name: str, includes: list[str], formats: list[str], within: Sequence[str] = ()) -> Json:
@@ -193,10 +210,10 @@ def _split(files: str) -> Json:
 
 
 def _columns(facts: Facts, files: str) -> list[Json]:
-    """A field for each column that is one value or a list of them; `pairs` stands in the files alone."""
+    """A field for each column that is one value or a list of them; `pairs` and `messages` stand in the files alone."""
     fields = []
     for name in facts.columns:
-        kind = SYNTHETIC.field(name).type
+        kind = column(name).type
         inner = kind.value_type if pa.types.is_list(kind) else kind
         if not pa.types.is_struct(inner):
             repeated = {"repeated": True} if pa.types.is_list(kind) else {}

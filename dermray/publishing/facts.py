@@ -6,6 +6,7 @@ from functools import cached_property
 
 from dermray.manifest import Result
 from dermray.publishing.attribution import MADE, ORIGINS, Origin
+from dermray.publishing.conversations import MESSAGES
 from dermray.publishing.licences import parts
 from dermray.publishing.plan import NAMES
 from dermray.publishing.settings import PublishConfig
@@ -36,6 +37,11 @@ class Facts:
     def splits(self) -> dict[str, int]:
         """Images by split, as it is called outside."""
         return {NAMES[split]: number for split, number in self.survey.splits.items()}
+
+    @property
+    def spoken(self) -> bool:
+        """Whether questions and answers are told."""
+        return bool({MESSAGES.name, "pairs"} & set(self.columns)) and self.result.manifest.stage != "generate"
 
     @property
     def synthetic(self) -> int:
@@ -76,6 +82,8 @@ class Facts:
     def notes(self) -> list[str]:
         """What whoever hands this on should know at once."""
         said = []
+        if turns := self.wrote.turns.total():
+            said.append(f"{turns} questions with their answers")
         if self.survey.left_out:
             said.append(
                 f"{self.survey.left_out.total()} rows were left out, whose licence does not let them be handed on"

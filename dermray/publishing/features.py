@@ -9,10 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from dermray.publishing.conversations import MESSAGES
 from dermray.records import SYNTHETIC
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the library's feature Image
 KEY = b"huggingface"  # of a schema's metadata
+
+
+def column(name: str) -> pa.Field:
+    """One that is exported."""
+    return MESSAGES if name == MESSAGES.name else SYNTHETIC.field(name)
 
 
 def schema(columns: Iterable[str], image: str | None) -> pa.Schema:
@@ -22,9 +28,22 @@ def schema(columns: Iterable[str], image: str | None) -> pa.Schema:
         image: name of the column of images; without one, `file_name` stands first, as imagefolder reads it.
     """
     first = pa.field(image, IMAGE) if image else pa.field("file_name", pa.string())
-    fields = [first, *(SYNTHETIC.field(name) for name in columns)]
+    fields = [first, *(column(name) for name in columns)]
     features = {f.name: {"_type": "Image"} if f.type == IMAGE else feature(f.type) for f in fields}
     return pa.schema(fields, {KEY: json.dumps({"info": {"features": features}}).encode()})
+
+
+def shown(form: str, columns: Iterable[str]) -> list[pa.Field]:
+    """Columns of a format of pictures or conversations, as its readers see them."""
+    image, fields = pa.field("image", IMAGE), [column(name) for name in columns]
+    if form not in ("llava", "sharegpt"):
+        return [image, *fields]
+    named, text = pa.field("id", pa.string()), pa.string()
+    others = [each for each in fields if each.name not in ("sample_id", MESSAGES.name)]
+    if form == "sharegpt":
+        return [named, MESSAGES, pa.field("images", pa.list_(text)), *others]
+    turns = pa.list_(pa.struct([("from", text), ("value", text)]))
+    return [named, pa.field("image", text), pa.field("conversations", turns), *others]
 
 
 def feature(kind: pa.DataType) -> Any:

@@ -6,9 +6,8 @@ import pyarrow as pa
 import yaml
 
 from dermray.publishing.facts import Facts
-from dermray.publishing.features import IMAGE, named
+from dermray.publishing.features import IMAGE, column, named, shown
 from dermray.publishing.licences import LICENCES
-from dermray.records import SYNTHETIC
 
 SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7))
 
@@ -19,7 +18,7 @@ def front_matter(facts: Facts) -> str:
     said: dict[str, Any] = {"pretty_name": facts.title, **_licence(facts)}
     said |= {
         "tags": _tags(facts),
-        "task_categories": ["image-classification", *(["text-to-image"] if "caption" in facts.columns else [])],
+        "task_categories": _tasks(facts),
         "size_categories": [next((name for name, most in SIZES if facts.rows < most), "10M<n<100M")],
         "configs": [{"config_name": "default", "data_files": files}],
         "dataset_info": {
@@ -30,16 +29,27 @@ def front_matter(facts: Facts) -> str:
             ],
         },
     }
-    if "caption" in facts.columns:
+    if facts.spoken or "caption" in facts.columns:
         said |= {"language": ["en"]}
     return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=1000)
 
 
+def _tasks(facts: Facts) -> list[str]:
+    """The hub's names."""
+    told = {
+        "visual-question-answering": facts.spoken,
+        "image-text-to-text": facts.spoken,
+        "image-classification": facts.config.format not in ("llava", "sharegpt"),
+        "text-to-image": "caption" in facts.columns,
+    }
+    return [name for name, holds in told.items() if holds]
+
+
 def features(facts: Facts) -> list[dict[str, Any]]:
     """As `datasets` hands them to a user of this format."""
-    columns = [SYNTHETIC.field(name) for name in facts.columns]
     if facts.config.format != "webdataset":
-        return [named(f.name, f.type) for f in (pa.field("image", IMAGE), *columns)]
+        return [named(f.name, f.type) for f in shown(facts.config.format, facts.columns)]
+    columns = [column(name) for name in facts.columns]
     parts = [pa.field(ending, IMAGE) for ending in sorted(facts.wrote.endings)]
     parts.append(pa.field("json", pa.struct([_read_as_json(f) for f in columns])))
     if "caption" in facts.columns:

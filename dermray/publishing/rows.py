@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dermray.picked import images
+from dermray.publishing.conversations import MESSAGES, READ, messages, standing
 from dermray.publishing.plan import Shard
 from dermray.publishing.selection import Selection
 from dermray.records import sample_id
@@ -18,8 +19,11 @@ def rows_of(shard: Shard, selection: Selection, columns: list[str]) -> Iterator[
         RuntimeError: rows are missing, are there twice, or an image is not the one that its name says.
     """
     names, seen = list(dict.fromkeys(["sample_id", *columns])), set[str]()
+    read = [
+        name for name in dict.fromkeys([*names, *(READ if MESSAGES.name in names else ())]) if name != MESSAGES.name
+    ]
     for part in shard.parts:
-        table, placed = selection.of_part(part, shard.split, names), set[int]()
+        table, placed = selection.of_part(part, shard.split, read), set[int]()
         for place, image in images(table):
             if place in placed:  # a rejected copy of the same bytes in the same file
                 continue
@@ -31,6 +35,10 @@ def rows_of(shard: Shard, selection: Selection, columns: list[str]) -> Iterator[
             if sample_id(image) != name:
                 raise RuntimeError(f"{part[0]}: the bytes of image {name} are others by now; make the result again")
             seen.add(name)
+            if MESSAGES.name in names:
+                row[MESSAGES.name] = messages(row)
+            if "pairs" in names:
+                row["pairs"] = standing(row["pairs"])
             yield {column: row[column] for column in names} | {"image": image}
     if len(seen) != shard.rows:
         raise RuntimeError(f"{len(seen)} rows of {shard.rows} were found; the result changed, start again")

@@ -9,26 +9,35 @@ from dermray.config import ConfigError, decisive
 from dermray.lease import hold
 from dermray.manifest import Result
 from dermray.progress import Progress, busy, watched
-from dermray.publishing import as_imagefolder, as_parquet, as_webdataset, place
+from dermray.publishing import as_imagefolder, as_json, as_parquet, as_webdataset, place
 from dermray.publishing.attribution import is_own
 from dermray.publishing.begun import begun, goes_on
 from dermray.publishing.card import card
+from dermray.publishing.conversations import MESSAGES
 from dermray.publishing.croissant import croissant
 from dermray.publishing.facts import Facts
 from dermray.publishing.licences import require_allowed
 from dermray.publishing.plan import Shard, planned
 from dermray.publishing.rows import rows_of
 from dermray.publishing.selection import Selection
-from dermray.publishing.settings import ALWAYS, COLUMNS, STAGES, PublishConfig
+from dermray.publishing.settings import ALWAYS, COLUMNS, SPOKEN, STAGES, PublishConfig
 from dermray.publishing.survey import Survey, surveyed
-from dermray.publishing.tasks import each_in_ray
 from dermray.publishing.wrote import Wrote
-from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, TRUTH_COLUMNS
+from dermray.records import CAPTIONED, IMAGES, INSTRUCTED, SYNTHETIC, TRUTH_COLUMNS
+from dermray.tasks import each_in_ray
 
-FORMATS: dict[str, Any] = {"parquet": as_parquet, "imagefolder": as_imagefolder, "webdataset": as_webdataset}
-SCHEMAS = dict(zip(STAGES, (IMAGES, CAPTIONED, SYNTHETIC), strict=True))
+FORMATS: dict[str, Any] = {
+    "parquet": as_parquet,
+    "imagefolder": as_imagefolder,
+    "webdataset": as_webdataset,
+    "hf": as_parquet,
+    "llava": as_json.LLAVA,
+    "sharegpt": as_json.SHAREGPT,
+}
+SCHEMAS = dict(zip(STAGES, (IMAGES, CAPTIONED, INSTRUCTED, SYNTHETIC), strict=True))
 TRUTH = [name for name, _ in TRUTH_COLUMNS]  # of phantoms
 IDS = ("source_id", "patient_id", "lesion_id")  # names that a clinic of one's own gave
+TOLD = ("source", "licence")  # in lists of conversations, whose readers want no more
 FILES_PER_TASK = 64  # of which the small columns are counted
 
 
@@ -57,6 +66,11 @@ def export(config: PublishConfig) -> Exported:
             splits. OutputTaken: another export is at work there.
     """
     result = _read(config.result)
+    if config.format in SPOKEN and result.manifest.stage == "ingest":
+        raise ConfigError(
+            f"format={config.format}: {config.result} is of the ingest stage, whose rows have neither questions nor "
+            "captions; caption them or ask with `dermray instruct` first, or choose parquet, imagefolder or webdataset"
+        )
     ingest = _ingest(config, result)
     output = storage.normalise(config.output)
     work = {"result": result.manifest.key} | {
@@ -82,6 +96,8 @@ def export(config: PublishConfig) -> Exported:
         if resumed:
             place.remove_partial(output)
         wrote = _written(shards, selection, columns, config, output)
+        if hasattr(form, "joined"):
+            wrote.files += form.joined(output, shards)
         title = config.name or output.rpartition("/")[2]
         facts = Facts(title, config, result, ingest, survey, wrote, columns, groups, form.PATTERN)
         summary = {"format": config.format, "splits": facts.splits, "notes": facts.notes}
@@ -146,10 +162,13 @@ def _columns(config: PublishConfig, survey: Survey, stage: str) -> list[str]:
         chosen = [name for name in COLUMNS if name in config.columns]
     else:
         sources = {source for (source,) in survey.by("source")}
+        chosen_from = TOLD if config.format in ("llava", "sharegpt") else COLUMNS
         here = {"image", *(IDS if any(map(is_own, sources)) and not config.keep_ids else ())}
         here |= set() if "phantom" in sources else set(TRUTH)
-        chosen = [name for name in COLUMNS if name in SCHEMAS[stage].names and name not in here]
-    return ["sample_id", *(name for name in chosen if name not in (*ALWAYS, *config.without))]
+        here |= {"answer"} if stage == "instruct" else set()  # whole: rejected pairs among it
+        chosen = [name for name in chosen_from if name in SCHEMAS[stage].names and name not in here]
+    spoken, never = ([MESSAGES.name], ["pairs"]) if config.format in SPOKEN else ([], [])
+    return ["sample_id", *spoken, *(name for name in chosen if name not in (*ALWAYS, *config.without, *never))]
 
 
 def _written(

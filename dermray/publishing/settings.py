@@ -12,15 +12,17 @@ ALWAYS = ("image", "sample_id")
 # Every exported row is ok, its split is where it lies, and an issue quotes a cell of a file of the ingesting machine.
 NEVER = ("status", "reason", "split", "cell_issues")
 COLUMNS = [name for name in SYNTHETIC.names if name not in NEVER]
-STAGES = ("ingest", "caption", "generate")
+STAGES = ("ingest", "caption", "instruct", "generate")
+Format = Literal["parquet", "imagefolder", "webdataset", "hf", "llava", "sharegpt"]
+SPOKEN = ("hf", "llava", "sharegpt")  # formats of conversations
 
 
 class PublishConfig(Config):
     """Which rows of a result leave, to where, as what."""
 
-    result: str = Field(description="result of the ingest, caption or generate stage")
+    result: str = Field(description="result of the ingest, caption, instruct or generate stage")
     output: str = Field(description="new directory or s3:// URI")
-    format: Literal["parquet", "imagefolder", "webdataset"] = "parquet"
+    format: Format = "parquet"
     name: str | None = Field(None, description="title of the data card; the directory's name if none")
     where: Where = Field({}, description="only these rows, such as {skin_tone: [C]}")
     columns: list[str] | None = Field(None, description="only these, beside image and sample_id")
@@ -35,7 +37,9 @@ class PublishConfig(Config):
     leave_out_forbidden: bool = Field(False, description="leave out rows whose licence does not let them be handed on")
     ingest: str | None = Field(None, description="the ingest result behind captions: the card then tells how it split")
     shard_mb: int = Field(500, ge=1, description="megabytes of images in a file or folder, about")
-    threads: HowFast[int] = Field(8, ge=1, le=64, description="images that a task writes at once (imagefolder)")
+    threads: HowFast[int] = Field(
+        8, ge=1, le=64, description="images that a task writes at once (imagefolder, llava, sharegpt)"
+    )
 
     @field_validator("where")
     @classmethod

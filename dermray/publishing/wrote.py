@@ -16,6 +16,7 @@ class Wrote:
     endings: Counter[str] = field(default_factory=Counter)  # images by the ending of their names
     sizes: Counter[str] = field(default_factory=Counter)  # bytes of images by split, as it is called outside
     positions: int = 0  # images whose EXIF says where they were taken
+    turns: Counter[str] = field(default_factory=Counter)  # questions with their answers, by split
 
     def image(self, image: bytes, split: str) -> str:
         """Count an image; the ending of its name."""
@@ -31,6 +32,7 @@ class Wrote:
         self.endings.update(other.endings)
         self.sizes.update(other.sizes)
         self.positions += other.positions
+        self.turns.update(other.turns)
 
     def note(self) -> bytes:
         """For a later run, which goes on from here."""
@@ -41,4 +43,5 @@ class Wrote:
         """What `note` said."""
         said = json.loads(note)
         files = [Written(*file) for file in said["files"]]
-        return cls(files, Counter(said["endings"]), Counter(said["sizes"]), said["positions"])
+        turns = Counter(said.get("turns", {}))  # earlier versions counted none
+        return cls(files, Counter(said["endings"]), Counter(said["sizes"]), said["positions"], turns)

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from dermray import manifest, storage
 from dermray.manifest import Result, Rows
 from dermray.page_index import write_options
-from dermray.records import CAPTIONED, IMAGES, SYNTHETIC, conform, sample_id
+from dermray.records import CAPTIONED, IMAGES, INSTRUCTED, SYNTHETIC, conform, sample_id
 
-SCHEMAS = {"ingest": IMAGES, "caption": CAPTIONED, "generate": SYNTHETIC}
+SCHEMAS = {"ingest": IMAGES, "caption": CAPTIONED, "instruct": INSTRUCTED, "generate": SYNTHETIC}
 SPLITS = ("train", "train", "val", "test")
 MAKER, GPS = 0x010F, 0x8825  # tags of EXIF 2.3
 
@@ -59,6 +59,18 @@ def captioned(number: int, **more: Any) -> dict[str, Any]:
     pairs = [{"question": "What is it?", "answer": f"a lesion, {number}"}] if number % 2 else None
     said = {"caption": f"a lesion | number {number}", "answer": "a lesion", "said_colours": ["red", "black"]}
     return row(number) | said | {"pairs": pairs, "captioner": "nano"} | more
+
+
+def instructed(number: int, **more: Any) -> dict[str, Any]:
+    """The same with pairs, of which the second was rejected."""
+    pairs = [
+        {"question": f"What is seen in {number}?", "answer": "a <image> of ä lesion", "kind": "general",
+         "status": "ok"},
+        {"question": "Whose is it?", "answer": f"SECRET {number}", "kind": "specific", "status": "rejected",
+         "reason": "quotes the internal context"},
+        {"question": "Which colours?", "answer": "brown\nand red", "kind": "self-instruct", "status": "ok"},
+    ]  # fmt: skip
+    return row(number) | {"pairs": pairs, "answer": f"whole: SECRET {number}", "captioner": "nano"} | more
 
 
 def made(

@@ -25,7 +25,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, error = fails(capsys, result, out, "--format", "tfrecord")
     assert code == 2 and "invalid choice: 'tfrecord'" in error and "webdataset" in error
     code, error = fails(capsys, result, out, "format=tfrecord")
-    assert code == 2 and "format" in error and "'parquet', 'imagefolder' or 'webdataset'" in error
+    assert code == 2 and "format" in error and "'webdataset', 'hf', 'llava' or 'sharegpt'" in error
     code, error = fails(capsys, f"{tmp_path}/none", out)
     assert code == 1 and "does not exist; run the stage before first" in error
     code, error = fails(capsys, result, out, "without=[patient, lesion]")

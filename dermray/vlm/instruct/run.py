@@ -14,7 +14,7 @@ from dermray.manifest import Result
 from dermray.picked import FILE, Least
 from dermray.records import INSTRUCTED
 from dermray.row_files import RowFiles
-from dermray.vlm.instruct import page, prompt, statistics
+from dermray.vlm.instruct import page, prompt, second_round, self_instruct, statistics, whole_set
 from dermray.vlm.instruct.finish import Finish
 from dermray.vlm.instruct.prepare import Prepare
 from dermray.vlm.instruct.settings import InstructConfig as InstructConfig  # where `pipeline.command` looks for it
@@ -31,17 +31,29 @@ def run(config: InstructConfig) -> Result:
     captioner = asking.captioner_of(config)
     identity = {"captioner_model": captioner.name, "captioner_revision": str(captioner.revision)}
     identity["prompt_version"] = prompt.version()
+    if config.self_instruct:
+        identity |= second_round.identity(config.self_instruct)
     with manifest.work("instruct", config.output, config, inputs | captioner.inputs, **identity) as work:
         if work.finished:
             return work.finished
-        expected, ledger = asking.ask(work, asked, inputs, captioner, first_round(captioner, config), config)
-        return _finish(work, expected, ledger, config)
+        below = whole_set.FIRST if config.over_all else ""
+        expected, ledger = asking.ask(work, asked, inputs, captioner, first_round(captioner, config), config, below)
+        if config.self_instruct:
+            second_round.ask(work.data, captioner, config)
+        over_all = whole_set.write(work, config) if config.over_all else None
+        result = _finish(work, expected, ledger, config, over_all)
+        whole_set.remove(work.data)
+        return result
 
 
 def preview(config: InstructConfig, count: int) -> list[str]:
     """The filled prompts of the first usable rows; starts neither Ray nor an engine."""
     asked, _ = asking.source(config, "instruct")
-    return [prompt.prompt_of(row, config.context) for row in asking.first_rows(asked, count)]
+    rows = asking.first_rows(asked, count)
+    first = [prompt.prompt_of(row, config.context) for row in rows]
+    if config.self_instruct is None:
+        return first
+    return first + [self_instruct.prompt_of(row, config.context, config.self_instruct) for row in rows]
 
 
 def first_round(captioner: Captioner, config: InstructConfig) -> Round:
@@ -75,7 +87,9 @@ def read(rows: str | RowFiles) -> Read:
     return Read(counts, pairs, good.rows(), bad.rows())
 
 
-def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: InstructConfig) -> Result:
+def _finish(
+    work: manifest.Work, expected: int, ledger: Ledger, config: InstructConfig, over_all: dict[str, Any] | None
+) -> Result:
     """Count, summarise, commit."""
     end = read(work.row_files())
     if not any(status == "ok" for status, _ in end.counts.statuses):
@@ -84,6 +98,7 @@ def _finish(work: manifest.Work, expected: int, ledger: Ledger, config: Instruct
             "captioner, or more sampling.max_tokens where answers are truncated"
         )
     told = _told(end, summary.summarise(end.counts, ledger, config.host, asking.kept_counts(work)))
+    told |= {"over_all": over_all} if over_all else {}
     title = f"Question-answer pairs by {config.remote.model if config.remote else config.captioner}"
     shown = page.render(end.good, end.bad, told, title)
     lines = statistics.text(told["statistics"])

@@ -145,7 +145,7 @@ def ids_required(uri: str) -> None:
 
 
 def answers_collected(uri: str) -> None:
-    assert len(cache._written(uri)) > 0
+    assert len(cache._written(uri, "sample_id")) > 0
 
 
 def progress_shown(uri: str) -> None:

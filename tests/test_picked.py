@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dermray import report, storage
-from dermray.captioning import run as captioning
-from dermray.captioning import summary
+from dermray.captioning import asking, summary
 from dermray.captioning.audit import run as audit
 from dermray.captioning.audit.run import AuditConfig
 from dermray.classification.pools import read_pool
@@ -125,7 +124,7 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
 
     def caption_page() -> list[dict[str, Any]]:
         end = summary.read(found.row_files())
-        shown = summary._examples(end.good) + summary._examples(end.bad)
+        shown = summary.examples(end.good, summary.SHOWN) + summary.examples(end.bad, summary.SHOWN)
         used = ok[:12] + [each for each in by_id if each["status"] != "ok"][:6]
         assert [(each["sample_id"], each["answer"]) for each in shown] == [
             (each["sample_id"], each["answer"]) for each in used
@@ -157,7 +156,7 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
     def retry() -> list[dict[str, Any]]:
         table = pick(found.row_files(), ["source_id"], ~OK).rename_columns({FILE: "path"})  # as Ray names it
         used = [each for each in by_id if each["status"] != "ok"]
-        assert captioning._with_images(table)["image"].to_pylist() == [each["image"] for each in used]
+        assert asking._with_images(table)["image"].to_pylist() == [each["image"] for each in used]
         return used
 
     readers = (calibration, evaluation, classification, caption_page, run_page, experts_page, validation, retry)

@@ -63,6 +63,10 @@ class Clocked:
         """None is measured."""
         return None
 
+    def words(self, module: nn.Module) -> dict[str, str]:
+        """It says nothing."""
+        return {}
+
     def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
         """None."""
         return {}

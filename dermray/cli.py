@@ -21,6 +21,7 @@ DESCRIPTIONS = {
     "captioner": "train the nano vision-language model on phantoms",
     "caption": "caption rows through vLLM in Ray Data",
     "instruct": "question-answer pairs about rows, by vLLM or an endpoint",
+    "tune-vlm": "fine-tune a vision-language model on rows with words: LoRA or full",
     "train": "train a text-to-image generator",
     "generate": "draw synthetic images, as a plan over label, skin tone and other attributes says",
     "evaluate": "compare synthetic images with real ones",
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
             steps[stage] = group.add_subparsers(dest="step", required=True, metavar="step")
         command = (steps[stage] if step else commands).add_parser(step or stage, help=text)
         _with_config(command, required=True)
-        if name == "train":
+        if name in ("train", "tune-vlm"):
             command.add_argument(
                 "--dry-run",
                 action="store_true",
@@ -87,8 +88,13 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="rows as a data set for others; a LoRA for kohya's scripts and ComfyUI")
     export.add_argument("result", help="result of the ingest, caption, instruct or generate stage; or of train")
     export.add_argument("place", help="new directory or s3:// URI; of a LoRA the .safetensors file to write")
-    forms = ["parquet", "imagefolder", "webdataset", "hf", "llava", "sharegpt"]
-    export.add_argument("--format", choices=forms, help="parquet, if none is named; the last three are conversations")
+    forms = ["parquet", "imagefolder", "webdataset", "hf", "llava", "sharegpt", "merged"]
+    export.add_argument(
+        "--format",
+        choices=forms,
+        help="parquet, if none is named; hf, llava and sharegpt are conversations; merged: of tune-vlm's results, the "
+        "adapter in its base",
+    )
     _with_config(export, required=False)
     _with_provenance(commands)
     _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
@@ -302,11 +308,7 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         print(_preview(arguments.command, settings, arguments.preview))
         return
     if getattr(arguments, "dry_run", False):
-        from dermray.training.bill import dry_run
-        from dermray.training.run import TrainConfig
-
-        assert isinstance(settings, TrainConfig)
-        print(dry_run(settings))
+        print(_bill(settings))
         return
     result = run(settings)
     print(f"{result.uri}: {result.manifest.rows.model_dump_json()}")
@@ -314,6 +316,18 @@ def _run_stage(arguments: argparse.Namespace) -> None:
         print(said)
     if page := result.manifest.metrics.get("page"):
         print(f"page: {result.data}/{page}")
+
+
+def _bill(settings: Any) -> str:
+    from dermray.training.run import TrainConfig
+
+    if isinstance(settings, TrainConfig):
+        from dermray.training.bill import dry_run
+
+        return dry_run(settings)
+    from dermray.vlm.tuning.bill import dry_run as bill_of_tuning
+
+    return bill_of_tuning(settings)
 
 
 def _preview(stage: str, settings: Any, count: int) -> str:

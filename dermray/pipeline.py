@@ -33,6 +33,7 @@ COMMANDS = STAGES | {
     "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",
     "reader-study build": "dermray.reader_study.build:BuildConfig",
     "sweep-splits": "dermray.classification.several_splits:SeveralSplitsConfig",
+    "tune-vlm": "dermray.vlm.tuning.run:TuneConfig",
     "vqa": "dermray.vlm.vqa.run:VqaConfig",
 }
 # Which field of a stage's config is filled with which stage's output.

@@ -38,7 +38,9 @@ class AskingConfig(Config):
     output: str
     rows: str = Field(description="result of the ingest stage")
     captioner: str | None = Field(
-        None, description="result of the captioner stage, or a model directory, s3:// URI or hub id; without `remote`"
+        None,
+        description="result of the captioner or the tune-vlm stage, or a model directory, s3:// URI or hub id; without "
+        "`remote`",
     )
     sampling: Sampling = Sampling()
     engine: VllmConfig = VllmConfig()
@@ -150,9 +152,7 @@ def captioner_of(config: AskingConfig) -> Captioner:
     if config.remote is not None:
         return Captioner(config.remote.model, config.remote.model, None)
     assert config.captioner is not None
-    found = models.find(config.captioner, config.engine.revision)
-    given = config.engine
-    return found if given.lora is None else models.adapted(found, given.lora, given.lora_revision)
+    return models.chosen(config.captioner, config.engine)
 
 
 def constants(captioner: Captioner, config: AskingConfig) -> dict[str, str | None]:

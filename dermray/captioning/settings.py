@@ -36,7 +36,7 @@ class VllmConfig(Config):
     gpu_memory_utilization: HowFast[float] = Field(0.9, gt=0, le=1)
     lora: str | None = Field(None, description="directory, s3:// URI or hub id of a LoRA adapter")
     lora_revision: str | None = Field(None, description="commit of the adapter's hub id")
-    lora_rank: int = Field(64, ge=1, description="largest rank of an adapter")
+    lora_rank: int = Field(64, ge=1, le=512, description="largest rank of an adapter")
     revision: str | None = Field(None, description="commit of a hub id")
     trust_remote_code: bool = Field(False, description="run the model's own Python; a hub id then needs its revision")
     enforce_eager: HowFast[bool] = Field(False, description="no CUDA graphs, no compilation: starts sooner, is slower")

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dermray import weights
+from dermray.captioning.adapters import room
 from dermray.captioning.budget import ErrorBudget
 from dermray.captioning.engine import Answer, Ask, Manner
 from dermray.captioning.hosted import checked
@@ -102,7 +103,7 @@ def engine_arguments(config: VllmConfig) -> dict[str, Any]:
     if config.reasoning_parser:
         arguments["reasoning_parser"] = config.reasoning_parser  # guided decoding waits for the end of a thought
     if config.lora:
-        arguments |= {"enable_lora": True, "max_lora_rank": config.lora_rank}
+        arguments |= {"enable_lora": True, "max_lora_rank": room(config.lora_rank)}
     return arguments
 
 

@@ -11,7 +11,7 @@ skin tone  A, B, C as in DDI: Fitzpatrick I-II, III-IV, V-VI.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -68,11 +68,18 @@ def draw_truth(rng: np.random.Generator) -> Truth:
     )
 
 
-def draw_phantoms(seed: int, count: int, size: int) -> Iterator[tuple[Truth, Rendering]]:
-    """`count` independent phantoms, for training and judging readers."""
+def draw_phantoms(seed: int, count: int, size: int, confounded: float = 0.0) -> Iterator[tuple[Truth, Rendering]]:
+    """`count` independent phantoms, for training and judging readers.
+
+    Args:
+        confounded: share of them whose border is irregular just where they are asymmetric, whatever was drawn. A reader
+            trained on these reads one off the other.
+    """
     for index in range(count):
         rng = np.random.default_rng((seed, index))
         truth = draw_truth(rng)
+        if confounded and rng.random() < confounded:
+            truth = replace(truth, border_irregular=truth.asymmetry)
         yield truth, render(truth, (seed, index, 1), size)
 
 

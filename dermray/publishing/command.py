@@ -13,12 +13,20 @@ from dermray.publishing.settings import PublishConfig
 
 
 def export(result: str, place: str, form: str | None, config: Path | None, overrides: list[str]) -> str:
-    """Rows as a data set, a LoRA as a file; what to tell of it.
+    """Rows as a data set, a generator's LoRA as a file, a tuned captioner as a directory; what to tell of it.
 
     Raises:
         ConfigError, ValueError, OSError: as `run.export` does; no LoRA, or a file that is there.
     """
     found = manifest.read(result)
+    if found.manifest.stage == "tune-vlm":
+        if form not in (None, "merged") or config or overrides:
+            raise ConfigError(f"{result}: a tuned model is exported whole, --format merged; settings are for rows")
+        from dermray.vlm.tuning import merged
+
+        return merged.export(found, place)
+    if form == "merged":
+        raise ConfigError(f"{result}: result of stage {found.manifest.stage!r}; --format merged is for tune-vlm's")
     if found.manifest.stage == "train":
         if form or config or overrides:
             raise ConfigError(f"{result}: a trained LoRA is one file; --format and settings are for rows")

@@ -100,8 +100,13 @@ class TrainingLog:
         self.notes["TensorBoard"].later(self._draw, images, self.state.step)
         self.notes[PREVIEWS].now(lambda: self._write(scores(images)))
 
+    def words(self, texts: dict[str, str]) -> None:
+        """Texts beside the curves, in Markdown."""
+        if texts:
+            self.notes["TensorBoard"].later(self._say, texts, self.state.step)
+
     def no_pictures(self, error: Exception) -> None:
-        """They could not be drawn."""
+        """They could not be drawn, or words not be said."""
 
         def tell() -> None:
             raise error
@@ -141,6 +146,10 @@ class TrainingLog:
     def _draw(self, images: dict[str, Tensor], step: int) -> None:
         for name, image in images.items():
             self.writer().add_image(name, image, step)
+
+    def _say(self, texts: dict[str, str], step: int) -> None:
+        for name, text in texts.items():
+            self.writer().add_text(name, text, step)
 
 
 class _Mlflow:

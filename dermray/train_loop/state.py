@@ -52,6 +52,10 @@ class Task(Protocol):
         """How good `pictures` are, by the names of curves; none where nobody measures."""
         ...
 
+    def words(self, module: nn.Module) -> dict[str, str]:
+        """What it says while it trains, in Markdown, by name; none where there is nothing to read."""
+        ...
+
 
 class State:
     """Everything that a step changes. The module lies on its device already."""

@@ -310,18 +310,19 @@ def _validate(state: State, task: Task, log: TrainingLog | None) -> None:
 
 
 def _preview(state: State, task: Task, log: TrainingLog | None) -> None:
-    """Pictures to look at; where they cannot be drawn, that is counted and the training goes on."""
+    """Pictures to look at and words to read; where they cannot be made, that is counted and the training goes on."""
     if log is None and not state.sharded:
         return
     try:
         with state.averaged() as module:
-            pictures = task.pictures(module)
+            pictures, words = task.pictures(module), task.words(module)
     except Exception as error:  # a preview may take more memory than a step, and no training is worth less than it
         if log is not None:
             log.no_pictures(error)
         return
     if log is not None:
         log.pictures(pictures, task.scores)
+        log.words(words)
 
 
 def _metrics(state: State, loss: float) -> dict[str, float]:

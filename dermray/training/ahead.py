@@ -5,11 +5,20 @@ Reading draws no random numbers, so a training's bits do not depend on how far a
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 
-from dermray.training.read_batch import ReadBatch
+
+class Movable(Protocol):
+    """What a batch is that was read."""
+
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """With all tensors as `move` gives them."""
+        ...
+
+
+B = TypeVar("B", bound=Movable)
 
 
 class Place(NamedTuple):
@@ -21,19 +30,19 @@ class Place(NamedTuple):
     part: int
 
 
-class ReadAhead:
+class ReadAhead(Generic[B]):
     """One batch at a time is read ahead, by a thread that ends with it.
 
     Args:
         read: called in the thread, never twice at a time.
     """
 
-    def __init__(self, read: Callable[[Place], ReadBatch]) -> None:
+    def __init__(self, read: Callable[[Place], B]) -> None:
         self._read = read
-        self._next: tuple[Place, Future[ReadBatch]] | None = None
+        self._next: tuple[Place, Future[B]] | None = None
         self._stream: torch.cuda.Stream | None = None
 
-    def take(self, place: Place, following: Place | None, device: torch.device) -> ReadBatch:
+    def take(self, place: Place, following: Place | None, device: torch.device) -> B:
         """The batch of `place`. Reading that of `following` begins.
 
         Raises:
@@ -63,7 +72,7 @@ class ReadAhead:
         self._next = place, thread.submit(self._on_device, place)
         thread.shutdown(wait=False)  # it ends when it has read
 
-    def _on_device(self, place: Place) -> ReadBatch:
+    def _on_device(self, place: Place) -> B:
         """Copied on a stream of its own, beside the step's; other devices than CUDA's have the host's memory."""
         batch = self._read(place)
         if (stream := self._stream) is None:
@@ -72,7 +81,7 @@ class ReadAhead:
             return batch.moved(lambda tensor: tensor.pin_memory().to(stream.device, non_blocking=True))
 
 
-def _arrived(batch: ReadBatch, copies: torch.cuda.Stream) -> ReadBatch:
+def _arrived(batch: B, copies: torch.cuda.Stream) -> B:
     """Ready for the stream that computes: that waits for the copies, the host does not."""
     computes = torch.cuda.current_stream(copies.device)
     computes.wait_stream(copies)

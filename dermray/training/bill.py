@@ -82,8 +82,8 @@ def _memory(bill: Forecast) -> str:
         "weights": memory.weights, "averages": memory.averages, "optimizer": memory.optimizer,
         "gradients": memory.gradients, "activations": memory.activations,
     }  # fmt: skip
-    listed = ", ".join(f"{name} {_memory_bytes(size)}" for name, size in parts.items() if size)
-    return f"at most {_memory_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
+    listed = ", ".join(f"{name} {memory_bytes(size)}" for name, size in parts.items() if size)
+    return f"at most {memory_bytes(memory.peak)} at a time a worker ({listed}; gradients come while activations go)"
 
 
 def too_small(bill: Forecast, which: str, gpu: int) -> str:
@@ -93,13 +93,13 @@ def too_small(bill: Forecast, which: str, gpu: int) -> str:
         which: GPU. gpu: bytes of it.
     """
     return (
-        f"a worker needs {_need(bill)}, and the GPU ({which}) has {_memory_bytes(gpu)}; give "
+        f"a worker needs {_need(bill)}, and the GPU ({which}) has {memory_bytes(gpu)}; give "
         "loop.gradient_checkpointing=true, a larger loop.accumulate, or loop.parallel=fsdp and more workers"
     )
 
 
 def _need(bill: Forecast) -> str:
-    return f"{_memory_bytes(bill.gpu)} with CUDA's own"
+    return f"{memory_bytes(bill.gpu)} with CUDA's own"
 
 
 def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
@@ -126,7 +126,7 @@ def _bytes(size: int) -> str:
     return f"{_number(size)}B"
 
 
-def _memory_bytes(size: int) -> str:
+def memory_bytes(size: int) -> str:
     """In the units of GPUs."""
     return f"{_number(size, 1024, ('', 'Ki', 'Mi', 'Gi', 'Ti'))}B"
 

@@ -86,7 +86,7 @@ def encode(
     sizes = sorted(sizes)
     if most is None:
         columns = ["sample_id", "image", "caption", "split", "status", "width", "height"]
-        data = row_files(rows).usable_in_ray(columns, order=_mixed).filter(expr=_wanted(split, least_side, col))
+        data = row_files(rows).usable_in_ray(columns, order=mixed).filter(expr=_wanted(split, least_side, col))
     else:
         data = ray.data.from_arrow(_first(rows, split, most, least_side))
     data.context.execution_options.preserve_order = True
@@ -132,7 +132,7 @@ def read_crops(target: str) -> dict[str, dict[str, float]]:
     return crops
 
 
-def _mixed(file: str) -> bytes:
+def mixed(file: str) -> bytes:
     """What files are sorted by to be in a random order that is always the same, wherever they lie."""
     return hashlib.sha256(file.rpartition("/")[2].encode()).digest()
 

@@ -82,7 +82,7 @@ class GeneratorTask:
         return self.images[bucket].sample_ids(index)
 
     @cached_property
-    def _ahead(self) -> ReadAhead:
+    def _ahead(self) -> ReadAhead[ReadBatch]:
         return ReadAhead(self._read)
 
     def _read(self, place: Place) -> ReadBatch:
@@ -139,6 +139,10 @@ class GeneratorTask:
             )
             images |= {f"{SAMPLES}{names[start + i]}": image for i, image in enumerate(drawn)}
         return images
+
+    def words(self, module: nn.Module) -> dict[str, str]:
+        """It says nothing."""
+        return {}
 
     def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
         """By CLIP, where it is given: of each preview and their mean."""

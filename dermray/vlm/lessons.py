@@ -53,9 +53,11 @@ def attributes_of(truth: Truth) -> Attributes:
     return Attributes(truth.asymmetry, truth.border_irregular, truth.colours, truth.skin_tone)
 
 
-def draw_lessons(config: NanoConfig, processor: LlavaProcessor, seed: int, count: int) -> Lessons:
-    """Render `count` phantoms with decorrelated attributes and tokenise their answers."""
-    drawn = list(draw_phantoms(seed, count, config.image_size))
+def draw_lessons(
+    config: NanoConfig, processor: LlavaProcessor, seed: int, count: int, confounded: float = 0.0
+) -> Lessons:
+    """Render `count` phantoms, with decorrelated attributes unless `confounded`, and tokenise their answers."""
+    drawn = list(draw_phantoms(seed, count, config.image_size, confounded))
     pixels = torch.stack([torch.from_numpy(r.image).permute(2, 0, 1) for _, r in drawn])
     index = torch.stack([torch.from_numpy(r.colour_index) for _, r in drawn]).long() + 1
     shares = F.one_hot(index, len(COLOURS) + 1).permute(0, 3, 1, 2).half()

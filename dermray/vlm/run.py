@@ -24,6 +24,13 @@ class CaptionerConfig(Config):
     model: NanoConfig = NanoConfig()
     phantoms: int = Field(6000, ge=1, description="drawn once, shared out over the workers")
     phantom_seed: int = Field(1_000_003, ge=0)
+    confounded: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of the phantoms whose border is irregular just where they are asymmetric: makes a captioner "
+        "with a shortcut, to see whether tuning takes it away",
+    )
     eye_share: float = Field(0.5, ge=0, le=1, description="share of the steps that train the vision tower alone")
     loop: LoopConfig
 
@@ -70,7 +77,8 @@ class CaptionerTask:
         config = self.config
         count = len(range(rank, config.phantoms, workers))  # shared out so that none is left
         if self._lessons is None:
-            self._lessons = draw_lessons(config.model, build_processor(config.model), config.phantom_seed + rank, count)
+            seed, processor = config.phantom_seed + rank, build_processor(config.model)
+            self._lessons = draw_lessons(config.model, processor, seed, count, config.confounded)
         index = torch.randint(count, (images_of(config.loop, rank, workers, part),))
         turns, flip = int(torch.randint(4, ())), bool(torch.randint(2, ()))
         device = next(module.parameters()).device
@@ -86,6 +94,10 @@ class CaptionerTask:
 
     def pictures(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """It draws none."""
+        return {}
+
+    def words(self, module: nn.Module) -> dict[str, str]:
+        """It says nothing."""
         return {}
 
     def scores(self, pictures: dict[str, torch.Tensor]) -> dict[str, float]:

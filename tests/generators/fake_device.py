@@ -46,6 +46,9 @@ class OneBatch:
         assert isinstance(module, Generator)
         return {"benign": module.sample([Request(CAPTIONS[1], 0)], 2.0, 2)[0]}
 
+    def words(self, module: nn.Module) -> dict[str, str]:
+        return {}
+
     def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
         return {}
 

@@ -62,6 +62,9 @@ class FewImages:
     def pictures(self, module: nn.Module) -> dict[str, Tensor]:
         return {}
 
+    def words(self, module: nn.Module) -> dict[str, str]:
+        return {}
+
     def scores(self, pictures: dict[str, Tensor]) -> dict[str, float]:
         return {}
 

@@ -33,9 +33,7 @@ def found(model: ServedCaptioner) -> Found:
         return Found(Captioner(model.remote.model, model.remote.model, None), model.host, ("", ""))
     require_vllm(model.name)
     assert model.model is not None and isinstance(model.host, VllmConfig)
-    captioner = models.find(model.model, model.engine.revision)
-    if model.engine.lora is not None:
-        captioner = models.adapted(captioner, model.engine.lora, model.engine.lora_revision)
+    captioner = models.chosen(model.model, model.engine)
     host = model.host.model_copy(update=captioner.settings)
     small = weights.locate_small(captioner.model, "captioner")
     if not weights.on_hub(small):
@@ -72,6 +70,6 @@ def require_vision(model: ServedCaptioner, directory: Path) -> None:
     if not isinstance(said, dict) or "architectures" not in said or not said.keys() & {"vision_config", "vision_tower"}:
         raise ValueError(
             f"models.{model.name}: {model.model} holds no vision-language model of transformers (config.json with "
-            "architectures and vision_config); for task=captioning give a result of the captioner stage, a model's "
-            "directory or a hub id"
+            "architectures and vision_config); for task=captioning give a result of the captioner or the tune-vlm "
+            "stage, a model's directory or a hub id"
         )

@@ -20,7 +20,9 @@ class ServedCaptioner(Replicas):
     task: Literal["captioning"]
     name: str = Field(pattern=NAME, description="as clients call it, and its deployment's name")
     model: str | None = Field(
-        None, description="result of the captioner stage, a model directory, an s3:// URI or a hub id; without `remote`"
+        None,
+        description="result of the captioner or the tune-vlm stage, a model directory, an s3:// URI or a hub id; "
+        "without `remote`",
     )
     remote: RemoteConfig | None = Field(None, description="an OpenAI-compatible endpoint instead")
     engine: VllmConfig = Field(VllmConfig(), description="as of the caption stage, but for its replicas, cpus and gpus")

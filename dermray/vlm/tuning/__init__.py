@@ -1,4 +1,4 @@
-"""Fine-tuning of vision-language models.
+"""Fine-tuning of any image-text-to-text model of transformers on rows with words, by Ray Train.
 
 From rows to batches, in the order of use:
 

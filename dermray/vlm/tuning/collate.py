@@ -87,6 +87,17 @@ class Collator:
         growth = self._growth(*size_of(conversation.image))
         return self._kept(tokens, growth)
 
+    def measure(self, conversation: Conversation) -> tuple[int, int]:
+        """`lengths`, and how many of these tokens have a label."""
+        (tokens,) = self._tokens([conversation])
+        growth = self._growth(*size_of(conversation.image))
+        kept = self._kept(tokens, growth)
+        return kept, sum(label != IGNORED for label in tokens.labels[: kept - growth])
+
+    def prompt(self, conversation: Conversation) -> dict[str, Tensor]:
+        """What `generate` takes for an answer to a conversation's first question: a batch of one."""
+        return self._processed([self.template.prompt(conversation)], [self._shown(decode(conversation.image))])
+
     def problem(self, conversation: Conversation) -> str | None:
         """Why a conversation cannot be trained on, or None. Decodes the image."""
         try:

@@ -42,6 +42,10 @@ class LengthOrder:
         share: np.ndarray = self._sorted(step // self.window)[step % self.window][rank::workers]
         return share
 
+    def shards(self, step: int) -> frozenset[int]:
+        """Those that are needed for step `step`, or after it."""
+        return self._order.shards(step // self.window)[1]
+
     def _sort(self, number: int) -> np.ndarray:
         """(window, batch_size): the batches of window `number`."""
         _, shuffled = self._order.share(number, 0, 1)

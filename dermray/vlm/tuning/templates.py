@@ -83,6 +83,10 @@ class ChatTemplate:
             said[-1] = said[-1]._replace(stop=len(text))
         return Rendered(text, tuple(said))
 
+    def prompt(self, conversation: Conversation) -> str:
+        """A conversation's first question, up to where the model has to answer."""
+        return self._render(messages_of(conversation)[:1], add_generation_prompt=True)[0]
+
     def _said(self, messages: list[dict[str, Any]], turn: int, text: str, mark: tuple[int, int] | None) -> Said:
         """Of the answer messages[turn] in `text`, the rendering of all messages."""
         prompt, _ = self._render(messages[:turn], add_generation_prompt=True)

@@ -72,8 +72,7 @@ def _captioner(who: Answerer, config: VqaConfig) -> Captioner:
         return Captioner(who.remote.model, who.remote.model, None)
     assert who.captioner is not None
     engine = who.engine or config.engine
-    found = models.find(who.captioner, engine.revision)
-    return found if engine.lora is None else models.adapted(found, engine.lora, engine.lora_revision)
+    return models.chosen(who.captioner, engine)
 
 
 def _write_questions(source: Result, data: str, config: VqaConfig) -> tuple[str, int, bool]:

@@ -59,3 +59,11 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Famil
 @pytest.fixture(params=AROUND)
 def family(request: pytest.FixtureRequest, family_of: Callable[[str], Family]) -> Family:
     return family_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directories of tiny models by the names of families, or of the nano captioner; each made once."""
+    from tests.vlm.tuning.tasks import placed
+
+    return functools.cache(lambda name: placed(name, tmp_path_factory.mktemp(name)))

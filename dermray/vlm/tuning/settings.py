@@ -1,0 +1,95 @@
+"""What a tuning is asked for, and what of it does not go together."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from dermray.config import Config, ConfigError, HowFast
+from dermray.datasets.licences import CommercialUse
+from dermray.train_loop import LoopConfig
+from dermray.vlm.tuning.conversations import AnswersConfig
+
+PARTS = ("language_model", "vision_tower", "projector")
+Part = Literal["language_model", "vision_tower", "projector"]
+
+
+class LoraConfig(Config):
+    """Adapters of low rank beside frozen weights (Hu et al. 2021), in peft's format."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0, description="the adapter's output counts alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: Literal["linear", "attention"] | tuple[str, ...] = Field(
+        "linear",
+        description="all linear layers of the trained parts, those of attention alone, or ends of their names, such as "
+        "[q_proj, v_proj]",
+    )
+
+
+class TuneConfig(CommercialUse):
+    """Which rows, which model, how it is tuned."""
+
+    output: str
+    rows: str = Field(description="result of the instruct or caption stage, or of ingest with a column of text")
+    base: str = Field(
+        description="model of transformers for images and text: directory, s3:// URI or hub id, or a result of the "
+        "captioner stage"
+    )
+    revision: str | None = Field(None, description="commit of a hub id")
+    licence: str | None = Field(
+        None, description="of the base's weights, where no licence file and no model card beside them says it"
+    )
+    dtype: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen weights; trained ones are fp32")
+    method: Literal["lora", "full"] = "lora"
+    parts: tuple[Part, ...] = Field(("language_model",), min_length=1, description="trained; the others are frozen")
+    lora: LoraConfig = LoraConfig()
+    start_from: str | None = Field(
+        None, description="a LoRA adapter of the same base in peft's format (or a tune-vlm result) to begin with"
+    )
+    learn: AnswersConfig = AnswersConfig()
+    samples: int | None = Field(None, ge=1, description="conversations at most, always the same ones; all, if none")
+    validation_samples: int = Field(
+        64, ge=0, description="of the val split, whose loss is logged at every checkpoint; at most so many"
+    )
+    answers: HowFast[int] = Field(4, ge=0, description="held-out images that TensorBoard shows answers to")
+    answer_tokens: HowFast[int] = Field(128, ge=1, description="at most, of such an answer")
+    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller")
+    max_length: int = Field(
+        4096, ge=16, description="tokens, the image's among them; a longer answer is cut, image and question never are"
+    )
+    template: dict[str, bool | int | float | str] = Field(
+        {}, description="variables of the chat template beside its own, such as {enable_thinking: false}"
+    )
+    by_length: bool = Field(True, description="a batch holds conversations of about one length: less padding")
+    packing: bool = Field(
+        False, description="a batch is one row without padding in which none sees another; of LLaVA, Idefics3, SmolVLM"
+    )
+    loop: LoopConfig
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        check(self)
+        return self
+
+
+def check(config: TuneConfig) -> None:
+    """What no field alone can say.
+
+    Raises:
+        ConfigError: settings that do not go together.
+    """
+    if len(set(config.parts)) < len(config.parts):
+        raise ConfigError(f"parts={list(config.parts)}: one is named twice; name each once")
+    if config.loop.keep_best and not config.validation_samples:
+        raise ConfigError("loop.keep_best=true: needs a validation loss; give validation_samples=64 or so")
+    if config.method == "full" and config.start_from:
+        raise ConfigError("start_from: an adapter goes on with method=lora; with method=full give a base to begin with")
+    if config.method == "full" and config.lora != LoraConfig():
+        raise ConfigError("method=full: trains all weights of the parts and has no adapter; leave lora out")
+    if config.start_from and config.lora != LoraConfig():
+        raise ConfigError("start_from: that adapter's own rank, alpha, dropout and layers hold; leave lora out")
+    if config.dtype == "bf16" and config.loop.precision != "bf16":
+        # else a bf16 weight meets an fp32 activation, which no linear layer takes
+        raise ConfigError(f"dtype=bf16: goes with loop.precision=bf16, got {config.loop.precision}")
+    if config.loop.compile:
+        raise ConfigError("loop.compile=true: batches have many lengths, each of which would be compiled; leave it out")

@@ -57,13 +57,13 @@ def test_the_next_batch_is_read_while_a_step_runs_and_no_more_than_that() -> Non
         return ImageBatch(torch.full((1,), where.step), [])
 
     ahead = ReadAhead(slowly)
-    assert ahead.take(place(0), place(1), HOST).pixels.item() == 0  # type: ignore[union-attr]
+    assert ahead.take(place(0), place(1), HOST).pixels.item() == 0
     assert read == [0]
     wait_for(lambda: len(threads()) == 1, 60)  # that of step 0 may not have ended yet
     runs.set()
     ahead.rest()
     assert read == [0, 1]
-    assert ahead.take(place(1), None, HOST).pixels.item() == 1  # type: ignore[union-attr]
+    assert ahead.take(place(1), None, HOST).pixels.item() == 1
     assert read == [0, 1], "each once"
     no_thread_is_left()
 

@@ -17,24 +17,24 @@ from dermray.failures import plain_cause
 
 LATEST = "runs/quickstart"  # what `dermray serve` serves where it is told nothing
 DESCRIPTIONS = {
-    "ingest": "sources of images to rows with leak groups and splits",
+    "ingest": "turn sources of images into rows with leak groups and splits",
     "captioner": "train the nano vision-language model on phantoms",
-    "caption": "caption rows through vLLM in Ray Data",
-    "instruct": "question-answer pairs about rows, by vLLM or an endpoint",
-    "tune-vlm": "fine-tune a vision-language model on rows with words: LoRA or full",
+    "caption": "caption rows with vLLM in Ray Data, or with a remote endpoint",
+    "instruct": "write question-answer pairs about images, with vLLM or a remote endpoint",
+    "tune-vlm": "fine-tune a vision-language model on captions or question-answer pairs, by LoRA or in full",
     "train": "train a text-to-image generator",
-    "generate": "draw synthetic images, as a plan over label, skin tone and other attributes says",
+    "generate": "draw synthetic images by a plan over label, skin tone and other attributes",
     "evaluate": "compare synthetic images with real ones",
-    "sweep": "classifiers over real and synthetic images in any ratio, with controls",
-    "sweep-splits": "one verdict over sweeps of several splits of the same data",
+    "sweep": "train classifiers on real and synthetic images in any ratio, with controls",
+    "sweep-splits": "pool sweeps of several splits of the same data into one verdict",
     "classify": "train one classifier on labelled rows",
-    "predict": "score every image of an ingested dataset by a trained classifier",
-    "audit-classifier": "does a classifier's score shift where only skin tone, sex or site changes",
-    "audit-captions": "are captions true, do they leak the label, do they say anything",
-    "compare-captioners": "several captioners on the same images: audited, and graded blindly by experts",
-    "vqa": "ask captioners questions whose answers are known, score them, compare before and after tuning",
-    "reader-study build": "a blinded set of original and synthetic images for readers, and its sealed key",
-    "reader-study analyse": "what readers answered: accuracy, agreement, against classifiers",
+    "predict": "score every image of an ingested data set with a trained classifier",
+    "audit-classifier": "test whether a classifier's score shifts when only skin tone, sex or site changes",
+    "audit-captions": "test whether captions are true, leak the label, and are informative",
+    "compare-captioners": "run several captioners on the same images, audit them, and have experts grade them blindly",
+    "vqa": "ask captioners questions with known answers, score them, and compare before and after tuning",
+    "reader-study build": "build a blinded set of original and synthetic images for readers, and its sealed key",
+    "reader-study analyse": "analyse readers' answers: accuracy, agreement, comparison with classifiers",
 }
 PREVIEWS = {
     "caption": "print the first N filled prompts",
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     for name, text in DESCRIPTIONS.items():
         stage, _, step = name.partition(" ")
         if step and stage not in steps:
-            group = commands.add_parser(stage, help="people judge the images, blinded")
+            group = commands.add_parser(stage, help="a blinded reader study of original and synthetic images")
             steps[stage] = group.add_subparsers(dest="step", required=True, metavar="step")
         command = (steps[stage] if step else commands).add_parser(step or stage, help=text)
         _with_config(command, required=True)
@@ -60,48 +60,51 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--dry-run",
                 action="store_true",
-                help="print what it would take (memory, operations, files), start nothing",
+                help="print a forecast of memory, operations and files; start nothing",
             )
         if name == "sweep":
             command.add_argument(
                 "--extend",
                 metavar="RESULT",
-                help="an earlier sweep of the same data: only trials that it lacks are run",
+                help="an earlier sweep of the same data; run only the trials that it lacks",
             )
         if name in PREVIEWS:
-            command.add_argument("--preview", type=_positive, metavar="N", help=f"{PREVIEWS[name]}, start nothing")
+            command.add_argument("--preview", type=_positive, metavar="N", help=f"{PREVIEWS[name]}; start nothing")
         if name in ("caption", "instruct"):
             command.add_argument(
                 "--retry-failed",
                 metavar="RESULT",
-                help="ask again only what was rejected or failed in an earlier result",
+                help="ask again only about rows that were rejected or failed in an earlier result",
             )
         if name == "classify":
             command.add_argument(
                 "--search", type=int, nargs="?", const=16, metavar="N",
-                help="before, try N (16) learning rates and augmentations by Optuna and ASHA; needs dermray[search]",
+                help="first try N learning rates and augmentations by Optuna and ASHA (default: 16); needs "
+                "dermray[search]",
             )  # fmt: skip
     _with_readers(steps["reader-study"])
-    _with_config(commands.add_parser("run", help="all stages in order, then a report"), required=True)
-    _with_config(commands.add_parser("quickstart", help="the whole loop on phantoms, in minutes"), required=False)
-    describe.options(commands.add_parser("describe", help="a result's rows: counts, a page, proof that no split leaks"))
-    export = commands.add_parser("export", help="rows as a data set for others; a LoRA for kohya's scripts and ComfyUI")
+    _with_config(commands.add_parser("run", help="run all stages in order, then write a report"), required=True)
+    _with_config(commands.add_parser("quickstart", help="run the whole loop on phantoms, in minutes"), required=False)
+    describe.options(
+        commands.add_parser("describe", help="describe a result: counts, a page, proof that no split leaks")
+    )
+    export = commands.add_parser("export", help="export rows as a data set, or a LoRA for kohya's scripts and ComfyUI")
     export.add_argument("result", help="result of the ingest, caption, instruct or generate stage; or of train")
-    export.add_argument("place", help="new directory or s3:// URI; of a LoRA the .safetensors file to write")
+    export.add_argument("place", help="new directory or s3:// URI; for a LoRA, the .safetensors file to write")
     forms = ["parquet", "imagefolder", "webdataset", "hf", "llava", "sharegpt", "merged"]
     export.add_argument(
         "--format",
         choices=forms,
-        help="parquet, if none is named; hf, llava and sharegpt are conversations; merged: of tune-vlm's results, the "
-        "adapter in its base",
+        help="default: parquet; hf, llava and sharegpt are conversations; merged (tune-vlm only) merges the adapter "
+        "into its base",
     )
     _with_config(export, required=False)
     _with_provenance(commands)
-    _with_import(commands.add_parser("import", help="weights of other projects, in dermray's directories"))
-    serve = commands.add_parser("serve", help="generation and classification over HTTP")
-    serve.add_argument("--run", help=f"directory of a finished run; {LATEST} where no models are named")
+    _with_import(commands.add_parser("import", help="import weights of other projects"))
+    serve = commands.add_parser("serve", help="serve generation, classification and captions over HTTP")
+    serve.add_argument("--run", help=f"directory of a finished run; default: {LATEST}, unless the config names models")
     _with_config(serve, required=False)
-    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; there is no TLS")
+    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 admits other machines; there is no TLS")
     serve.add_argument("--port", type=int, default=8000)
     _with_key(commands)
     _with_reference(commands)
@@ -109,37 +112,41 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _with_reference(commands: Any) -> None:
-    presets = commands.add_parser("presets", help="the presets that --config takes, with a line each")
-    presets.add_argument("stage", nargs="?", help="of this stage alone")
-    config = commands.add_parser("config", help="a stage's config: every field, its default, what it may be")
-    config.add_argument("stage", help="such as train, 'reader-study build', run or serve")
-    config.add_argument("kind", nargs="?", help="family of train (flux_lora), source of ingest (ham10000)")
+    presets = commands.add_parser("presets", help="list the presets that --config takes, with a line each")
+    presets.add_argument("stage", nargs="?", help="list only this stage's presets")
+    config = commands.add_parser(
+        "config", help="print a stage's config: every field, its default and its possible values"
+    )
+    config.add_argument("stage", help="for example train, 'reader-study build', run or serve")
+    config.add_argument("kind", nargs="?", help="a family for train (flux_lora), a source for ingest (ham10000)")
     config.add_argument("--schema", action="store_true", help="as JSON schema, for editors")
-    doctor = commands.add_parser("doctor", help="does this machine, its cluster and its storage do what a run needs?")
-    doctor.add_argument("--stage", help="of --config, where that is no preset")
-    doctor.add_argument("--output", help="directory or s3:// URI where results shall go")
+    doctor = commands.add_parser(
+        "doctor", help="check that this machine, its cluster and its storage can do what a run needs"
+    )
+    doctor.add_argument("--stage", help="the stage that --config is for, if it is not a preset")
+    doctor.add_argument("--output", help="directory or s3:// URI for results")
     _with_config(doctor, required=False)
 
 
 def _with_provenance(commands: Any) -> None:
-    images = commands.add_parser("export-images", help="images of a generate result as PNG files with a table")
+    images = commands.add_parser("export-images", help="export images of a generate result as PNG files with a table")
     images.add_argument("result", help="result of the generate stage")
     images.add_argument("directory", help="new directory or s3:// URI")
     _with_config(images, required=False)
-    said = commands.add_parser("provenance", help="what image files say of where they come from, verified")
+    said = commands.add_parser("provenance", help="print and verify where image files come from")
     said.add_argument("files", nargs="+", metavar="file", help="local path or s3:// URI")
-    said.add_argument("--trust", metavar="PEM", help="certificates of authorities that vouch for signers")
+    said.add_argument("--trust", metavar="PEM", help="certificates of authorities to trust")
 
 
 def _with_key(commands: Any) -> None:
-    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
-    key.add_argument("name", help="who has it, for logs and metrics")
+    key = commands.add_parser("key", help="make an API key, and its line for the key file")
+    key.add_argument("name", help="the key's owner, for logs and metrics")
     key.add_argument(
         "--scopes",
         default="generate,classify,caption",
-        help="of generate, classify, caption, browse (runs' pages), study (answers of readers), admin",
+        help="any of generate, classify, caption, browse (runs' pages), study (readers' answers), admin",
     )
-    key.add_argument("--days", type=int, help="until it expires; without it, never")
+    key.add_argument("--days", type=int, help="days until the key expires; default: never")
     key.add_argument("--requests-per-minute", type=int)
     key.add_argument("--images-per-day", type=int)
 
@@ -147,13 +154,21 @@ def _with_key(commands: Any) -> None:
 def _with_readers(steps: Any) -> None:
     """Of studies that `dermray serve` shows."""
     codes = steps.add_parser("codes", help="make readers' codes for a study that the service shows in a browser")
-    answers = steps.add_parser("answers", help="what readers answered in a browser, as files that analyse reads")
+    answers = steps.add_parser("answers", help="write readers' answers from the browser as files that analyse reads")
     for command in (codes, answers):
         _with_config(command, required=False)
-        command.add_argument("--study", required=True, metavar="NAME", help="of reader_studies in the service's config")
-    codes.add_argument("--readers", required=True, nargs="+", metavar="READER", help="names, as files of answers have")
-    codes.add_argument("--renew", action="store_true", help="a new code for who has one; answers stay")
-    answers.add_argument("--readers", nargs="+", metavar="READER", help="all, if none is named")
+        command.add_argument(
+            "--study", required=True, metavar="NAME", help="a study under reader_studies in the service's config"
+        )
+    codes.add_argument(
+        "--readers",
+        required=True,
+        nargs="+",
+        metavar="READER",
+        help="names, which become the names of their answer files",
+    )
+    codes.add_argument("--renew", action="store_true", help="replace the codes of readers who have one; answers stay")
+    answers.add_argument("--readers", nargs="+", metavar="READER", help="default: all")
     answers.add_argument("--to", required=True, metavar="PLACE", help="directory or s3:// URI")
 
 
@@ -165,22 +180,22 @@ def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="for example loop.steps=100 or sources.0.path=/data; text as it stands, YAML in brackets or quotes",
+        help="for example loop.steps=100 or sources.0.path=/data; plain text is literal, brackets and quotes are YAML",
     )
 
 
 def _with_import(command: argparse.ArgumentParser) -> None:
     glide = command.add_subparsers(dest="model", required=True, metavar="model").add_parser(
-        "glide", help="OpenAI's GLIDE, as the preset train/glide_paper starts from it"
+        "glide", help="OpenAI's GLIDE, the base of the preset train/glide_paper"
     )
     weights = "https://openaipublic.blob.core.windows.net/diffusion/dec-2021"
     glide.add_argument("--base", type=Path, required=True, help=f"{weights}/base.pt")
     glide.add_argument("--upsampler", type=Path, required=True, help=f"{weights}/upsample.pt")
     glide.add_argument(
         "--tokenizer", type=Path, required=True,
-        help="directory of encoder.json and vocab.bpe (or .gz), as github.com/openai/glide-text2im has it",
+        help="directory with encoder.json and vocab.bpe (or .gz), as in github.com/openai/glide-text2im",
     )  # fmt: skip
-    glide.add_argument("--output", type=Path, default=Path("runs/glide"), help="directory to make")
+    glide.add_argument("--output", type=Path, default=Path("runs/glide"), help="directory to create")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -39,25 +39,24 @@ class AskingConfig(Config):
     rows: str = Field(description="result of the ingest stage")
     captioner: str | None = Field(
         None,
-        description="result of the captioner or the tune-vlm stage, or a model directory, s3:// URI or hub id; without "
-        "`remote`",
+        description="result of the captioner or tune-vlm stage, model directory, s3:// URI or hub id; not with remote",
     )
     sampling: Sampling = Sampling()
     engine: VllmConfig = VllmConfig()
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
-    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
-    rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
+    image_side: int = Field(1024, ge=16, description="px; larger images are scaled down for the engine")
+    rows_per_block: HowFast[int] = Field(256, ge=1, description="rows of a block, the unit of work that a crash costs")
     max_engine_errors: HowFast[float] = Field(
         0.5,
         gt=0,
         le=1,
-        description="the job ends, to be started again, where more than this share of an engine's last 64 answers are "
-        "errors; 1 bears all",
+        description="the job ends, to be started again, if more than this share of an engine's last 64 answers are "
+        "errors; 1 tolerates all",
     )
     retry_failed: str | None = Field(
         None,
-        description="an earlier result of this stage: its rejected and failed rows are asked again; the others count "
-        "among the new result's too, but stay where they are, so do not remove it",
+        description="an earlier result of this stage: ask again about its rejected and failed rows; the other rows are "
+        "counted in the new result but stay in the earlier one, so do not remove it",
     )
 
     @property

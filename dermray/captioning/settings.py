@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dermray.config import Config, ConfigError, Count, HowFast
 
-MAY_BE_LEFT_OUT = ("temperature", "top_p", "seed")  # of a request: the endpoint's own values count then
+MAY_BE_LEFT_OUT = ("temperature", "top_p", "seed")  # of a request: the endpoint's own values apply then
 
 
 class Sampling(Config):
@@ -30,7 +30,7 @@ class VllmConfig(Config):
     max_num_seqs: HowFast[int] = Field(256, ge=1)
     tensor_parallel_size: int = Field(1, ge=1)
     pipeline_parallel_size: int = Field(1, ge=1)
-    quantization: str | None = Field(None, description="a method of vLLM's, such as fp8, awq or bitsandbytes")
+    quantization: str | None = Field(None, description="one of vLLM's methods, such as fp8, awq or bitsandbytes")
     kv_cache_dtype: str = "auto"
     kv_cache_gib: HowFast[float] = Field(1, gt=0, description="on CPUs; on GPUs gpu_memory_utilization decides")
     gpu_memory_utilization: HowFast[float] = Field(0.9, gt=0, le=1)
@@ -42,7 +42,8 @@ class VllmConfig(Config):
     enforce_eager: HowFast[bool] = Field(False, description="no CUDA graphs, no compilation: starts sooner, is slower")
     metrics: HowFast[bool | None] = Field(
         None,
-        description="vLLM's, on Ray's metrics port and its board 'Data LLM'; default: where RAY_PROMETHEUS_HOST is set",
+        description="export vLLM's metrics to Ray's metrics port and board 'Data LLM'; default: if "
+        "RAY_PROMETHEUS_HOST is set",
     )
     prompt_format: str | None = Field(
         None, description="for a model without a chat template, e.g. '[INST] <image>\\n{question} [/INST]'"
@@ -52,8 +53,8 @@ class VllmConfig(Config):
     )
     reasoning_parser: str | None = Field(
         None,
-        description="vLLM's name for how the model marks its thoughts, e.g. qwen3: they are parted from the answer, "
-        "and guided decoding begins behind them; for a model that thinks",
+        description="vLLM's parser for a reasoning model, e.g. qwen3: it separates reasoning from the answer, and "
+        "guided decoding begins after the reasoning",
     )
 
     @model_validator(mode="after")
@@ -82,27 +83,28 @@ class RemoteConfig(Config):
     key_variable: HowFast[str] = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     replicas: HowFast[int] = Field(1, ge=1, description="clients")
     concurrency: HowFast[int] = Field(32, ge=1, description="requests in flight per client")
-    requests_per_minute: HowFast[float | None] = Field(None, gt=0, description="over all clients, retries too")
+    requests_per_minute: HowFast[float | None] = Field(None, gt=0, description="over all clients, including retries")
     max_retries: HowFast[int] = Field(
         5, ge=0, description="with exponential backoff, on 408, 409, 425, 429, 5xx, lost connections and broken replies"
     )
     timeout: HowFast[float] = Field(120, gt=0, description="seconds per request")
     chat_template_kwargs: dict[str, Any] = Field(
-        {}, description="sent along, for servers that fill in a template, e.g. {enable_thinking: false} to a vLLM"
+        {},
+        description="sent with each request, for servers that fill in a template, e.g. vLLM: {enable_thinking: false}",
     )
     reasoning_effort: str | None = Field(
         None,
         pattern="^(none|minimal|low|medium|high|xhigh)$",
-        description="sent along, to endpoints that know it; thoughts count among sampling.max_tokens",
+        description="sent with each request, for endpoints that know it; reasoning counts towards sampling.max_tokens",
     )
     max_tokens_as: str = Field(
         "max_tokens",
         pattern="^max_(completion_)?tokens$",
-        description="the name that sampling.max_tokens goes by: max_completion_tokens for OpenAI's models that think",
+        description="request field for sampling.max_tokens: max_completion_tokens for OpenAI's reasoning models",
     )
     not_sent: list[str] = Field(
         [],
-        description="of sampling what the endpoint refuses: temperature, top_p and seed for OpenAI's models that think",
+        description="sampling fields that the endpoint refuses: temperature, top_p, seed for OpenAI's reasoning models",
     )
     price_in: HowFast[float | None] = Field(None, ge=0, description="per million tokens")
     price_out: HowFast[float | None] = Field(None, ge=0, description="per million tokens")

@@ -15,8 +15,8 @@ DOCS = Path(__file__).parents[1]
 # What each stage does, in the order of the menu: those of a pipeline first, as they follow one another. Two more have a
 # config and are no stage.
 STAGES = {name: DESCRIPTIONS[name] for name in COMMANDS} | {
-    "run": "all stages in order, then a report",
-    "serve": "generation, classification and captions over HTTP",
+    "run": "run all stages in order, then write a report",
+    "serve": "serve generation, classification and captions over HTTP",
 }
 OVERVIEW = "{{ stages }}"  # stands in stages/index.md where the table goes
 

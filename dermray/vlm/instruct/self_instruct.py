@@ -55,14 +55,16 @@ CANDIDATES = pa.schema(
 class SelfInstructConfig(Config):
     """How many new questions, out of what, and how different they must be."""
 
-    questions: int = Field(2, ge=1, le=8, description="new questions an image, in one request")
+    questions: int = Field(2, ge=1, le=8, description="new questions per image, in one request")
     images: int | None = Field(
-        None, ge=1, description="about so many images are asked about, always the same ones; all usable ones if none"
+        None, ge=1, description="approximate number of images, always the same ones; default: all usable ones"
     )
     most_questions: int = Field(
-        20_000, ge=1, description="new questions that are taken in all, in the order of the images' ids"
+        20_000, ge=1, description="maximum number of new questions kept in all, in the order of the images' ids"
     )
-    shown: int = Field(6, ge=1, le=20, description="questions that the model is shown, drawn from the image's id")
+    shown: int = Field(
+        6, ge=1, le=20, description="number of example questions shown to the model, chosen by the image's id"
+    )
     seeds: list[str] = Field([], description="questions of your own beside the first round's phrasings")
     similarity: SimilarityConfig = SimilarityConfig()
 

@@ -12,35 +12,39 @@ from dermray.vlm.instruct.self_instruct import SelfInstructConfig
 
 
 class InstructConfig(AskingConfig):
-    """Which rows, which model, what it is told of them, and what becomes of its answers."""
+    """Which rows, which model, which metadata it is given, and how its answers are judged."""
 
     sampling: Sampling = Sampling(max_tokens=320)
     context: list[str] = Field(
         list(COLUMNS),
-        description=f"metadata that the model is told, for its reasoning only, out of {COLUMNS}",
+        description=f"metadata given to the model for its reasoning only, out of {COLUMNS}",
     )
     most_characters: int | None = Field(
         None,
         ge=16,
-        description="at which guided decoding ends an answer, which then counts as truncated; for models that do not "
-        "end by themselves",
+        description="length at which guided decoding ends an answer, which then counts as truncated; for models that "
+        "do not stop by themselves",
     )
     one_sentence: bool = Field(
         False,
-        description="guided decoding ends an answer at its first full stop; for models that follow no instruction",
+        description="guided decoding ends an answer at its first full stop; for models that do not follow instructions",
     )
     near_duplicate: float = Field(
-        0.7, gt=0, le=1, description="share of shingles in common from which on an answer repeats another of its image"
+        0.7,
+        gt=0,
+        le=1,
+        description="share of common shingles from which on an answer repeats another about the same image",
     )
 
     most_equal_pairs: int | None = Field(
         None,
         ge=1,
-        description="so many images at most, those with the smallest ids, keep the same answer to the same question; "
-        "any number if none",
+        description="maximum number of images, those with the smallest ids, that keep the same answer to the same "
+        "question; default: no limit",
     )
     self_instruct: SelfInstructConfig | None = Field(
-        None, description="a second round: the model asks new questions itself and answers them; none if not given"
+        None,
+        description="a second round in which the model asks and answers new questions itself; default: no such round",
     )
 
     @property

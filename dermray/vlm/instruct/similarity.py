@@ -37,7 +37,7 @@ class SimilarityConfig(Config):
     """What counts as a question that was asked before."""
 
     embedding: str | None = Field(
-        None, description="sentence-embedding model: directory, s3:// URI or hub id; MinHash of the letters if none"
+        None, description="sentence-embedding model: directory, s3:// URI or hub id; default: MinHash of the letters"
     )
     revision: str | None = Field(None, description="of a hub id: branch, tag or commit")
     threshold: float | None = Field(

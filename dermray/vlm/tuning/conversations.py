@@ -38,16 +38,16 @@ class AnswersConfig(Config):
 
     answers: str = Field(
         PAIRS,
-        description="pairs (of instruct or the prompt set clinical-qa), attributes (what is annotated, in the words of "
-        "the prompt set abc) or the name of a column of text, as caption, answer or an expert's description",
+        description="pairs (from instruct or the prompt set clinical-qa), attributes (the annotations, in the words of "
+        "the prompt set abc) or the name of a text column, such as caption, answer or an expert's description",
     )
     questions: list[str] = Field(
         [],
-        description="for a column or attributes: one is asked of each image, drawn by its id; empty: the prompt set's",
+        description="for a column or attributes: each image gets one, chosen by its id; empty: the prompt set's",
     )
-    prompt_set: str = Field("abc", description=f"whose words are the question: one of {prompts.NAMES}")
+    prompt_set: str = Field("abc", description=f"prompt set that words the question: one of {prompts.NAMES}")
     turns: Literal["together", "separate"] = Field(
-        "together", description="an image's pairs as one conversation, or each as one of its own"
+        "together", description="an image's pairs as one conversation, or one conversation per pair"
     )
 
     @model_validator(mode="after")

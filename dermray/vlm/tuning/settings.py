@@ -1,4 +1,4 @@
-"""What a tuning is asked for, and what of it does not go together."""
+"""Settings of a tuning, and which of them exclude each other."""
 
 from typing import Literal, Self
 
@@ -17,12 +17,12 @@ class LoraConfig(Config):
     """Adapters of low rank beside frozen weights (Hu et al. 2021), in peft's format."""
 
     rank: int = Field(16, ge=1)
-    alpha: float = Field(32, gt=0, description="the adapter's output counts alpha / rank")
+    alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: Literal["linear", "attention"] | tuple[str, ...] = Field(
         "linear",
-        description="all linear layers of the trained parts, those of attention alone, or ends of their names, such as "
-        "[q_proj, v_proj]",
+        description="all linear layers of the trained parts, only those of attention, or suffixes of their names, such "
+        "as [q_proj, v_proj]",
     )
 
 
@@ -32,37 +32,47 @@ class TuneConfig(CommercialUse):
     output: str
     rows: str = Field(description="result of the instruct or caption stage, or of ingest with a column of text")
     base: str = Field(
-        description="model of transformers for images and text: directory, s3:// URI or hub id, or a result of the "
+        description="image-text-to-text model of transformers: directory, s3:// URI or hub id, or a result of the "
         "captioner stage"
     )
     revision: str | None = Field(None, description="commit of a hub id")
     licence: str | None = Field(
-        None, description="of the base's weights, where no licence file and no model card beside them says it"
+        None, description="of the base's weights, if neither a licence file nor a model card beside them states it"
     )
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen weights; trained ones are fp32")
     method: Literal["lora", "full"] = "lora"
-    parts: tuple[Part, ...] = Field(("language_model",), min_length=1, description="trained; the others are frozen")
+    parts: tuple[Part, ...] = Field(
+        ("language_model",), min_length=1, description="parts that are trained; the others are frozen"
+    )
     lora: LoraConfig = LoraConfig()
     start_from: str | None = Field(
-        None, description="a LoRA adapter of the same base in peft's format (or a tune-vlm result) to begin with"
+        None, description="LoRA adapter of the same base to start from, in peft's format, or a tune-vlm result"
     )
     learn: AnswersConfig = AnswersConfig()
-    samples: int | None = Field(None, ge=1, description="conversations at most, always the same ones; all, if none")
-    validation_samples: int = Field(
-        64, ge=0, description="of the val split, whose loss is logged at every checkpoint; at most so many"
+    samples: int | None = Field(
+        None, ge=1, description="maximum number of conversations, always the same ones; default: all"
     )
-    answers: HowFast[int] = Field(4, ge=0, description="held-out images that TensorBoard shows answers to")
-    answer_tokens: HowFast[int] = Field(128, ge=1, description="at most, of such an answer")
-    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller")
+    validation_samples: int = Field(
+        64,
+        ge=0,
+        description="maximum number of conversations of the val split; their loss is logged at every checkpoint",
+    )
+    answers: HowFast[int] = Field(4, ge=0, description="number of held-out images whose answers TensorBoard shows")
+    answer_tokens: HowFast[int] = Field(128, ge=1, description="maximum length of such an answer")
+    image_side: int = Field(1024, ge=16, description="px; larger images are scaled down")
     max_length: int = Field(
-        4096, ge=16, description="tokens, the image's among them; a longer answer is cut, image and question never are"
+        4096,
+        ge=16,
+        description="tokens, including the image's; a longer answer is truncated, image and question never are",
     )
     template: dict[str, bool | int | float | str] = Field(
-        {}, description="variables of the chat template beside its own, such as {enable_thinking: false}"
+        {}, description="extra variables for the chat template, such as {enable_thinking: false}"
     )
-    by_length: bool = Field(True, description="a batch holds conversations of about one length: less padding")
+    by_length: bool = Field(True, description="batch conversations of similar length, for less padding")
     packing: bool = Field(
-        False, description="a batch is one row without padding in which none sees another; of LLaVA, Idefics3, SmolVLM"
+        False,
+        description="a batch is one row without padding whose conversations do not attend to each other; for LLaVA, "
+        "Idefics3, SmolVLM",
     )
     loop: LoopConfig
 

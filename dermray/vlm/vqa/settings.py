@@ -1,4 +1,4 @@
-"""What `dermray vqa` is told."""
+"""The vqa stage's config."""
 
 from typing import Literal, Self
 
@@ -13,14 +13,14 @@ Text = Literal["bleu", "rouge", "bertscore"]
 
 
 class Answerer(Config):
-    """Who is asked, and by what name tables call it."""
+    """A captioner to ask, and its name in tables."""
 
     name: str = Field(pattern=r"^[\w .:/+@-]+$", description="for example: before tuning")
     captioner: str | None = Field(
         None, description="result of a stage that trains captioners, model directory, s3:// URI or hub id"
     )
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
-    engine: VllmConfig | None = Field(None, description="of this one; default: the engine of all")
+    engine: VllmConfig | None = Field(None, description="engine of this captioner; default: the shared engine")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -37,31 +37,33 @@ class VqaConfig(Config):
     output: str
     rows: str = Field(description="result of the ingest, caption or instruct stage")
     captioners: list[Answerer] = Field(
-        min_length=1, description="of several, each two are compared on the same questions; the first as the baseline"
+        min_length=1, description="each two of several are compared on the same questions; the first is the baseline"
     )
     split: Literal["train", "val", "test", "all"] = Field("test", description="images that no captioner learned from")
-    images: int = Field(1000, ge=1, le=100_000, description="at most, drawn by sample_id; scores are held in memory")
+    images: int = Field(
+        1000, ge=1, le=100_000, description="maximum number, chosen by sample_id; scores are held in memory"
+    )
     questions: list[str] | None = Field(
-        None, min_length=1, description=f"out of {NAMES}; default: all that these rows can answer, and describe"
+        None, min_length=1, description=f"out of {NAMES}; default: describe, and all that have answers in these rows"
     )
     text_metrics: list[Text] | None = Field(
-        None, description="of answers that have a reference; default: bleu and rouge where there are references"
+        None, description="for answers that have a reference; default: bleu and rouge if there are references"
     )
     bertscore_model: str | None = Field(None, description="directory, s3:// URI or hub id of an encoder, for bertscore")
-    judge: RemoteConfig | None = Field(None, description="endpoint that grades answers by their references")
+    judge: RemoteConfig | None = Field(None, description="endpoint that grades answers against their references")
     judge_sampling: Sampling = Sampling(max_tokens=200)
     expert_grades: list[str] = Field(
-        [], description="CSV files, one an expert, with the columns captioner, answer_id, grade; needs judge"
+        [], description="CSV files, one per expert, with the columns captioner, answer_id, grade; needs judge"
     )
     sampling: Sampling = Sampling(max_tokens=96)
     engine: VllmConfig = VllmConfig()
-    image_side: int = Field(1024, ge=16, description="px; larger images are made smaller for the engine")
-    resamples: int = Field(1000, ge=100, description="of leak groups, for intervals")
+    image_side: int = Field(1024, ge=16, description="px; larger images are scaled down for the engine")
+    resamples: int = Field(1000, ge=100, description="bootstrap resamples of leak groups, for intervals")
     examples: int = Field(12, ge=0, le=200, description="images on the page")
     seed: int = Field(0, ge=0)
-    rows_per_block: HowFast[int] = Field(256, ge=1, description="the unit of work that a crash costs")
+    rows_per_block: HowFast[int] = Field(256, ge=1, description="rows of a block, the unit of work that a crash costs")
     max_engine_errors: HowFast[float] = Field(
-        0.5, gt=0, le=1, description="the job ends where more than this share of an engine's last 64 answers are errors"
+        0.5, gt=0, le=1, description="the job ends if more than this share of an engine's last 64 answers are errors"
     )
 
     def host(self, who: Answerer) -> VllmConfig | RemoteConfig:

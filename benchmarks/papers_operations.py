@@ -46,10 +46,12 @@ class Network:
     guidance_scale: float
     changes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()  # fields that name a folder of configs of their own
+    trained: bool = True  # or drawn from only
 
 
 def _flux(side: int) -> Network:
-    return Network("flux_lora_paper", 3.5, (f"buckets=[{side}]", f"model.image_size={side}"))
+    changes = (f"buckets=[{side}]", f"model.image_size={side}")
+    return Network("flux_lora_paper", 3.5, changes, trained=side <= 512)  # beyond, it is held to a published time
 
 
 OF_PARTS = ("vae", "text_encoder")
@@ -81,7 +83,7 @@ def of_network(network: Network, base: Path) -> dict[str, int]:
     drawn, encoded = _drawn(config, network.guidance_scale)
     step = drawn[1] - drawn[0]
     return {
-        "train": of_captions(config, [CAPTION]).flops, "encode": encoded if config.encode_ahead else 0,
+        "train": of_captions(config, [CAPTION]).flops if network.trained else 0, "encode": encoded if config.encode_ahead else 0,
         "draw": drawn[0] - 2 * step, "step": step,
     }  # fmt: skip
 

@@ -1,8 +1,8 @@
-"""What the four papers' runs cost in GPU-hours, and what a head node needs: arithmetic, nothing is run.
+"""What the four papers' runs cost in GPU-hours: arithmetic, nothing is run.
 
     python -m benchmarks.papers_on_paper
 
-Prints the tables of docs/scaling.md. Operations are counted by benchmarks.papers_operations at published size; counts
+Prints a table in Markdown. Operations are counted by benchmarks.papers_operations at published size; counts
 and steps are the papers'; rates are published ones, each with its document. GPU-hours are operations over the card's
 peak times an assumed utilisation, or images over a published rate.
 """
@@ -17,7 +17,7 @@ from dermray.classification.sweep_settings import SweepConfig
 from dermray.config import load, preset
 
 COUNTED = Path(__file__).parent / "results" / "papers_operations.json"
-UTILISATION = 0.35  # of a card's peak, assumed: see `utilisation_of_flux`
+UTILISATION = 0.35  # of a card's peak, assumed: published times amount to 0.24 to 0.46, see `main`
 # Dense operations a second on tensor cores. NVIDIA's data sheets of H100 SXM (1,979 and 989 TFLOPS, said there to be
 # with sparsity, which doubles them) and of A100 (312 and 156).
 PEAKS = {"bf16": {"H100": 989.5e12, "A100": 312e12}, "tf32": {"H100": 494.7e12, "A100": 156e12}}
@@ -29,6 +29,7 @@ INCEPTION = 2561.31
 # with answers of one token; 505 questions of 214,424 tokens in 66.75 s with 517,120 tokens of answers.
 READ = 784_912 / 43.81  # tokens/s of prompts, image tokens among them
 WRITTEN = 517_120 / (66.75 - 214_424 / READ)  # tokens/s of answers
+UNET_IMAGES = 1100 / 8  # a second and A100, Stable Diffusion 2's U-Net trained at 256 px: mosaicml/diffusion's README
 FLUX_IMAGE = {
     "compiled": 8.198,
     "eager": 12.339,
@@ -69,9 +70,34 @@ def answer_hours(answers: int, tokens: tuple[int, int]) -> dict[str, float]:
     return {"H200": answers * (tokens[0] / READ + tokens[1] / WRITTEN) / 3600}
 
 
-def utilisation_of_flux(seconds: float, operations: float) -> float:
-    """Of an H100, that a published time of one image amounts to."""
-    return operations / seconds / PEAKS["bf16"]["H100"]
+def utilisation(operations: float, seconds: float, card: str) -> float:
+    """That a published time amounts to, in bfloat16 or float16."""
+    return operations / seconds / PEAKS["bf16"][card]
+
+
+def flux_step(side: int, times: tuple[float, float] = (1, 1)) -> float:
+    """Operations of FLUX.1's transformer with LoRA of rank 64 on attention, once forward, of one image of `side` px.
+
+    d = 3072, 19 double and 38 single blocks: 12 d^2 weights a token in each of both, which is twice as many operations;
+    attention's two products, each 2 T d a token. Of 512 tokens of text and one for each 16 x 16 px.
+
+    Args:
+        times: that the products with weights and those of attention are made.
+    """
+    width, blocks, tokens = 3072, 19 + 38, (side // 16) ** 2 + 512
+    adapters = 2 * 64 * (19 * 4 + 38 * 3)  # of rank 64, by d, a token
+    weights = tokens * (blocks * 12 * width**2 + adapters * width) + 342 * width**2  # modulation: once an image
+    return 2 * weights * times[0] + 4 * blocks * tokens**2 * width * times[1]
+
+
+def flux_trained(counted: int, side: int) -> float:
+    """Operations of a training step, an image: those counted at 512 px by the ratio of the equations.
+
+    Frozen weights take part three times: forward, forward again, gradients passed on. Attention is 2.5 times as much
+    backward, as it computes its weights once more.
+    """
+    times = (3, 2 + 2.5)
+    return counted * flux_step(side, times) / flux_step(512, times)
 
 
 def swept(name: str) -> tuple[int, int]:
@@ -132,17 +158,17 @@ def dermdit(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
 
 
 def dermaflux(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
-    """Paper 002: each image at its own scale, as our preset has it."""
+    """Paper 002: each image at its own scale, as our preset has it; encoded all at 512 px, which is too much."""
     paper, images = "002 DermaFlux", sum(DERMAFLUX.values())
     yield _published(paper, "captioning", f"{images:,} images, at the rate of 7B", answer_hours(images, CAPTION))
-    encoded = sum(count * counted[f"flux_{side}"]["encode"] for side, count in DERMAFLUX.items())
-    yield _computed(paper, "encoding", f"{images:,} images and captions, once", encoded)
+    flux = counted["flux_512"]
+    yield _computed(paper, "encoding", f"{images:,} images and captions, once", images * flux["encode"])
     for side, count in DERMAFLUX.items():
         amount = f"5 epochs of {count:,} at {side} px"
-        yield _computed(paper, "training", amount, 5 * count * counted[f"flux_{side}"]["train"])
+        yield _computed(paper, "training", amount, 5 * count * flux_trained(flux["train"], side))
     for drawn in (6_000, 20_000):
         amount = f"{drawn:,} images of 512 px, 20 steps"
-        yield _computed(paper, "sampling", amount, drawn * _drawn(counted["flux_512"], 20))
+        yield _computed(paper, "sampling", amount, drawn * _drawn(flux, 20))
     for name in ("dermaflux_sources", "dermaflux_ratios"):
         trials, seen = swept(name)
         for backbone in ("resnext50_32x4d", "vit_base_patch16_224"):
@@ -172,74 +198,31 @@ def table(rows: list[Line]) -> str:
     head = ["paper", "stage", "amount", "operations", *(f"{card} h" for card in cards), "figure"]
     told = [
         [row.paper, row.stage, row.amount, "" if row.operations is None else f"{row.operations:.2e}",
-         *(_hours(row.hours.get(card)) for card in cards), row.kind]
+         *(hours_told(row.hours.get(card)) for card in cards), row.kind]
         for row in rows
     ]  # fmt: skip
-    return _markdown(head, told)
+    return markdown(head, told)
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
 
 
-def _hours(hours: float | None) -> str:
+def hours_told(hours: float | None) -> str:
+    """Two digits."""
     return "" if hours is None else f"{hours:,.0f}" if hours >= 9.5 else f"{hours:.2g}"
 
 
-@dataclass(frozen=True)
-class Head:
-    """Of a caption job of so many images in blocks of 256. MiB; see `docs/scaling.md` for what was measured."""
-
-    blocks: int
-    driver: float
-    gcs: float
-    end: float  # of the driver's process at the end of the job, and of the task that compares ids
-    comparison: float
-    resume: float  # of ids, on each node
-
-
-def head(images: int, rows_per_block: int = 256) -> Head:
-    """A measured figure times a count each; measured up to 5,000,000 images, and the end of a job up to 3,000,000."""
-    blocks, mib = -(-images // rows_per_block), 2**20
-    driver = 168 + (61 * min(blocks, 2000) + 20 * max(blocks - 2000, 0)) / 1024
-    beyond = images - 3_000_000
-    return Head(
-        blocks, driver, 30 + 12 * blocks / 1024, 184 + 3.1 * beyond / mib, 212 + 9.4 * beyond / mib, 8 * images / mib
-    )
-
-
-def head_table(images: tuple[int, ...] = (1_000_000, 10_000_000)) -> str:
-    """Markdown."""
-    columns = {
-        "driver": "driver", "GCS": "gcs", "driver at the end": "end", "comparison of ids, a task": "comparison",
-        "ids of a resume, a node": "resume",
-    }  # fmt: skip
-    names, rows = ["images", "blocks", *columns], list[list[str]]()
-    for count in images:
-        of = head(count)
-        rows.append([f"{count:,}", f"{of.blocks:,}", *(f"{getattr(of, part):.0f}" for part in columns.values())])
-    return _markdown(names, rows)
-
-
-def fleet_table(sizes: tuple[int, ...] = (10, 100, 1000)) -> str:
-    """Markdown: what captioning GPUs of the published rate ask for."""
-    rate = 1 / (3600 * answer_hours(1, CAPTION)["H200"])
-    rows = [
-        [f"{gpus:,}", f"{gpus * rate:,.0f}", f"{gpus * rate * 0.090:,.0f}", f"{2 * 256 * gpus:,}",
-         *(_hours(images / gpus / rate / 3600) for images in (1_000_000, 10_000_000))]
-        for gpus in sizes
-    ]  # fmt: skip
-    names = ["GPUs", "captions/s", "requests to S3/s", "rows in flight", "hours of 1,000,000", "hours of 10,000,000"]
-    return _markdown(names, rows)
-
-
 def main() -> None:
-    """All tables."""
+    """The table, and what published times say of the utilisation."""
     counted = json.loads(COUNTED.read_text())
-    print(head_table(), fleet_table(), table(lines(counted)), sep="\n\n")
+    print(table(lines(counted)))
     for how, seconds in FLUX_IMAGE.items():
-        used = utilisation_of_flux(seconds, _drawn(counted["flux_1024"], 50))
-        print(f"\nFLUX.1-dev on an H100, {how}: {used:.2f} of its peak")
+        print(f"\nFLUX.1-dev on an H100, {how}: {utilisation(50 * flux_step(1024), seconds, 'H100'):.2f} of its peak")
+    # of Stable Diffusion 1's U-Net, which is nearly as large: forward, and twice as much backward
+    unet = utilisation(3 * counted["ldm"]["step"] * UNET_IMAGES, 1, "A100")
+    print(f"\nStable Diffusion's U-Net trained on A100s: {unet:.2f} of their peak")
 
 
 if __name__ == "__main__":

@@ -46,12 +46,6 @@ class Network:
     guidance_scale: float
     changes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()  # fields that name a folder of configs of their own
-    trained: bool = True  # or drawn from only
-
-
-def _flux(side: int) -> Network:
-    changes = (f"buckets=[{side}]", f"model.image_size={side}")
-    return Network("flux_lora_paper", 3.5, changes, trained=side <= 512)  # beyond, it is held to a published time
 
 
 OF_PARTS = ("vae", "text_encoder")
@@ -60,7 +54,7 @@ NETWORKS = {
     "dermdit": Network("dermdit_paper", 1.0, ("model.compat=paper",), OF_PARTS),
     "dit": Network("dermdit_paper", 1.0, ("model.conditional=false",), OF_PARTS),
     "ldm": Network("latent_diffusion_paper", 1.0, (), OF_PARTS),
-    **{f"flux_{side}": _flux(side) for side in (128, 256, 512, 1024)},
+    "flux_512": Network("flux_lora_paper", 3.5, ("buckets=[512]",)),
 }
 
 
@@ -83,7 +77,7 @@ def of_network(network: Network, base: Path) -> dict[str, int]:
     drawn, encoded = _drawn(config, network.guidance_scale)
     step = drawn[1] - drawn[0]
     return {
-        "train": of_captions(config, [CAPTION]).flops if network.trained else 0, "encode": encoded if config.encode_ahead else 0,
+        "train": of_captions(config, [CAPTION]).flops, "encode": encoded if config.encode_ahead else 0,
         "draw": drawn[0] - 2 * step, "step": step,
     }  # fmt: skip
 

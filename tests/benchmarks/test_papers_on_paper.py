@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import papers_on_paper as paper
 
+RESULTS = paper.COUNTED.parent
 OPERATIONS = json.loads(paper.COUNTED.read_text())
 
 
@@ -29,19 +30,21 @@ def test_a_step_of_dit_takes_what_its_paper_says() -> None:
     assert OPERATIONS["dit"]["step"] == pytest.approx(2 * 19.70e9, rel=0.001)
 
 
+def test_a_step_of_flux_is_that_of_its_equations() -> None:
+    counted = OPERATIONS["flux_512"]
+    assert paper.flux_step(512) == pytest.approx(counted["step"], rel=0.01)
+    assert paper.flux_trained(counted["train"], 512) == counted["train"]
+    assert 3 * paper.flux_step(512) == pytest.approx(counted["train"], rel=0.05), (
+        "forward twice and gradients passed on"
+    )
+
+
 def test_counts_of_the_papers() -> None:
     assert sum(paper.DERMAFLUX.values()) == 508_344
     trainings, images = paper.swept("dermaflux_sources")
     # of 2,500: real; of two sources 1:2, shuffled 1:2 and 0:2.4; three times as many real ones
     assert trainings == 5 * (1 + 2 * 3 + 1)
     assert images == 5 * 40 * 2500 * (1 + 2 * (3 + 3 + 2.4) + 3)
-
-
-def test_a_head_is_as_large_as_it_was_measured() -> None:
-    """After 19,536 blocks, and at the end of a job of 3,000,000 rows: benchmarks/results/scale_of_captioning.md."""
-    of = paper.head(19_536 * 256)
-    assert of.driver == pytest.approx(624, rel=0.03) and of.gcs == pytest.approx(260, rel=0.03)
-    assert (paper.head(3_000_000).end, paper.head(3_000_000).comparison) == (184, 212)
 
 
 def test_every_stage_says_what_its_figure_is() -> None:
@@ -52,3 +55,7 @@ def test_every_stage_says_what_its_figure_is() -> None:
         assert (row.operations is not None) == (row.kind == "computed")
     text = paper.table([row for row in rows if not row.hours])
     assert text.splitlines()[2].count("|  ") == 5, "operations and hours are left out, not nought"
+
+
+def test_the_result_is_what_is_printed() -> None:
+    assert paper.table(paper.lines(OPERATIONS)) in (RESULTS / "papers_on_paper.md").read_text()

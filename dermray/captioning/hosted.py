@@ -39,7 +39,8 @@ def prompt_format(model: str, config: VllmConfig) -> tuple[str, str]:
     """What the model's chat template puts before and after the question.
 
     Raises:
-        ValueError: the model has no chat template and config gives no prompt_format; or the template lacks a variable.
+        ValueError: the model has no chat template and config gives no prompt_format; or the template lacks a variable,
+            or a place for the image or the question.
     """
     if config.prompt_format is not None:
         before, found, after = config.prompt_format.partition("{question}")
@@ -53,16 +54,28 @@ def prompt_format(model: str, config: VllmConfig) -> tuple[str, str]:
             "for example '[INST] <image>\\n{question} [/INST]'"
         )
     require_variables(processor.chat_template, config.chat_template_kwargs, model)
-    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
-    filled = processor.apply_chat_template(
-        [message], add_generation_prompt=True, tokenize=False, **config.chat_template_kwargs
-    )
-    text = str(filled[0])
+    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    text, bare = (_filled(processor, shown, config) for shown in (content, content[1:]))
+    for what, lacks in (("an image", text == bare), ("a question", QUESTION not in text)):
+        if lacks:
+            raise ValueError(
+                f"captioner={model}: its chat template has no place for {what}; take a vision-language model, or give "
+                "engine.prompt_format, for example '[INST] <image>\\n{question} [/INST]'"
+            )
     start = getattr(processor.tokenizer, "bos_token", None)
     if start and text.startswith(start) and _adds_start(processor.tokenizer):
         text = text.removeprefix(start)  # vLLM tokenises the prompt with special tokens: it would stand there twice
     before, _, after = text.partition(QUESTION)
     return before, after
+
+
+def _filled(processor: Any, content: list[dict[str, str]], config: VllmConfig) -> str:
+    """The prompt of one message of a user."""
+    message = [{"role": "user", "content": content}]
+    filled = processor.apply_chat_template(
+        [message], add_generation_prompt=True, tokenize=False, **config.chat_template_kwargs
+    )
+    return str(filled[0])
 
 
 def processor_of(model: str, config: VllmConfig) -> Any:

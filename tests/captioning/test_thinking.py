@@ -21,7 +21,7 @@ from dermray.config import ConfigError, validate
 from tests.captioning.endpoint import Endpoint, ask_all, serving
 from tests.captioning.test_replies import reply
 from tests.captioning.test_run import CONSTANTS, answered
-from tests.captioning.thinkers import processor, saved
+from tests.captioning.thinkers import QWEN, processor, saved
 
 SAID = "asymmetric lesion, red."
 WHAT_IT_THOUGHT = "Is the border regular? It is blue."
@@ -136,6 +136,13 @@ def test_variables_reach_the_chat_template(tmp_path: Path) -> None:
     parts, config = checked(model, off)
     assert parts == (before, after)
     assert config.reasoning_parser is None, "the thought is over: a parser would take the answer for it"
+
+
+@pytest.mark.parametrize(("slot", "what"), [("<image>", "an image"), ("{{ part.text }}", "a question")])
+def test_a_chat_template_without_a_place_for_what_is_asked(slot: str, what: str, tmp_path: Path) -> None:
+    model = saved(tmp_path, QWEN.replace(slot, ""))
+    with pytest.raises(ValueError, match=f"chat template has no place for {what}; .*engine.prompt_format"):
+        prompt_format(model, VllmConfig(chat_template_kwargs={"enable_thinking": False}))
 
 
 def test_what_cannot_be_hosted_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What `dermray tune-vlm --dry-run` prints: weights trained and frozen, and the memory that they take at least."""
 
+from dermray import storage
 from dermray.train_loop.optimizers import KEPT
 from dermray.training.bill import memory_bytes
 from dermray.vlm.tuning import base as bases
@@ -7,6 +8,7 @@ from dermray.vlm.tuning.adapters import check_adapter, locate_adapter, prepared,
 from dermray.vlm.tuning.base import DTYPES, Found
 from dermray.vlm.tuning.parts import counts
 from dermray.vlm.tuning.settings import TuneConfig
+from dermray.vlm.tuning.survey import find_rows
 
 BYTES = 4  # of a trained weight, its gradient and each number of an optimiser
 
@@ -26,11 +28,12 @@ def planned(config: TuneConfig, found: Found) -> tuple[int, int]:
 
 
 def dry_run(config: TuneConfig) -> str:
-    """The bill of a tuning. Nothing is started, no weights are read.
+    """The bill of a tuning. Nothing is started, no weights are read. Rows that are not there yet are no error.
 
     Raises:
         FileNotFoundError, ValueError: the tuning would not start.
     """
+    rows = _rows(config)
     found = bases.find(config)
     trained, frozen = planned(config, found)
     of = counts(found.base.empty())
@@ -45,5 +48,13 @@ def dry_run(config: TuneConfig) -> str:
         "memory": f"{memory_bytes(memory)} a worker for weights, gradients and optimizer; activations come on top",
         "checkpoint": f"{memory_bytes(trained * (BYTES + kept + averages))}; the last "
         f"{config.loop.keep_checkpoints} are kept",
+        "rows": rows,
     }
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
+
+
+def _rows(config: TuneConfig) -> str:
+    if not storage.exists(storage.join(storage.normalise(config.rows), "manifest.json")):
+        return f"{config.rows}: not there yet"
+    counts = find_rows(config.rows, config.learn).manifest.rows
+    return f"{config.rows}: {counts.ok:,} usable in all splits; the train split's are learned from"

@@ -87,8 +87,11 @@ def conversations_of(row: Mapping[str, Any], config: AnswersConfig) -> list[Conv
 
 
 def attributes_of(row: Mapping[str, Any]) -> Attributes:
-    """What is annotated of a row's lesion; unknown attributes are null."""
+    """What is annotated of a row's lesion; unknown attributes are null. A skin tone estimated from pixels is no
+    annotation, as in `dermray vqa`."""
     asymmetry, border, colours, tone = (row.get(name) for name in ANNOTATED)
+    if row.get("skin_tone_source") == "estimated":
+        tone = None
     return Attributes(asymmetry, border, tuple(colours if colours is not None else ()), tone)
 
 

@@ -14,10 +14,8 @@ from dermray.vlm.tuning.bill import planned
 from dermray.vlm.tuning.card import model_card
 from dermray.vlm.tuning.encode import Tokens, Written, encode
 from dermray.vlm.tuning.settings import TuneConfig as TuneConfig  # beside `run`, as every stage has its own
-from dermray.vlm.tuning.survey import NO_IMAGE, Survey, check_columns, survey
+from dermray.vlm.tuning.survey import NO_IMAGE, Survey, find_rows, survey
 from dermray.vlm.tuning.task import VlmTask
-
-STAGES = ("instruct", "caption", "ingest")
 
 
 def run(config: TuneConfig) -> Result:
@@ -26,11 +24,8 @@ def run(config: TuneConfig) -> Result:
     Raises:
         FileNotFoundError, ValueError: missing or empty rows, a base or an adapter that cannot be tuned.
     """
-    rows = manifest.read(config.rows)
-    if rows.manifest.stage not in STAGES:
-        raise ValueError(f"rows={config.rows}: result of stage {rows.manifest.stage!r}, expected one of {STAGES}")
+    rows = find_rows(config.rows, config.learn)
     config.require_commercial(of_result(rows.uri, rows.manifest.licences))
-    check_columns(config.learn, rows.row_files())
     found = bases.find(config)
     if config.commercial_use:
         print(f"      commercial_use: the images' licences allow it; the base's is {found.licence}, yours to read")

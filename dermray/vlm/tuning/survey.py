@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dermray import storage
+from dermray import manifest, storage
+from dermray.manifest import Result
 from dermray.records import IMAGES
 from dermray.row_files import RowFiles
 from dermray.vlm.tuning.conversations import ATTRIBUTES, PAIRS, AnswersConfig, Unusable, conversations_of
@@ -19,6 +20,20 @@ from dermray.vlm.tuning.conversations import ATTRIBUTES, PAIRS, AnswersConfig, U
 KNOWN = [name for name in IMAGES.names if name != "image"]
 NO_IMAGE = "no image"
 UNSEEN = b"?"  # for an image that is not read
+STAGES = ("instruct", "caption", "ingest")  # whose rows can be learned from
+
+
+def find_rows(rows: str, learn: AnswersConfig) -> Result:
+    """A result whose rows have what is to be learned.
+
+    Raises:
+        ValueError: of another stage, or see `check_columns`. FileNotFoundError: no result there, or no row.
+    """
+    found = manifest.read(rows)
+    if found.manifest.stage not in STAGES:
+        raise ValueError(f"rows={rows}: result of stage {found.manifest.stage!r}, expected one of {STAGES}")
+    check_columns(learn, found.row_files())
+    return found
 
 
 def check_columns(learn: AnswersConfig, rows: RowFiles) -> None:

@@ -42,10 +42,11 @@ class ChatTemplate:
     """The template of a processor.
 
     Args:
-        variables: what else the template shall know, as enable_thinking; those that it does not read are left out.
+        variables: what else the template shall know, as enable_thinking.
 
     Raises:
-        ConfigError: no template, or one that has no place for an image or changes what it is given.
+        ConfigError: no template, or one that has no place for an image, changes what it is given or does not read a
+            variable.
     """
 
     def __init__(self, processor: Any, variables: Mapping[str, Any] | None = None) -> None:
@@ -56,6 +57,11 @@ class ChatTemplate:
         self.source = self._source(processor)
         given = {**DEFAULTS, **(variables or {})}
         read = {key: value for key, value in given.items() if re.search(rf"\b{re.escape(key)}\b", self.source)}
+        if unread := sorted(set(variables or {}) - set(read)):  # it would pass over a misspelt one in silence
+            raise ConfigError(
+                f"template={unread}: the chat template of {self.name} has no such variables; leave them out, or look "
+                "into its chat_template.jinja for their names"
+            )
         self.variables = {**self.tokenizer.special_tokens_map, **read}
         self.marks = bool(GENERATION.search(self.source))
         self.special = _special_tokens(self.tokenizer)

@@ -12,7 +12,7 @@ from dermray.captioning.engine import Answer, Ask
 from dermray.captioning.models import Captioner
 from dermray.columns import Tally, batches, tally
 from dermray.manifest import Result, Rows
-from dermray.vlm.vqa import judge, page, rows, scores, told
+from dermray.vlm.vqa import judge, page, rows, scores, seen, told
 from dermray.vlm.vqa.asking import Pass, Place
 from dermray.vlm.vqa.bert import BertScore
 from dermray.vlm.vqa.finish import Finish
@@ -38,6 +38,7 @@ def run(config: VqaConfig) -> Result:
     with manifest.work("vqa", config.output, config, inputs, **_identity(found, experts, config)) as work:
         if work.finished:
             return work.finished
+        _require_unseen(source, found, config)
         questions, number, references = _write_questions(source, work.data, config)
         _require_known(experts, questions, config)
         answers = [
@@ -54,6 +55,16 @@ def run(config: VqaConfig) -> Result:
         if judging is not None and references:
             _judge(judging, work.data, config)
         return _finish(work, source, number, experts, config)
+
+
+def _require_unseen(source: Result, found: list[Captioner], config: VqaConfig) -> None:
+    """Refuse captioners that learned from images of the held-out split. Of what has no manifest nobody knows."""
+    if config.split in ("all", "train") or not any(captioner.inputs for captioner in found):
+        return
+    asked = rows.chosen(source, config)["sample_id"].combine_chunks()
+    for who, captioner in zip(config.captioners, found, strict=True):
+        for result in captioner.inputs.values():
+            seen.require_unseen(who.name, str(who.captioner), result, asked)
 
 
 def _identity(found: list[Captioner], experts: Experts, config: VqaConfig) -> dict[str, str]:

@@ -8,11 +8,14 @@ NOTE = (
     "Differences: second less first, on the same answers. p (Holm) is corrected for all differences of this run; "
     "intervals are not."
 )
+ENOUGH = 20  # groups: the bootstrap of fewer gives intervals that are too narrow
 
 
 def summary(result: dict[str, Any], names: list[str]) -> str:
     """What a person wants to know first."""
-    lines = [f"{result['leak_groups']} leak groups; intervals of 95% resample them"]
+    groups = result["leak_groups"]
+    few = "" if groups >= ENOUGH else f"; with fewer than {ENOUGH} do not trust intervals or p"
+    lines = [f"{groups} leak groups; intervals of 95% resample them{few}"]
     for name in names:
         lines.append(name)
         cells = result["measures"][name]

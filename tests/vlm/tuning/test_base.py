@@ -99,6 +99,7 @@ def test_the_bill_counts_what_is_trained(models: Models) -> None:
     told = dry_run(config)
     # two linear layers of 32 x 32: (32 + 32) x 3 each
     assert "384 trained" in told and "licence own" in told and "language model " in told
+    assert f"{config.rows}: not there yet" in told
     everything = config_of(models("nano"), method="full", parts=["language_model", "vision_tower", "projector"])
     sizes = planned(everything, find(everything))
     assert sizes == (sum(p.numel() for p in base_of(models("nano")).load().parameters()), 0)

@@ -57,6 +57,13 @@ def test_annotated_attributes_in_words_that_are_read_back() -> None:
     )
 
 
+@pytest.mark.parametrize(("source", "taught"), [("metadata", "B"), (None, "B"), ("estimated", None)])
+def test_a_skin_tone_estimated_from_pixels_is_not_taught_as_true(source: str | None, taught: str | None) -> None:
+    row = {"true_asymmetry": True, "true_colours": ["red"], "skin_tone": "B", "skin_tone_source": source}
+    ((turn,),) = turns_of(row, answers="attributes")
+    assert parse(turn[1]).attributes.skin_tone == taught
+
+
 @pytest.mark.parametrize(
     ("row", "answers", "reason"),
     [

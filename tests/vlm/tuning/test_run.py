@@ -11,6 +11,7 @@ import torch
 
 from dermray import manifest
 from dermray.manifest import Result
+from dermray.vlm.tuning.bill import dry_run
 from dermray.vlm.tuning.run import run
 from tests.vlm.tuning.tasks import config_of
 
@@ -97,4 +98,6 @@ def test_what_is_there_is_the_answer_and_what_is_wrong_is_said_first(
         tune(small_run, models("nano"), tmp_path / "b", licence=None)
     with pytest.raises(ValueError, match="result of stage 'train', expected one of"):
         tune(small_run, models("nano"), tmp_path / "c", rows=f"{small_run}/train")
+    with pytest.raises(ValueError, match="result of stage 'train', expected one of"):
+        dry_run(config_of(models("nano"), rows=f"{small_run}/train"))
     assert not any(os.path.exists(tmp_path / name) for name in "bc")

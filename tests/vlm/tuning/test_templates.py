@@ -145,6 +145,8 @@ def test_a_thought_is_never_learned(family_of: Callable[[str], Family]) -> None:
         Collator(processor).check_several_turns()
     with pytest.raises(ConfigError, match="enable_thinking: false"):
         Collator(processor, variables={"enable_thinking": True})
+    with pytest.raises(ConfigError, match=r"template=\['enable_thought'\]: .* has no such variables"):
+        Collator(processor, variables={"enable_thought": False})
 
 
 def test_marks_help_where_earlier_turns_are_written_otherwise(family_of: Callable[[str], Family]) -> None:

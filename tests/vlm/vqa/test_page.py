@@ -25,6 +25,9 @@ def test_one_captioner_alone() -> None:
     assert "&lt;b&gt;Yes&lt;/b&gt;" in html and "states age" in html and "rejected: refusal: 1" in html
     assert "0.750" in html and "against each other" not in html and "<h2>The judge" not in html
     said = told.summary(found, ["one"])
+    groups = found["leak_groups"]
+    assert groups < told.ENOUGH and f"{groups} leak groups; intervals of 95% resample them; with fewer than 20" in said
+    assert "fewer" not in told.summary(found | {"leak_groups": told.ENOUGH}, ["one"])
     assert "closed questions             0.750 [" in said and "(N 4, floor 0.750)" in said and " - " not in said
 
 

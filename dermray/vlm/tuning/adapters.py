@@ -109,10 +109,14 @@ def check_adapter(adapter: Path, model: Any, base: Base, start_from: str) -> Non
     """Whether an adapter is one of this base. `model` may have no weights.
 
     Raises:
-        ValueError: another base is named in it, a layer is missing, or has another shape.
+        ValueError: another base is named in it, a layer is missing, or has another shape; or a result of ours was
+            tuned on other weights.
     """
     named = json.loads((adapter / CONFIG).read_text()).get("base_model_name_or_path")
     other = f"start_from={start_from}: adapter of another base"
+    if (trained_on := _trained_on(start_from)) and trained_on["base_revision"] != base.revision:
+        raise ValueError(f"{other}: it was tuned on {trained_on['base']}, whose weights are not those of {base.name}; "
+                         "give the base that it was tuned on")  # fmt: skip
     if named and named != base.name and weights.is_hub_id(named) and weights.is_hub_id(base.name):
         raise ValueError(f"{other}: it was trained on {named}, base is {base.name}; give that as base")
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -128,6 +132,14 @@ def check_adapter(adapter: Path, model: Any, base: Base, start_from: str) -> Non
                 f"{other}: it was trained for {got} {side} of {name}, which has {wide} in {base.name}; give the base "
                 "that it was trained on"
             )
+
+
+def _trained_on(start_from: str) -> dict[str, Any] | None:
+    """What the manifest of a tune-vlm result says of its base; None of an adapter that is no result of ours."""
+    made = storage.normalise(start_from)
+    if not storage.exists(storage.join(made, "manifest.json")):
+        return None
+    return manifest.read(made, "tune-vlm").manifest.metrics
 
 
 def _matrices(file: Path) -> Iterator[tuple[str, str, list[int]]]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dermray import manifest
 from dermray.config import ConfigError
+from dermray.manifest import Rows
 from dermray.vlm.tuning import adapters
 from dermray.vlm.tuning.base import find
 from dermray.vlm.tuning.bill import dry_run, planned
@@ -141,6 +143,21 @@ class TestAdapters:
         same = tmp_path / "same"
         nano(same, seed=1)  # of the same shape: nothing tells it from the base but its name
         planned(config_of(same, start_from=str(adapter)), find(config_of(same)))
+
+    def test_a_result_of_ours_knows_the_weights_that_it_was_tuned_on(
+        self, adapter: Path, models: Models, tmp_path: Path
+    ) -> None:
+        base, result = base_of(models("nano")), str(tmp_path / "result")
+        with manifest.work("tune-vlm", result, config_of(models("nano")), {}) as work:
+            shutil.copytree(adapter, Path(work.data) / "model")
+            one = Rows(rows_in=1, ok=1, rejected=0, failed=0)
+            work.commit(one, 1, base=base.place, base_revision=find(config_of(models("nano"))).base.revision)
+        moved = shutil.copytree(models("nano"), tmp_path / "moved")
+        planned(config_of(moved, start_from=result), find(config_of(moved)))
+        nano(tmp_path / "other", seed=1)  # of the same shape
+        other = config_of(tmp_path / "other", start_from=result)
+        with pytest.raises(ValueError, match="adapter of another base: it was tuned on .*, whose weights are not"):
+            planned(other, find(other))
 
     def test_that_is_no_lora(self, adapter: Path, models: Models) -> None:
         settings = json.loads((adapter / adapters.CONFIG).read_text())

@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _drawn(config: TrainConfig, guidance_scale: float) -> tuple[list[int], int]:
     with FakeDevice() as device:
         model = bare.build(config.family, check(config), [CAPTION], device.take).eval()
         request = Request(CAPTION, 0)
-        drawn = [_operations(lambda count=steps: model.sample([request], guidance_scale, count)) for steps in (2, 3)]
+        drawn = [_operations(partial(model.sample, [request], guidance_scale, steps)) for steps in (2, 3)]
         image = torch.zeros(1, 3, model.image_size, model.image_size, dtype=torch.uint8, device=DEVICE)
         return drawn, _operations(lambda: model.encode(image, [CAPTION])) if config.encode_ahead else 0
 

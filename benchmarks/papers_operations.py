@@ -11,8 +11,8 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 

@@ -74,9 +74,7 @@ class AskingConfig(Config):
                 f"sampling.max_tokens={self.sampling.max_tokens}: expected less than "
                 f"engine.max_model_len={self.engine.max_model_len}, which image, question and answer share"
             )
-        if self.remote is None and not self.engine.gpus and self.sampling.temperature > 0:
-            # it rewinds a seed's generator by CUDA's own means after a part of a prompt: `CPU Generator does not use
-            # offset` ends the engine, which Ray starts again, for ever
+        if self.remote is None and not self.engine.draws and self.sampling.temperature > 0:
             raise ConfigError(
                 f"sampling.temperature={self.sampling.temperature:g}: expected 0 where engine.gpus=0, because vLLM "
                 "0.29 draws by a seed on GPUs alone; or give engine.gpus, or remote"

@@ -69,6 +69,12 @@ class VllmConfig(Config):
         return bool(os.environ.get("RAY_PROMETHEUS_HOST")) if self.metrics is None else self.metrics
 
     @property
+    def draws(self) -> bool:
+        """Whether it can draw tokens at a temperature above 0. vLLM 0.29 rewinds a seed's generator by CUDA's own means
+        after a part of a prompt: on CPUs `Generator does not use offset` ends the engine, which is started again."""
+        return self.gpus > 0
+
+    @property
     def workers(self) -> int:
         """Workers of all engines, at most."""
         most = self.replicas if isinstance(self.replicas, int) else self.replicas[1]

@@ -79,6 +79,11 @@ class ServedCaptioner(Replicas):
                 f"sampling.max_tokens={self.sampling.max_tokens}: expected less than engine.max_model_len="
                 f"{self.engine.max_model_len}, which image, question and answer share"
             )
+        if isinstance(self.host, VllmConfig) and not self.host.draws and self.sampling.temperature > 0:
+            raise ConfigError(
+                f"sampling.temperature={self.sampling.temperature:g}: expected 0 where gpus_per_replica=0: vLLM "
+                "0.29 draws by a seed on GPUs alone; or give gpus_per_replica, or remote"
+            )
         return self
 
     @model_validator(mode="after")

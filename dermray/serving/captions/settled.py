@@ -3,7 +3,7 @@
 from typing import Any
 
 from dermray.captioning import prompts
-from dermray.captioning.settings import Sampling
+from dermray.captioning.settings import Sampling, VllmConfig
 from dermray.records import sample_id
 from dermray.serving.captions.asked import Asked, Metadata, Wishes
 from dermray.serving.captions.settings import ServedCaptioner
@@ -48,6 +48,11 @@ def _sampling(wishes: Wishes, model: ServedCaptioner, limits: Limits) -> Samplin
         raise ApiError(
             400, f"max_tokens={wishes.max_tokens}: expected at most {most}", param="max_tokens", code="invalid_value"
         )
+    if sampling.temperature > 0 and isinstance(model.host, VllmConfig) and not model.host.draws:
+        raise ApiError(
+            400, f"temperature={sampling.temperature:g}: expected 0: this model runs on CPUs, where vLLM cannot "
+            "draw by a seed", param="temperature", code="invalid_value",
+        )  # fmt: skip
     return sampling
 
 

@@ -99,9 +99,11 @@ def test_rows_are_those_of_the_caption_stage(name: str, client: TestClient, host
         assert answer["data"][1]["reason"] == "truncated or damaged image" and answer["data"][3]["status"] == "rejected"
 
 
-def test_guided_decoding_and_sampling_reach_the_engine(client: TestClient, host: StandIn) -> None:
+def test_guided_decoding_and_sampling_reach_the_engine(host: StandIn) -> None:
     given = {"prompt_set": "structured", "max_tokens": "60", "temperature": "0.5", "seed": "7"}
-    answer = client.post(URL, files=files(IMAGES[0]), data=given)
+    on_gpus = MODEL.model_copy(update={"gpus_per_replica": 1})
+    with TestClient(application(on_gpus, host, **LIMITS), headers=KEY) as client:
+        answer = client.post(URL, files=files(IMAGES[0]), data=given)
     assert answer.status_code == 200 and answer.json()["reason"].startswith("invalid JSON")
     [(_, _, manner)] = host.asked
     assert manner.schema == prompts.prompt_set("structured").schema
@@ -157,6 +159,7 @@ def test_large_images_are_shown_smaller_and_bombs_are_not_decoded(client: TestCl
         ({"files": files(IMAGES[0]), "data": {"max_tokens": "many"}}, 400, "max_tokens", "valid integer"),
         ({"json": {"image": "AA==", "max_tokens": "5"}}, 400, "max_tokens", "valid integer"),
         ({"json": {"image": "AA==", "temperature": 2.5}}, 400, "temperature", "less than or equal to 2"),
+        ({"json": {"image": "AA==", "temperature": 0.5}}, 400, "temperature", "this model runs on CPUs"),
         ({"files": files(IMAGES[0]), "data": {"seed": "-1"}}, 400, "seed", "greater than or equal to 0"),
         ({"files": files(IMAGES[0]), "data": {"model": "pixel"}}, 404, "model", "not served for captioning"),
         ({"files": files(IMAGES[0]), "data": {"saliency": "true"}}, 400, "saliency", "expected image (repeated"),

@@ -122,6 +122,7 @@ def test_what_an_engine_needs_reaches_serve(tmp_path: Path) -> None:
         ({"model": "/x", "metadata": ["tone"]}, "metadata=['tone']: expected names out of"),
         ({"model": "/x", "engine": {"gpus": 1}}, "engine.gpus: leave it out, and give replicas, cpus_per_replica"),
         ({"model": "/x", "engine": {"pipeline_parallel_size": 2}}, "serve such a model by `vllm serve`"),
+        ({"model": "/x", "sampling": {"temperature": 0.5}}, "expected 0 where gpus_per_replica=0"),
         ({"model": "/x", "sampling": {"max_tokens": 512}}, "expected less than engine.max_model_len=512"),
         ({"model": "a/b", "engine": {"trust_remote_code": True}}, "expected engine.revision to be a commit"),
         ({"remote": {"base_url": "http://x", "model": "m", "replicas": 2}}, "remote.replicas: leave it out"),

@@ -29,9 +29,9 @@ class CommercialUse(Config):
         given = f"commercial_licences={self.commercial_licences}"
         if self.commercial_licences and not self.commercial_use:
             raise ConfigError(f"{given}: expected commercial_use=true beside it; leave it out, or ask for that")
-        if ours := [word for word in self.commercial_licences if _allowed(word) not in (None, ANY_USE)]:
+        if ours := [word for word in self.commercial_licences if use_of(word) not in (None, ANY_USE)]:
             raise ConfigError(
-                f"{given}: {ours[0]} is {_allowed(ours[0])}, for everyone; where you were granted more, give that a "
+                f"{given}: {ours[0]} is {use_of(ours[0])}, for everyone; where you were granted more, give that a "
                 "name of its own, as the `licence` of its source and here"
             )
         return self
@@ -72,7 +72,7 @@ def of_source(given: Mapping[str, Any]) -> Found:
 def _refusal(whose: str, licence: str | None, number: int | None, granted: set[str]) -> str | None:
     """Why a source's images may not be used commercially, in words; None if they may."""
     words = [] if not licence or licence == UNKNOWN else licence.split(ALSO)
-    why = [(word, _allowed(word)) for word in words if _key(word) not in granted and _allowed(word) != ANY_USE]
+    why = [(word, use_of(word)) for word in words if _key(word) not in granted and use_of(word) != ANY_USE]
     if words and not why:
         return None
     said = ", ".join(f"{word} ({use or 'a licence that licences.yaml does not know'})" for word, use in why)
@@ -80,7 +80,8 @@ def _refusal(whose: str, licence: str | None, number: int | None, granted: set[s
     return f"{images}{whose}: {said or 'no licence is stated'}"
 
 
-def _allowed(word: str) -> str | None:
+def use_of(word: str) -> str | None:
+    """What the table says of a licence; None of one that it does not know."""
     use: str | None = _table()["licences"].get(_key(word))
     return use
 

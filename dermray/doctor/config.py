@@ -10,9 +10,11 @@ from dermray.config import ConfigError, load
 from dermray.doctor.finding import Finding, fault, ok, warning
 
 # Fields that name results or weights, in the configs of all stages.
-INPUTS = frozenset({"rows", "synthetic", "generator", "classifier", "captioner", "study", "previous", "run", "model"})
+INPUTS = frozenset({"rows", "synthetic", "generator", "classifier", "captioner", "study", "previous", "run", "model",
+                    "result", "trained_on", "extend", "retry_failed"})
+SEVERAL = frozenset({"captions", "sweeps"})  # lists of results
 WEIGHTS = frozenset({"base", "start_from", "vae", "text_encoder", "upsampler", "weights", "clip"})
-WORDS = frozenset({"nano", "timm", "pretrained", "random"})  # that stand where a place could
+WORDS = frozenset({"nano", "timm", "pretrained", "random", "renderer", "unknown"})  # that stand where a place could
 
 
 def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
@@ -26,20 +28,29 @@ def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
         return
     yield ok(f"{file}: a valid config of {stage}")
     for field, place in named(config.model_dump(mode="json")):
-        yield _there(field, place)
+        yield there(field, place)
 
 
 def named(config: Any, before: str = "") -> Iterator[tuple[str, str]]:
-    """(field, place) of everything that names inputs or weights."""
+    """(field, place) of everything that names inputs or weights. What an endpoint calls its model is no place."""
     for name, value in config.items() if isinstance(config, dict) else enumerate(config):
         field = f"{before}.{name}" if before else str(name)
         if isinstance(value, dict | list):
-            yield from named(value, field)
-        elif isinstance(value, str) and field.split(".")[-1] in INPUTS | WEIGHTS and value not in WORDS:
+            if "base_url" not in value:
+                yield from named(value, field)
+        elif isinstance(value, str) and _names(field) and value not in WORDS:
             yield field, value
 
 
-def _there(field: str, place: str) -> Finding:
+def _names(field: str) -> bool:
+    """Whether a field's value is a place: by its own name, or by that of the list or mapping that it is an item of."""
+    own, *above = reversed(field.split("."))
+    if own in INPUTS | WEIGHTS:
+        return True
+    return bool(above) and (own.isdecimal() and above[0] in SEVERAL or above[0] == "synthetic")
+
+
+def there(field: str, place: str) -> Finding:
     try:
         if not weights.may_change(place):
             found = storage.exists(storage.normalise(place))

@@ -24,12 +24,11 @@ from dermray.config import load, preset, validate
 from dermray.generators import adapters, bare
 from dermray.generators.base import FAMILIES, Request, family
 from dermray.generators.flow_lora import FlowLora
+from dermray.generators.published.bases import Folders, write_base
 from dermray.training.caption_cache import to_bytes
 from dermray.training.run import TrainConfig
 from tests.generators.conftest import CAPTIONS, shaken
 from tests.generators.fake_device import FakeDevice, live
-
-Folders = dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -72,18 +71,6 @@ class Facts:
         """A small one that says something, in evaluation mode."""
         torch.manual_seed(0)
         return shaken(self.cls.from_captions(self.config(**changes), CAPTIONS)).eval()
-
-
-def write_base(directory: Path, pipeline: str, folders: Folders) -> str:
-    """The small files of a published pipeline, as far as a dry run reads them."""
-    for folder, config in folders.items():
-        if folder:
-            name = "scheduler_config.json" if folder == "scheduler" else "config.json"
-            (directory / folder).mkdir(parents=True)
-            (directory / folder / name).write_text(json.dumps(config))
-    parts = {folder: ["diffusers", "x"] for folder in folders if folder}
-    (directory / "model_index.json").write_text(json.dumps({"_class_name": pipeline} | parts | folders.get("", {})))
-    return str(directory)
 
 
 def flow_tests(facts: Facts) -> dict[str, Any]:

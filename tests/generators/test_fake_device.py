@@ -15,11 +15,11 @@ from dermray.generators.dermdit import DermDiT, DermDiTConfig
 from dermray.generators.glide import Glide, GlideConfig
 from dermray.generators.glide_models import PUBLISHED, STAGES, Stage
 from dermray.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from dermray.generators.published import parts as published
 from dermray.generators.stable_diffusion import StableDiffusion
 from dermray.generators.stable_diffusion_lora import StableDiffusionLora
 from dermray.train_loop import LoopConfig
 from dermray.training.run import TrainConfig
-from tests.generators import published
 from tests.generators.conftest import CAPTIONS
 from tests.generators.fake_device import DEVICE, FakeDevice, live
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from dermray.generators import adapters
 from dermray.generators.flux2_klein_lora import Flux2KleinLora
+from dermray.generators.published.qwen3 import KLEIN
 from tests.generators.conftest import CAPTIONS
 from tests.generators.flow_lora import Facts, flow_tests
-from tests.generators.published_qwen3 import KLEIN
 
 
 def script(pipeline: Any, latents: Tensor, text: dict[str, Tensor], timesteps: Tensor, noise: Tensor) -> Tensor:

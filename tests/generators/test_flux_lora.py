@@ -13,7 +13,7 @@ from torch import Tensor
 from dermray.generators import adapters, flow_matching
 from dermray.generators.base import Request
 from dermray.generators.flux_lora import TARGETS, FluxLora, FluxLoraConfig
-from tests.generators import published
+from dermray.generators.published import parts as published
 from tests.generators.conftest import CAPTIONS, shaken
 from tests.generators.flow_lora import Facts, flow_tests
 

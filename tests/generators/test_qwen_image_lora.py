@@ -7,10 +7,10 @@ from diffusers import QwenImagePipeline
 from torch import Tensor
 
 from dermray.generators.base import Request
+from dermray.generators.published.qwen_image import QWEN_IMAGE
 from dermray.generators.qwen_image_lora import AFTER, BEFORE, QwenImageLora
 from tests.generators.conftest import CAPTIONS
 from tests.generators.flow_lora import Facts, flow_tests
-from tests.generators.published_qwen_image import QWEN_IMAGE
 
 
 def script(pipeline: Any, latents: Tensor, text: dict[str, Tensor], timesteps: Tensor, noise: Tensor) -> Tensor:

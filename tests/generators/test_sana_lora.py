@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dermray.config import ConfigError
 from dermray.generators.base import Request
+from dermray.generators.published.sana import SANA
 from dermray.generators.sana_lora import INSTRUCTION, SanaLora
 from dermray.training.previews import PreviewConfig, check_previews
 from tests.generators.conftest import CAPTIONS
 from tests.generators.flow_lora import Facts, flow_tests
-from tests.generators.published_sana import SANA
 
 
 def script(pipeline: Any, latents: Tensor, text: dict[str, Tensor], timesteps: Tensor, noise: Tensor) -> Tensor:

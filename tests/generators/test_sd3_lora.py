@@ -15,9 +15,9 @@ from torch.nn.functional import pad
 
 from dermray.generators import adapters
 from dermray.generators.base import Request
+from dermray.generators.published import stability as published
 from dermray.generators.sd3_lora import TARGETS, Sd3Lora
 from dermray.training.caption_cache import to_bytes
-from tests.generators import published_stability as published
 from tests.generators.conftest import CAPTIONS
 from tests.generators.flow_lora import Facts, flow_tests
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from dermray.config import ConfigError, load, preset, validate
 from dermray.generators import adapters, bare, kohya, nano
 from dermray.generators.base import Request
+from dermray.generators.published import stability as published
+from dermray.generators.published.bases import write_base
 from dermray.generators.sdxl_lora import SdxlLora, SdxlLoraConfig
 from dermray.training.run import TrainConfig
-from tests.generators import published_stability as published
 from tests.generators.conftest import CAPTIONS, shaken
 from tests.generators.fake_device import FakeDevice, live
-from tests.generators.flow_lora import write_base
 
 CONFIG = SdxlLoraConfig(image_size=32, rank=4, alpha=8)
 WITH_TEXT = CONFIG.model_copy(update={"train_text_encoder": True})

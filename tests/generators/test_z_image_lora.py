@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from dermray.generators.base import Request
+from dermray.generators.published.qwen3 import Z_IMAGE
 from dermray.generators.z_image_lora import ZImageLora
 from tests.generators.conftest import CAPTIONS
 from tests.generators.flow_lora import Facts, flow_tests
-from tests.generators.published_qwen3 import Z_IMAGE
 
 
 def script(pipeline: Any, latents: Tensor, text: dict[str, Tensor], timesteps: Tensor, noise: Tensor) -> Tensor:

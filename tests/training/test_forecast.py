@@ -12,12 +12,13 @@ from benchmarks.forecast_over_real import CAPTIONS, really
 from dermray import cli
 from dermray.config import load, preset
 from dermray.generators.glide_models import GlideText
+from dermray.generators.published import parts as published
 from dermray.train_loop.fake_device import DEVICE, FakeDevice
 from dermray.train_loop.live_bytes import LiveBytes
 from dermray.training.bill import dry_run, told
 from dermray.training.forecast import ATTENTION, Forecast, of_captions
 from dermray.training.settings import TrainConfig
-from tests.generators import published, stable_diffusion_folders
+from tests.generators import stable_diffusion_folders
 
 
 def config_of(name: str, *changes: str) -> TrainConfig:

@@ -7,7 +7,7 @@ them, their schedulers as public copies of the repositories have them.
 
 from typing import Any
 
-from tests.generators.published import CLIP_VIT_B_32, CLIP_VIT_L_14, SD_1_UNET, SD_VAE, T5_XXL
+from dermray.generators.published.parts import CLIP_VIT_B_32, CLIP_VIT_L_14, SD_1_UNET, SD_VAE, T5_XXL
 
 OPEN_CLIP_VIT_BIG_G: dict[str, Any] = CLIP_VIT_B_32 | {
     "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,

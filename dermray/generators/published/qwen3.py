@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.generators import published
+from dermray.generators.published import parts
 
 # text_encoder folders of both, and Qwen/Qwen3-4B; layer types as transformers fills them in
 QWEN3_4B: dict[str, Any] = {
@@ -45,7 +45,7 @@ Z_IMAGE: dict[str, dict[str, Any]] = {
         "n_refiner_layers": 2, "norm_eps": 1e-5, "qk_norm": True, "rope_theta": 256.0, "siglip_feat_dim": None,
         "t_scale": 1000.0,
     },
-    "vae": published.FLUX_VAE,
+    "vae": parts.FLUX_VAE,
     "text_encoder": QWEN3_4B,
     "scheduler": {
         "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 6.0,

@@ -1,0 +1,88 @@
+"""How many images a source has, before any of them is read: counted where they lie, otherwise as published."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+from pydantic import Field
+
+from dermray import storage
+from dermray.config import Config, load, validate
+from dermray.datasets import listing, phantom, tables
+from dermray.datasets.sources import TableConfig, source
+from dermray.planning.figure import Figure, computed, measured, unknown
+
+SEVERAL_IMAGES_A_LINE = ("derm7pt", "scin")  # of their tables
+
+
+class Published(Config):
+    """A data set as its publisher describes it."""
+
+    images: dict[str, int]
+    place: str = Field(alias="from")
+
+
+class _All(Config):
+    sources: dict[str, Published]
+
+
+@cache
+def published() -> dict[str, Published]:
+    """By source; read once."""
+    with as_file(files(__package__).joinpath("datasets.yaml")) as path:
+        return validate(_All, {"sources": load(_Any, path).root()}, "datasets.yaml").sources
+
+
+class _Any(Config):
+    model_config = Config.model_config | {"extra": "allow"}
+
+    def root(self) -> dict[str, Any]:
+        """All of the file."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def images_of(given: Mapping[str, Any]) -> Figure:
+    """Images that an ingest's source has.
+
+    Args:
+        given: an item of its `sources`.
+    """
+    name = str(given.get("source"))
+    settings: Any = validate(
+        source(name).SourceConfig, {key: value for key, value in given.items() if key != "source"}, f"sources: {name}"
+    )
+    if name == phantom.NAME:
+        return computed(settings.count, "drawn phantoms")
+    return _counted(name, settings) or _published(name, settings)
+
+
+def is_there(given: Mapping[str, Any]) -> bool:
+    """Whether a source's images are at hand."""
+    path = given.get("path")
+    return path is None or storage.exists(storage.readable(str(path)))
+
+
+def _counted(name: str, settings: Any) -> Figure | None:
+    """Lines of its table, or files below its path; None where neither is at hand or says how many images there are."""
+    try:
+        if isinstance(settings, TableConfig) and settings.table:
+            place = settings.located()
+            if name in SEVERAL_IMAGES_A_LINE or not storage.exists(place):
+                return None
+            table = tables.open_table(place, (), (), settings.encoding, settings.delimiter)
+            return measured(tables.survey(table).rows, f"lines of {place}")
+        if is_there({"path": settings.path}) and name not in ("webdataset", "hf_dataset"):
+            place = storage.readable(settings.path)
+            return measured(sum(file.reason is None for file in listing.files(place)), f"files below {place}")
+    except (OSError, ValueError):
+        return None  # ingest will say what is wrong with them
+    return None
+
+
+def _published(name: str, settings: Any) -> Figure:
+    known = published().get(name)
+    images = known.images.get(settings.split or "all") if known else None
+    if known is None or images is None:
+        return unknown(f"{name}: nothing lies at {settings.path}, and no published number was found")
+    return Figure(images, "published", f"{name}: {known.place}")

@@ -1,0 +1,105 @@
+"""Licences that bind a result: of the images that went in, of the weights that made it, of who answered."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from dermray import storage, weights
+from dermray.datasets import licences as of_images
+from dermray.doctor.config import WEIGHTS, named
+from dermray.vlm.tuning.licence import licence_of
+
+MODELS = WEIGHTS | {"captioner", "model"}  # fields that name weights, or results that have their own
+UNSTATED = "not stated: look it up"
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Of something that goes into a run.
+
+    Args:
+        of: what is licensed. licence: its name, None where nobody states one. use: what it says of commercial use.
+    """
+
+    of: str
+    licence: str | None
+    use: str
+
+    @classmethod
+    def of_images(cls, of: str, word: str | None) -> "Licence":
+        """Of a licence's word in rows or in a source's table."""
+        return cls(of, word, (of_images.use_of(word) if word else None) or UNSTATED)
+
+
+def brought(config: BaseModel, is_result: Callable[[str], bool]) -> Iterator[Licence]:
+    """What a stage's config brings in that is not another's result.
+
+    Args:
+        is_result: whether a place holds or will hold a result, whose licences are inherited.
+    """
+    data = config.model_dump(mode="json")
+    for source in data.get("sources", ()) if isinstance(data.get("sources"), list) else ():
+        yield from _of_source(source)
+    for field, place in named(data):
+        if field.rpartition(".")[2] in MODELS and not is_result(place):
+            given = data.get("licence") if field == "base" else None
+            yield Licence(place, str(given), UNSTATED) if given else of_weights(place)
+    yield from _elsewhere(data)
+
+
+def of_weights(place: str) -> Licence:
+    """By the table, or by what lies beside them."""
+    known = table().get(place) or table().get(place.removeprefix("hf-hub:")) or table().get(Path(place).name)
+    if known:
+        return Licence(place, known["licence"], known["use"] or UNSTATED)
+    directory = Path(storage.normalise(place)) if not storage.is_s3(place) else None
+    if directory is not None and not weights.is_hub_id(place) and (said := licence_of(directory)):
+        return Licence.of_images(place, said)
+    return Licence(place, None, UNSTATED)
+
+
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """weights.yaml, by place."""
+    known: dict[str, dict[str, Any]] = yaml.safe_load(files(__package__).joinpath("weights.yaml").read_text())
+    return known
+
+
+def _of_source(given: dict[str, Any]) -> Iterator[Licence]:
+    whose = str(given.get("name") or given.get("source"))
+    said = of_images.of_source(given)
+    if not said:
+        yield Licence(whose, "one of its own for each image", "known when the rows are read")
+    for (of, word), _ in said.items():
+        yield Licence.of_images(of, word)
+
+
+def _elsewhere(data: Any) -> Iterator[Licence]:
+    """Weights of timm's own tags, and endpoints."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _elsewhere(item)
+    if not isinstance(data, dict):
+        return
+    if data.get("weights") == "timm" and data.get("name"):
+        import timm
+
+        tag = timm.get_pretrained_cfg(data["name"])
+        word = tag.license if tag else None
+        yield Licence(f"timm {data['name']}", word, _use(word))
+    if data.get("base_url"):
+        yield Licence(f"{data.get('model')} at {data['base_url']}", "the provider's terms", UNSTATED)
+    for value in data.values():
+        yield from _elsewhere(value)
+
+
+def _use(word: str | None) -> str:
+    free = ("apache-2.0", "mit", "bsd-3-clause")
+    return of_images.ANY_USE if word in free else (of_images.use_of(word) if word else None) or UNSTATED
+

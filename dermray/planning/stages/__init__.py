@@ -1,0 +1,1 @@
+"""An estimator a kind of stage."""

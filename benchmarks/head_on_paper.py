@@ -7,34 +7,12 @@ benchmarks.end_of_captioning measured, in blocks of 256 rows; the rate of a GPU 
 benchmarks.papers_on_paper.
 """
 
-from dataclasses import dataclass
-
-from benchmarks.papers_on_paper import CAPTION, answer_hours, hours_told, markdown
+from benchmarks.papers_on_paper import CAPTION, answer_hours, markdown
+from dermray.planning.head import head
+from dermray.planning.told import hours_told
 
 REQUESTS = 0.090  # to S3, a row that is captioned: docs/scaling.md
 IN_FLIGHT = 2 * 256  # rows an engine, which a crash costs
-
-
-@dataclass(frozen=True)
-class Head:
-    """Of a caption job of so many images in blocks of 256. MiB; see `docs/scaling.md` for what was measured."""
-
-    blocks: int
-    driver: float
-    gcs: float
-    end: float  # of the driver's process at the end of the job, and of the task that compares ids
-    comparison: float
-    resume: float  # of ids, on each node
-
-
-def head(images: int, rows_per_block: int = 256) -> Head:
-    """A measured figure times a count each; measured up to 5,000,000 images, and the end of a job up to 3,000,000."""
-    blocks, mib = -(-images // rows_per_block), 2**20
-    driver = 168 + (61 * min(blocks, 2000) + 20 * max(blocks - 2000, 0)) / 1024
-    beyond = images - 3_000_000
-    return Head(
-        blocks, driver, 30 + 12 * blocks / 1024, 184 + 3.1 * beyond / mib, 212 + 9.4 * beyond / mib, 8 * images / mib
-    )
 
 
 def head_table(images: tuple[int, ...] = (1_000_000, 10_000_000)) -> str:

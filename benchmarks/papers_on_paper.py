@@ -2,43 +2,28 @@
 
     python -m benchmarks.papers_on_paper
 
-Prints a table in Markdown. Operations are counted by benchmarks.papers_operations at published size; counts
-and steps are the papers'; rates are published ones, each with its document. GPU-hours are operations over the card's
-peak times an assumed utilisation, or images over a published rate.
+Prints a table in Markdown. Operations are those of `dermray plan`, counted by benchmarks.papers_operations at published
+size; counts and steps are the papers'; rates are those of dermray/planning/rates.yaml, each with its document. GPU-hours
+are operations over the card's peak times an assumed utilisation, or images over a published rate.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from dermray.classification.arms import arms_of
 from dermray.classification.sweep_settings import SweepConfig
 from dermray.config import load, preset
+from dermray.planning.counting import Drawing, counted
+from dermray.planning.rates import answer_seconds, card, operations_per_second, rates
+from dermray.planning.stages import classifying
+from dermray.planning.told import hours_told
 
-COUNTED = Path(__file__).parent / "results" / "papers_operations.json"
-UTILISATION = 0.35  # of a card's peak, assumed: published times amount to 0.24 to 0.46, see `main`
-# Dense operations a second on tensor cores. NVIDIA's data sheets of H100 SXM (1,979 and 989 TFLOPS, said there to be
-# with sparsity, which doubles them) and of A100 (312 and 156).
-PEAKS = {"bf16": {"H100": 989.5e12, "A100": 312e12}, "tf32": {"H100": 494.7e12, "A100": 156e12}}
-# Images a second on an RTX 3090 in mixed precision, from the tables in pytorch-image-models' folder `results`:
-# benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, and of Inception benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv.
-TRAINED = {"resnext101_32x8d": 312.8, "resnext50_32x4d": 1001.03, "vit_base_patch16_224": 392.99}
-INCEPTION = 2561.31
-# Qwen2.5-VL-7B by vLLM on one H200, from sgl-project/sglang's pull request 9812: 768 images of 1,022 tokens in 43.81 s
-# with answers of one token; 505 questions of 214,424 tokens in 66.75 s with 517,120 tokens of answers.
-READ = 784_912 / 43.81  # tokens/s of prompts, image tokens among them
-WRITTEN = 517_120 / (66.75 - 214_424 / READ)  # tokens/s of answers
-UNET_IMAGES = 1100 / 8  # a second and A100, Stable Diffusion 2's U-Net trained at 256 px: mosaicml/diffusion's README
-FLUX_IMAGE = {
-    "compiled": 8.198,
-    "eager": 12.339,
-}  # s, FLUX.1-dev of 50 steps at 1024 px on an H100: onnxruntime's 22986
-
+CARDS = ("H100", "A100")  # of computed work
 # Assumed: no paper says how long prompts and answers are.
-CAPTION = (576 + 64, 128)  # tokens of LLaVA-1.5's image with an instruction, and of an answer
-TEXT_TOKENS = 256  # of a question with its answer, for the language model of DermatoLlama
-QUESTION = (1000 + 300, 200)  # of an image with metadata and a question
+LENGTHS = rates().lengths
+CAPTION = (LENGTHS.image + LENGTHS.instruction, LENGTHS.caption)
+QUESTION = (LENGTHS.question, LENGTHS.pair)
+TEXT_TOKENS = LENGTHS.conversation  # of a question with its answer, for the language model of DermatoLlama
 HAM10000, ISIC = 10_015, 71_372 - 14_310  # ISIC 2016 to 2020: training images of the challenges less those that repeat
 DERMAFLUX = {128: 400_901, 256: 22_140, 512: 85_303}  # images by training scale
 
@@ -60,19 +45,19 @@ class Line:
     operations: float | None = None
 
 
-def gpu_hours(operations: float, precision: str, utilisation: float = UTILISATION) -> dict[str, float]:
+def gpu_hours(operations: float, precision: str) -> dict[str, float]:
     """By card: operations over what the card does in an hour."""
-    return {card: operations / (peak * utilisation) / 3600 for card, peak in PEAKS[precision].items()}
+    return {name: operations / operations_per_second(name, precision) / 3600 for name in CARDS}
 
 
 def answer_hours(answers: int, tokens: tuple[int, int]) -> dict[str, float]:
     """Of so many answers, each of a prompt and an answer of so many tokens, by a model of 7 billion weights."""
-    return {"H200": answers * (tokens[0] / READ + tokens[1] / WRITTEN) / 3600}
+    return {rates().answers.card: answers * answer_seconds(*tokens) / 3600}
 
 
-def utilisation(operations: float, seconds: float, card: str) -> float:
-    """That a published time amounts to, in bfloat16 or float16."""
-    return operations / seconds / PEAKS["bf16"][card]
+def utilisation(operations: float, seconds: float, name: str) -> float:
+    """Of a card's peak, that a published time amounts to, in bfloat16 or float16."""
+    return operations / seconds / card(name).bf16
 
 
 def flux_step(side: int, times: tuple[float, float] = (1, 1)) -> float:
@@ -102,13 +87,7 @@ def flux_trained(counted: int, side: int) -> float:
 
 def swept(name: str) -> tuple[int, int]:
     """Trainings of a preset of the sweep, and the images that one backbone trains on in all of them."""
-    config = load(SweepConfig, preset(f"sweep/{name}"))
-    sources = [""] if isinstance(config.synthetic, str) else [source.name for source in config.synthetic]
-    arms = arms_of(config.arms, sources)
-    sizes = (config.real_images,) if isinstance(config.real_images, int) else config.real_images
-    images = sum(round(size * (arm.real + arm.synthetic_ratio)) for size in sizes for arm in arms)
-    assert config.training.epochs
-    return len(sizes) * len(arms) * config.seeds, round(images * config.seeds * config.training.epochs)
+    return classifying.swept(load(SweepConfig, preset(f"sweep/{name}")))
 
 
 def _computed(paper: str, stage: str, amount: str, operations: float, precision: str = "bf16") -> Line:
@@ -120,26 +99,32 @@ def _published(paper: str, stage: str, amount: str, hours: dict[str, float]) -> 
 
 
 def _trained_on(images: float, backbone: str) -> dict[str, float]:
-    return {"RTX 3090": images / TRAINED[backbone] / 3600}
+    of = rates().training
+    return {of.card: images / of.images_per_second[backbone] / 3600}
 
 
-def _drawn(counted: dict[str, int], steps: int) -> int:
+def _features_of(images: float) -> dict[str, float]:
+    of = rates().features
+    return {of.card: images / of.images_per_second["inception"] / 3600}
+
+
+def _drawn(counted: dict[str, Any], steps: int) -> int:
     """Operations of an image."""
-    return counted["draw"] + steps * counted["step"]
+    return Drawing(counted["draw"], counted["step"]).of(steps)
 
 
-def glide(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
+def glide(counted: dict[str, dict[str, Any]]) -> Iterator[Line]:
     """Paper 000. Captions are templates; in full precision."""
     of, paper = counted["glide"], "000 GLIDE"
     seen = 60 * HAM10000
     yield _computed(paper, "training", f"60 epochs of {HAM10000:,}, both stages", seen * of["train"], "tf32")
     yield _computed(paper, "sampling", f"{HAM10000:,} images, 100 + 27 steps", HAM10000 * _drawn(of, 100), "tf32")
     images = 2 * HAM10000
-    yield _published(paper, "evaluation", f"Inception on {images:,} images", {"RTX 3090": images / INCEPTION / 3600})
+    yield _published(paper, "evaluation", f"Inception on {images:,} images", _features_of(images))
     yield Line(paper, "classifier", "a CNN of three convolutions, at most 100 epochs", "no rate found", {})
 
 
-def dermdit(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
+def dermdit(counted: dict[str, dict[str, Any]]) -> Iterator[Line]:
     """Paper 001: its Table 1 has five generators, its Table 2 two classifiers."""
     paper, steps, batch = "001 DermDiT", 400_000, 16
     yield _published(paper, "captioning", f"2 x {ISIC:,} images, 7B", answer_hours(2 * ISIC, CAPTION))
@@ -152,12 +137,12 @@ def dermdit(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
         yield _computed(paper, "sampling", amount, images * _drawn(counted[name], 250))
     images = 2 * (210_000 + ISIC)
     amount = f"two Inceptions on {images // 2:,} images"
-    yield _published(paper, "evaluation", amount, {"RTX 3090": images / INCEPTION / 3600})
+    yield _published(paper, "evaluation", amount, _features_of(images))
     hours = _trained_on(10 * (ISIC + 50_000), "resnext101_32x8d")
     yield _published(paper, "classifiers", f"ResNeXt-101, 10 epochs of {ISIC:,} and of 50,000", hours)
 
 
-def dermaflux(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
+def dermaflux(counted: dict[str, dict[str, Any]]) -> Iterator[Line]:
     """Paper 002: each image at its own scale, as our preset has it; encoded all at 512 px, which is too much."""
     paper, images = "002 DermaFlux", sum(DERMAFLUX.values())
     yield _published(paper, "captioning", f"{images:,} images, at the rate of 7B", answer_hours(images, CAPTION))
@@ -176,7 +161,7 @@ def dermaflux(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
             yield _published(paper, "sweep", amount, _trained_on(seen, backbone))
 
 
-def dermasynth(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
+def dermasynth(counted: dict[str, dict[str, Any]]) -> Iterator[Line]:
     """Paper 003: its answers came from an API. Three epochs are ours: the abstract gives the number of samples."""
     paper, of = "003 DermaSynth", counted["llama_vision"]
     yield Line(paper, "questions and answers", "92,020 pairs by Gemini 2.0, an API", "no GPU of one's own", {})
@@ -187,7 +172,7 @@ def dermasynth(counted: dict[str, dict[str, int]]) -> Iterator[Line]:
     yield _computed(paper, "fine-tuning", amount, 3 * 5_000 * sample)
 
 
-def lines(counted: dict[str, dict[str, int]]) -> list[Line]:
+def lines(counted: dict[str, dict[str, Any]]) -> list[Line]:
     """All stages of all papers."""
     return [line for paper in (glide, dermdit, dermaflux, dermasynth) for line in paper(counted)]
 
@@ -209,19 +194,13 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
 
 
-def hours_told(hours: float | None) -> str:
-    """Two digits."""
-    return "" if hours is None else f"{hours:,.0f}" if hours >= 9.5 else f"{hours:.2g}"
-
-
 def main() -> None:
     """The table, and what published times say of the utilisation."""
-    counted = json.loads(COUNTED.read_text())
-    print(table(lines(counted)))
-    for how, seconds in FLUX_IMAGE.items():
+    print(table(lines(counted())))
+    for how, seconds in rates().flux_image.items():
         print(f"\nFLUX.1-dev on an H100, {how}: {utilisation(50 * flux_step(1024), seconds, 'H100'):.2f} of its peak")
     # of Stable Diffusion 1's U-Net, which is nearly as large: forward, and twice as much backward
-    unet = utilisation(3 * counted["ldm"]["step"] * UNET_IMAGES, 1, "A100")
+    unet = utilisation(3 * counted()["ldm"]["step"] * rates().unet_images, 1, "A100")
     print(f"\nStable Diffusion's U-Net trained on A100s: {unet:.2f} of their peak")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8000)
     _with_key(commands)
     _with_reference(commands)
+    _with_plan(commands)
     return root
 
 
@@ -120,6 +122,23 @@ def _with_choice(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument(
         "--until", action="append", default=[], metavar="NAME", help="run this stage and all that it needs; the same"
     )
+
+
+def _with_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan", help="print what a run or a stage will take: rows, tokens, steps, GPU-hours, price; start nothing"
+    )
+    plan.add_argument("config", help="YAML file or preset of a run or of a stage, for example train/flux_lora_paper")
+    _with_overrides(plan)
+    plan.add_argument("--stage", help="the stage that the config is for, if it is neither a run nor a preset")
+    plan.add_argument("--gpu", default="H100", help="card that hours are of: H100, H200, A100, L40S, L4, 'RTX 3090'")
+    plan.add_argument(
+        "--price-per-gpu-hour", type=_price, metavar="X", help="in any currency; adds what each stage costs"
+    )
+    plan.add_argument(
+        "--rows", type=_positive, metavar="N", help="assume so many rows of inputs that are neither there nor planned"
+    )
+    plan.add_argument("--json", action="store_true", help="for programs")
 
 
 def _with_reference(commands: Any) -> None:
@@ -187,6 +206,10 @@ def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument(
         "--config", required=required, help="YAML file, or the name of a preset such as pipeline/quickstart"
     )
+    _with_overrides(command)
+
+
+def _with_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "overrides",
         nargs="*",
@@ -253,6 +276,8 @@ def _run(arguments: argparse.Namespace) -> None:
         _key(arguments)
     elif arguments.command == "doctor":
         _doctor(arguments)
+    elif arguments.command == "plan":
+        print(_plan(arguments))
     elif arguments.command in ("presets", "config"):
         print(_reference(arguments))
     elif getattr(arguments, "step", None) in ("codes", "answers"):
@@ -370,6 +395,17 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _price(text: str) -> float:
+    """A number of at least 0."""
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a price of at least 0, such as 2.50")
+    return price
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     from dermray.doctor.run import examine
 
@@ -379,6 +415,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--config {path}: whose is it? Give --stage, one of {', '.join(DESCRIPTIONS)}")
     if not examine(arguments.output, stage, path, arguments.overrides):
         sys.exit(1)
+
+
+def _plan(arguments: argparse.Namespace) -> str:
+    from dermray.planning import command
+
+    return command.run(
+        config_path(arguments.config), arguments.overrides, arguments.stage, arguments.gpu,
+        arguments.price_per_gpu_hour, arguments.rows, arguments.json,
+    )  # fmt: skip
 
 
 def _reference(arguments: argparse.Namespace) -> str:

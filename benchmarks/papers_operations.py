@@ -53,6 +53,7 @@ NETWORKS = {
     "z_image_lora": Network("z_image_lora", 5.0),
     "qwen_image_lora": Network("qwen_image_lora", 4.0),
     "sana_lora": Network("sana_lora", 4.5),
+    "pixel_dermdit_nano": Network("pixel_dermdit_nano", 2.0),
 }
 
 

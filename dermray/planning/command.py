@@ -9,7 +9,7 @@ from dermray.pipeline import COMMANDS, Graph, Instance, PipelineConfig, command
 from dermray.pipeline import load as load_graph
 from dermray.planning import told
 from dermray.planning.plan import make
-from dermray.planning.rates import card
+from dermray.planning.rates import card_name
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     Raises:
         ConfigError: a wrong config, nobody knows whose, or an unknown card.
     """
-    card(gpu)
+    gpu = card_name(gpu)  # an unknown one is refused before anything is read
     plan = make(graph_of(file, overrides, stage), gpu, rate, rows, _announce)
     return json.dumps(told.data(plan, str(file)), indent=1) if as_json else told.text(plan, str(file))
 
@@ -39,8 +39,10 @@ def graph_of(file: Path, overrides: list[str], stage: str | None) -> Graph:
         return load_graph(load(PipelineConfig, file, overrides))
     whose = stage or file.parent.name
     if whose not in COMMANDS:
-        raise ConfigError(f"{file}: neither a run (no `stages`) nor in a stage's folder; give --stage, one of "
-                          f"{', '.join(COMMANDS)}")  # fmt: skip
+        known = ", ".join(COMMANDS)
+        if stage is not None:
+            raise ConfigError(f"--stage {stage}: expected one of {known}")
+        raise ConfigError(f"{file}: neither a run (no `stages`) nor in a stage's folder; give --stage, one of {known}")
     config = load(command(whose)[0], file, overrides)
     return {whose: Instance(whose, whose, config, {}, {})}
 

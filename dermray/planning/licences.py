@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from dermray import storage, weights
+from dermray.backbones.pretrained import HUB
+from dermray.config import Config, read_file, validate
 from dermray.datasets import licences as of_images
 from dermray.doctor.config import named
 from dermray.result_fields import named_results
@@ -18,6 +19,16 @@ from dermray.vlm.tuning.licence import licence_of
 
 MODELS = ("captioner", "base", "weights", "start_from")  # fields that name a result or weights
 UNSTATED = "not stated: look it up"
+
+
+class Weights(Config):
+    """Published weights, as weights.yaml has them."""
+
+    licence: str | None
+    use: str | None
+    parameters: float | None = None
+    image_tokens: int | None = None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -64,20 +75,23 @@ def inputs(config: BaseModel) -> Iterator[str]:
 
 def of_weights(place: str) -> Licence:
     """By the table, or by what lies beside them."""
-    known = table().get(place) or table().get(place.removeprefix("hf-hub:")) or table().get(Path(place).name)
-    if known:
-        return Licence(place, known["licence"], known["use"] or UNSTATED)
+    if known := known_weights(place):
+        return Licence(place, known.licence, known.use or UNSTATED)
     directory = Path(storage.normalise(place)) if not storage.is_s3(place) else None
     if directory is not None and not weights.is_hub_id(place) and (said := licence_of(directory)):
         return Licence.of_images(place, said)
     return Licence(place, None, UNSTATED)
 
 
+def known_weights(place: str | None) -> Weights | None:
+    """What weights.yaml says of a place."""
+    return _table().get((place or "").removeprefix(HUB))
+
+
 @cache
-def table() -> dict[str, dict[str, Any]]:
-    """weights.yaml, by place."""
-    known: dict[str, dict[str, Any]] = yaml.safe_load(files(__package__).joinpath("weights.yaml").read_text())
-    return known
+def _table() -> dict[str, Weights]:
+    with as_file(files(__package__).joinpath("weights.yaml")) as path:
+        return {place: validate(Weights, given, f"weights.yaml: {place}") for place, given in read_file(path).items()}
 
 
 def _of_source(given: dict[str, Any]) -> Iterator[Licence]:

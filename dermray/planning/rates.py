@@ -102,10 +102,15 @@ def card(name: str) -> Card:
     Raises:
         ConfigError: nothing is known of it.
     """
-    known = {given.lower(): found for given, found in rates().cards.items()}
-    if name.lower() not in known:
-        raise ConfigError(f"--gpu {name}: expected one of {', '.join(rates().cards)}; others are added to rates.yaml")
-    return known[name.lower()]
+    return rates().cards[card_name(name)]
+
+
+def card_name(given: str) -> str:
+    """As rates.yaml spells it; raises as `card` does."""
+    known = {name.lower(): name for name in rates().cards}
+    if given.lower() not in known:
+        raise ConfigError(f"--gpu {given}: expected one of {', '.join(rates().cards)}; others are added to rates.yaml")
+    return known[given.lower()]
 
 
 def operations_per_second(gpu: str, precision: str, utilisation: float | None = None) -> float:

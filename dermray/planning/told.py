@@ -53,7 +53,8 @@ def value_told(name: str, figure: Figure) -> str:
     elif name == "operations":
         shown = f"{figure.value:.3g}"
     else:
-        shown = hours_told(figure.value) if name == "GPU-hours" else f"{figure.value:,.0f}"
+        few = name in ("GPU-hours", "endpoint's price")
+        shown = hours_told(figure.value) if few else f"{figure.value:,.0f}"
     return f"{figure.bound} {shown}".strip()
 
 

@@ -100,9 +100,9 @@ def _usable(rows: Rows) -> Rows:
 
 
 def _prompt(captioner: str | None) -> Figure:
-    lengths, known = rates().lengths, licences.table().get(captioner or "", {})
-    image = known.get("image_tokens") or lengths.image
-    whose = "its own" if known.get("image_tokens") else "LLaVA-1.5's"
+    lengths, known = rates().lengths, licences.known_weights(captioner)
+    own = known.image_tokens if known else None
+    image, whose = own or lengths.image, "its own" if own else "LLaVA-1.5's"
     return assumed(image + lengths.instruction, f"{image} of the image ({whose}) and {lengths.instruction} of text")
 
 
@@ -112,11 +112,22 @@ def _short(usual: int, most: int) -> Figure:
 
 def _tokens(answers: Sequence[Answers]) -> dict[str, Figure]:
     longest = [product([of.count, computed(of.longest, "")], "sampling.max_tokens each") for of in answers]
-    return {
+    tokens = {
         "tokens read": total([_all(of.count, of.read) for of in answers], answers[0].read.why),
         "tokens written": total([_all(of.count, of.written) for of in answers], answers[0].written.why),
         "tokens written, longest": at_most(total(longest, "sampling.max_tokens each")),
     }
+    return tokens | _endpoint_price(answers)
+
+
+def _endpoint_price(answers: Sequence[Answers]) -> dict[str, Figure]:
+    """Of endpoints whose config says what a million tokens cost."""
+    prices, why = list[Figure](), "remote.price_in and price_out, each for a million tokens"
+    for of in answers:
+        if isinstance(of.host, RemoteConfig) and of.host.price_in is not None and of.host.price_out is not None:
+            rates_of = ((of.read, of.host.price_in), (of.written, of.host.price_out))
+            prices += [product([of.count, tokens, computed(price / 1e6, why)], why) for tokens, price in rates_of]
+    return {"endpoint's price": total(prices, why)} if prices else {}
 
 
 def _all(count: Figure, each: Figure) -> Figure:
@@ -150,10 +161,10 @@ def _parameters(captioner: str | None, asked: Asked) -> Figure:
     place, made = captioner, asked.results.of(captioner)
     if made is not None and made.stage == "tune-vlm" and made.config is not None:
         place = made.config.base  # an adapter is small
-    known = licences.table().get(place, {})
-    if not known.get("parameters"):
+    known = licences.known_weights(place)
+    if known is None or known.parameters is None:
         return unknown(f"how many weights {place} has is not known; weights.yaml lists the models that are")
-    return Figure(known["parameters"], "published", f"{place}: {known['source']}")
+    return Figure(known.parameters, "published", f"{place}: {known.source}")
 
 
 def _nano(captioner: str | None, asked: Asked) -> bool:

@@ -12,11 +12,9 @@ WHY = "images of all sources; ingest rejects copies and what cannot be read or u
 
 def estimate(config: IngestConfig, asked: Asked) -> Estimate:
     """By what lies there, or by published numbers."""
-    if asked.results.given is not None:
-        given = assumed(asked.results.given, "--rows")
-        by_split = [(None, given)]
-    else:
-        by_split = [(source.get("split"), datasets.images_of(source)) for source in config.sources]
+    by_split = [(source.get("split"), datasets.images_of(source)) for source in config.sources]
+    if asked.results.given is not None and any(figure.value is None for _, figure in by_split):
+        by_split = [(None, assumed(asked.results.given, "--rows"))]
     figures = [figure for _, figure in by_split]
     images = at_most(total(figures, _listed(figures)))
     shares = {name: getattr(config.fractions, name) for name in SPLITS}

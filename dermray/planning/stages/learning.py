@@ -21,7 +21,7 @@ def captioner(config: CaptionerConfig, asked: Asked) -> Estimate:
     """The nano captioner, which learns on CPUs from phantoms of its own."""
     phantoms = computed(config.phantoms, "phantoms")
     steps = steps_of(config.loop, phantoms)
-    return Estimate({"rows": phantoms, "steps": steps, **on_two_cores("captioner", steps)}, no_gpu())
+    return Estimate({"phantoms": phantoms, "steps": steps, **on_two_cores("captioner", steps)}, no_gpu())
 
 
 def train(config: TrainConfig, asked: Asked) -> Estimate:
@@ -36,12 +36,7 @@ def train(config: TrainConfig, asked: Asked) -> Estimate:
         return Estimate(amounts | {"operations": none, "checkpoints (bytes)": none}, _on_gpus(config, none, asked))
     kept = config.loop.keep_checkpoints
     seen = product([steps, computed(config.loop.batch_size, "")], f"steps of {config.loop.batch_size} images")
-    largest = f"counted at {max(config.buckets)} px, the largest size; smaller ones take less"
-    several = len(config.buckets) > 1
-    why = largest if several else "counted on tensors without data, as dermray train --dry-run does"
-    work = [product([seen, computed(each.train, "")], why), product([images, computed(each.encode, "")], why)]
-    operations = total(work if each.encode else work[:1], why)
-    operations = at_most(operations) if several else operations
+    operations = _operations(config, each, seen, images)
     amounts |= {
         "operations": operations,
         "parameters trained": computed(each.trained, "counted"),
@@ -100,6 +95,17 @@ def _on_gpus(config: TrainConfig, operations: Figure, asked: Asked) -> Figure:
     return hours(operations, asked.gpu, precision_of(config.loop.precision))
 
 
+def _operations(config: TrainConfig, each: counting.Training, seen: Figure, images: Figure) -> Figure:
+    """Of all steps, and of encoding ahead."""
+    why, several = "counted on tensors without data, as `dermray train --dry-run` does", len(config.buckets) > 1
+    if several:
+        why = f"counted at {max(config.buckets)} px, the largest size; smaller ones take less"
+    steps = product([seen, computed(each.train, why)], why)
+    once = product([images, computed(each.encode, why)], why)
+    work = total([steps, once], why) if each.encode else steps
+    return at_most(work) if several else work
+
+
 def _samples(config: TuneConfig, rows: Rows) -> Figure:
     if config.samples is not None:
         return at_most(computed(config.samples, "samples, fewer where there are fewer"))
@@ -107,7 +113,8 @@ def _samples(config: TuneConfig, rows: Rows) -> Figure:
 
 
 def _tokens(config: TuneConfig) -> Figure:
-    image = licences.table().get(config.base, {}).get("image_tokens") or rates().lengths.image
+    known = licences.known_weights(config.base)
+    image = (known.image_tokens if known else None) or rates().lengths.image
     text = rates().lengths.conversation
     return Figure(image + text, "assumed", f"{image} of the image and {text} of a question with its answer")
 
@@ -116,12 +123,12 @@ def _sample_operations(config: TuneConfig) -> Figure:
     """Forward and gradients passed on; forward again where activations are not kept, and gradients of weights."""
     passes = 2 + config.loop.gradient_checkpointing + (config.method == "full")
     if config.base == LLAMA_VISION:
-        known: dict[str, Any] = counting.counted()["llama_vision"]
+        counted: dict[str, Any] = counting.counted()["llama_vision"]
         why = f"counted: four tiles once, {rates().lengths.conversation} (assumed) tokens of text in {passes} passes"
-        return Figure(known["vision"] + passes * known["text"], "assumed", why)
-    known = licences.table().get(config.base, {})
-    if not known.get("parameters"):
+        return Figure(counted["vision"] + passes * counted["text"], "assumed", why)
+    known = licences.known_weights(config.base)
+    if known is None or known.parameters is None:
         return unknown(f"how many weights {config.base} has is not known; weights.yaml lists the models that are")
-    weights = Figure(known["parameters"], "published", str(known["source"]))
+    weights = Figure(known.parameters, "published", known.source)
     why = f"2 a weight and token in {passes} passes"
     return product([weights, _tokens(config), computed(2 * passes, why)], why)

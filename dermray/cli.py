@@ -421,7 +421,7 @@ def _plan(arguments: argparse.Namespace) -> str:
     from dermray.planning import command
 
     return command.run(
-        config_path(arguments.config), arguments.overrides, arguments.stage, arguments.gpu,
+        arguments.config, config_path(arguments.config), arguments.overrides, arguments.stage, arguments.gpu,
         arguments.price_per_gpu_hour, arguments.rows, arguments.json,
     )  # fmt: skip
 

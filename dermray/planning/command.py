@@ -13,20 +13,22 @@ from dermray.planning.rates import card_name
 
 
 def run(
-    file: Path, overrides: list[str], stage: str | None, gpu: str, rate: float | None, rows: int | None, as_json: bool
-) -> str:
+    given: str, file: Path, overrides: list[str], stage: str | None, gpu: str, rate: float | None, rows: int | None,
+    as_json: bool,
+) -> str:  # fmt: skip
     """What is printed. Counting a large model's operations is announced on stderr.
 
     Args:
-        file: of a run or of a stage. stage: whose config it is, where its folder does not say so. gpu: a card of
-            rates.yaml. rate: price of its hour. rows: of inputs that are not there yet.
+        given: what the user called the config. file: of a run or of a stage. stage: whose config it is, where its
+            folder does not say so. gpu: a card of rates.yaml. rate: price of its hour. rows: of inputs that are not
+            there yet.
 
     Raises:
         ConfigError: a wrong config, nobody knows whose, or an unknown card.
     """
     gpu = card_name(gpu)  # an unknown one is refused before anything is read
     plan = make(graph_of(file, overrides, stage), gpu, rate, rows, _announce)
-    return json.dumps(told.data(plan, str(file)), indent=1) if as_json else told.text(plan, str(file))
+    return json.dumps(told.data(plan, given), indent=1) if as_json else told.text(plan, given)
 
 
 def graph_of(file: Path, overrides: list[str], stage: str | None) -> Graph:

@@ -28,6 +28,7 @@ class Weights(Config):
     use: str | None
     parameters: float | None = None
     image_tokens: int | None = None
+    token_side: int | None = None
     source: str
 
 

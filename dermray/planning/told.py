@@ -10,7 +10,7 @@ from dermray.planning.rates import rates
 WORDS = {
     "measured": "counted in results or files that are here, or timed by benchmarks/",
     "computed": "follows from the config and from what is measured",
-    "published": "somebody else's figure, whose source stands beside it",
+    "published": "rests on somebody else's figure, whose source stands beside it or beside the rows",
     "assumed": "rests on an assumption, which stands beside it: the true figure may well be half or twice as much",
     "unknown": "nothing that it could be computed from is known; it is in no total",
 }
@@ -117,6 +117,8 @@ def _legend(plan: Plan) -> str:
     figures = [figure for stage in stages for figure in (*stage.estimate.amounts.values(), stage.estimate.hours)]
     used = {figure.basis for figure in figures}
     lines = [f"  {word:<10} {meaning}" for word, meaning in WORDS.items() if word in used]
+    if any("at most" in figure.bound for figure in figures):
+        lines.append(f"  {'at most':<10} there cannot be more rows; the rates by which hours follow are no surer for it")
     utilisation = f"Computed work is assumed to reach {rates().utilisation:g} of a card's peak."
     return "\n".join(["What the words mean", *lines, f"  {utilisation} {LEFT_OUT}"])
 

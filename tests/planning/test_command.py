@@ -30,6 +30,7 @@ def test_for_people(run_file: str, nothing_starts: Path, capsys: pytest.CaptureF
     assert "caption  at most 400 rows" in said
     assert "Qwen/Qwen3-VL-8B-Instruct  Apache-2.0" in said and "any use         caption" in said
     assert "caption.captioner=Qwen/Qwen3-VL-8B-Instruct: a hub id, of which no copy is here" in said
+    assert "tokens read             at most 435,200" in said, "32 px a token: 1024 of an image, and 64 of text"
     assert "assumed    rests on an assumption" in said and "measured   counted" not in said
 
 

@@ -1,5 +1,6 @@
 """Stages that ask a vision-language model: for captions, question-answer pairs, comparisons, known answers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def vqa(config: VqaConfig, asked: Asked) -> Estimate:
     count = at_most(product([images, questions], "images x questions"))
     lengths, most = rates().lengths, config.sampling.max_tokens
     answers = [
-        Answers(count, who.captioner, config.host(who), _prompt(who.captioner), _short(lengths.caption, most), most)
+        Answers(count, who.captioner, config.host(who), _prompt(who.captioner, config.image_side), _short(lengths.caption, most), most)
         for who in config.captioners
     ]
     return Estimate({"images": images, "questions": count, **_tokens(answers)}, _hours(answers, asked))
@@ -83,7 +84,7 @@ def vqa(config: VqaConfig, asked: Asked) -> Estimate:
 def _captions(config: CaptionConfig, count: Figure) -> Answers:
     most = config.sampling.max_tokens
     written = _short(rates().lengths.caption, most)
-    return Answers(count, config.captioner, config.host, _prompt(config.captioner), written, most)
+    return Answers(count, config.captioner, config.host, _prompt(config.captioner, config.image_side), written, most)
 
 
 def _asked_about(config: AskingConfig, asked: Asked) -> Rows:
@@ -99,8 +100,13 @@ def _usable(rows: Rows) -> Rows:
     return Rows(*(at_most(figure) for figure in (rows.total, rows.train, rows.val, rows.test)))
 
 
-def _prompt(captioner: str | None) -> Figure:
+def _prompt(captioner: str | None, image_side: int) -> Figure:
+    """Tokens of an image with an instruction."""
     lengths, known = rates().lengths, licences.known_weights(captioner)
+    if known and known.token_side:
+        image = math.ceil(image_side / known.token_side) ** 2
+        why = f"{image} of a square image of {image_side} px (image_side) and {lengths.instruction} of text"
+        return at_most(assumed(image + lengths.instruction, why))
     own = known.image_tokens if known else None
     image, whose = own or lengths.image, "its own" if own else "LLaVA-1.5's"
     return assumed(image + lengths.instruction, f"{image} of the image ({whose}) and {lengths.instruction} of text")

@@ -431,13 +431,13 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _run_pipeline(arguments: argparse.Namespace) -> None:
-    from dermray.pipeline import PipelineConfig, drawing, graph
+    from dermray.pipeline import PipelineConfig, graph, listing
     from dermray.pipeline.run import run
 
     config = load(PipelineConfig, config_path(arguments.config or "pipeline/quickstart"), arguments.overrides)
     if arguments.graph:
         stages = graph.load(config)
-        print(drawing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
+        print(listing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
         return
     summary = run(config, arguments.only, arguments.until)
     print(f"\nreport:  {config.output}/report.html")

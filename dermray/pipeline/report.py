@@ -13,9 +13,9 @@ from dermray import manifest, pages, storage
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
 from dermray.pages import Block
-from dermray.pipeline import drawing
 from dermray.pipeline.commands import module_of
 from dermray.pipeline.graph import Graph, Instance, PipelineConfig
+from dermray.pipeline.picture import as_svg
 from dermray.result_fields import named_results
 
 
@@ -37,7 +37,7 @@ def write(
         Path(__file__).parent / "report.html",
         title=config.title,
         notes=config.notes,
-        picture=drawing.as_svg(graph, set(results)),
+        picture=as_svg(graph, set(results)),
         graph=graph,
         results=results,
         blocks=blocks,

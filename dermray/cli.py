@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -212,8 +212,13 @@ def _with_import(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
     arguments = _parsed(argv)
+    ending(lambda: _run(arguments))
+
+
+def ending(run: Callable[[], None]) -> None:
+    """Call it; end with a message and an exit code where it fails, as `main` says."""
     try:
-        _run(arguments)
+        run()
     except ConfigError as error:
         sys.exit(_say(error, 2))
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,13 @@ def _with_import(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
     arguments = _parsed(argv)
+    ending(lambda: _run(arguments))
+
+
+def ending(run: Callable[[], None]) -> None:
+    """Call it; end with a message and an exit code where it fails, as `main` says."""
     try:
-        _run(arguments)
+        run()
     except ConfigError as error:
         sys.exit(_say(error, 2))
     except KeyboardInterrupt:
@@ -476,18 +481,20 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _run_pipeline(arguments: argparse.Namespace) -> None:
-    from dermray.pipeline import PipelineConfig, drawing, graph
+    from dermray.pipeline import PipelineConfig, graph, listing
     from dermray.pipeline.run import run
+    from dermray.serving.runs import TASKS
 
     config = load(PipelineConfig, config_path(arguments.config or "pipeline/quickstart"), arguments.overrides)
     if arguments.graph:
         stages = graph.load(config)
-        print(drawing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
+        print(listing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
         return
     summary = run(config, arguments.only, arguments.until)
     print(f"\nreport:  {config.output}/report.html")
     print(f"summary: {config.output}/summary.json")
-    print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
+    if TASKS.keys() & {stage["stage"] for stage in summary["stages"].values()}:
+        print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
     for line in summary["lines"]:
         print(f"  {line}")
 

@@ -16,6 +16,7 @@ from dermray.classification.calibration import of_validation
 from dermray.classification.conclusions import said
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.pools import Pools
+from dermray.classification.report_block import report_block as report_block  # into a run's report
 from dermray.classification.tuning import TRIALS
 from dermray.config import Config
 from dermray.manifest import Result, Rows

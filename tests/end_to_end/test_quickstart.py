@@ -119,7 +119,7 @@ def test_no_word_of_the_quickstart_is_lost(quickstart: Quickstart) -> None:
         assert read["texts"] == texts > 0 and read["longest"] <= read["limit"] == 40
         assert read["cut"] == read["unknown_words"] == read["wordless"] == 0
     assert generate.metrics["captions_left_out"] == 0
-    assert "Text that generators read" in (quickstart.directory / "report.html").read_text()
+    assert "Text that the generator read" in (quickstart.directory / "report.html").read_text()
 
 
 def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

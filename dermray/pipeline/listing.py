@@ -1,4 +1,4 @@
-"""A run's graph as text and as SVG."""
+"""A run's graph as text."""
 
 from dermray import storage
 from dermray.pipeline.graph import Graph, levels
@@ -20,8 +20,3 @@ def as_text(graph: Graph, chosen: list[str]) -> str:
             line = f"{label:>3}  {name:<{name_width}}  {instance.stage:<{stage_width}}  {state:<10}  {reads}"
             lines.append(line.rstrip())
     return "\n".join(lines)
-
-
-def as_svg(graph: Graph, run: set[str]) -> str:
-    """The same as a picture; instances outside `run` are dashed."""
-    return ""

@@ -48,7 +48,10 @@ def images_of(given: Mapping[str, Any]) -> Figure:
 def is_there(given: Mapping[str, Any]) -> bool:
     """Whether a source's images are at hand."""
     path = given.get("path")
-    return path is None or storage.exists(storage.readable(str(path)))
+    try:
+        return path is None or storage.exists(storage.readable(str(path)))
+    except OSError:
+        return False  # a store that cannot be reached
 
 
 def _counted(name: str, settings: Any) -> Figure | None:

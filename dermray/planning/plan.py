@@ -90,8 +90,8 @@ def make(
         bound = _licences(config, results)
         lacks += missing(name, config, lambda place: storage.normalise(place) in results.planned)
         results.planned[instance.output] = Outlook(instance.stage, config, estimate.rows, bound)
-        done = storage.exists(storage.join(instance.output, "manifest.json"))
-        stages.append(Planned(name, instance.stage, estimate, _price(estimate.hours, rate), bound, done))
+        price = _price(estimate.hours, rate)
+        stages.append(Planned(name, instance.stage, estimate, price, bound, _is_done(instance.output)))
     hours = total([stage.estimate.hours for stage in stages], "of all stages")
     return Plan(gpu, rate, tuple(stages), hours, _price(hours, rate), tuple(lacks))
 
@@ -104,6 +104,11 @@ def _estimate(stage: str, config: Any, asked: Asked) -> Estimate:
     module, _, function = ESTIMATORS[stage].partition(":")
     estimate: Estimate = getattr(import_module(module), function)(config, asked)
     return estimate
+
+
+def _is_done(output: str) -> bool:
+    """Whether a result lies there; a store is not asked, it may be out of reach."""
+    return not storage.is_s3(output) and storage.exists(storage.join(output, "manifest.json"))
 
 
 def _licences(config: Any, results: Results) -> tuple[Licence, ...]:

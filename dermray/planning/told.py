@@ -118,7 +118,7 @@ def _legend(plan: Plan) -> str:
     used = {figure.basis for figure in figures}
     lines = [f"  {word:<10} {meaning}" for word, meaning in WORDS.items() if word in used]
     if any("at most" in figure.bound for figure in figures):
-        lines.append(f"  {'at most':<10} there cannot be more rows; the rates by which hours follow are no surer for it")
+        lines.append(f"  {'at most':<10} there cannot be more rows; the rates are no surer for it")
     utilisation = f"Computed work is assumed to reach {rates().utilisation:g} of a card's peak."
     return "\n".join(["What the words mean", *lines, f"  {utilisation} {LEFT_OUT}"])
 

@@ -1,6 +1,7 @@
 """`dermray plan` by the command line: what people and programs read, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from dermray import cli
 from dermray.config import preset
 
+DOCS = Path(__file__).parents[2] / "docs"
 RUN = """
 output: runs/x
 stages:
@@ -30,7 +32,7 @@ def test_for_people(run_file: str, nothing_starts: Path, capsys: pytest.CaptureF
     assert "caption  at most 400 rows" in said
     assert "Qwen/Qwen3-VL-8B-Instruct  Apache-2.0" in said and "any use         caption" in said
     assert "caption.captioner=Qwen/Qwen3-VL-8B-Instruct: a hub id, of which no copy is here" in said
-    assert "tokens read             at most 435,200" in said, "32 px a token: 1024 of an image, and 64 of text"
+    assert re.search("tokens read +at most 435,200", said), "32 px a token: 1024 of an image, and 64 of text"
     assert "assumed    rests on an assumption" in said and "measured   counted" not in said
 
 
@@ -89,3 +91,10 @@ def test_the_quickstart(nothing_starts: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert "about 98  computed  98 s for 370 steps: benchmarks/results/quickstart.md" in said
     assert "total" in said and "Missing here: nothing that the configs name" in said
+
+
+def test_what_the_page_shows_is_printed(nothing_starts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.search("```text\n(.*?)```", (DOCS / "plan.md").read_text(), re.S)
+    options = ["--rows", "57062", "--price-per-gpu-hour", "2.50"]
+    cli.main(["plan", "train/dermdit_paper", "model.compat=paper", *options])
+    assert shown and shown[1] in capsys.readouterr().out

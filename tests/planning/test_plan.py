@@ -150,6 +150,14 @@ def test_what_nobody_can_know_is_said() -> None:
     assert of_weights("someone/another-vlm").use == "not stated: look it up"
 
 
+def test_a_run_whose_results_will_lie_in_s3_asks_no_store() -> None:
+    """Nor would it wait for one that is out of reach."""
+    run = {"output": "s3://no-such-bucket/run", "stages": paper_run()}
+    plan = make(graph_of(validate(PipelineConfig, run)), "H100")
+    assert plan.hours.value and not any(stage.done for stage in plan.stages)
+    assert not [lack for lack in plan.missing if lack.place.startswith("s3://")]
+
+
 def test_an_endpoint_takes_no_gpu() -> None:
     plan = alone("caption/remote", rows=1_000)
     (stage,) = plan.stages

@@ -74,8 +74,9 @@ def vqa(config: VqaConfig, asked: Asked) -> Estimate:
     questions = computed(len(config.questions or NAMES), "questions, where an image has answers to all")
     count = at_most(product([images, questions], "images x questions"))
     lengths, most = rates().lengths, config.sampling.max_tokens
+    written = _short(lengths.caption, most)
     answers = [
-        Answers(count, who.captioner, config.host(who), _prompt(who.captioner, config.image_side), _short(lengths.caption, most), most)
+        Answers(count, who.captioner, config.host(who), _prompt(who.captioner, config.image_side), written, most)
         for who in config.captioners
     ]
     return Estimate({"images": images, "questions": count, **_tokens(answers)}, _hours(answers, asked))
@@ -146,7 +147,7 @@ def _head(rows: Figure, config: AskingConfig) -> dict[str, Figure]:
         return {}
     needs = head.head(int(rows.value), config.rows_per_block)
     why = f"{needs.blocks:,} blocks, 61 KiB each up to 2,000, 20 KiB beyond: docs/scaling.md"
-    return {"memory of the driver (MiB)": product([Figure(needs.driver, "measured", why), computed(1, "")], why)}
+    return {"memory of the driver (MiB)": Figure(needs.driver, "computed", why, rows.bound)}
 
 
 def _hours(answers: Sequence[Answers], asked: Asked) -> Figure:

@@ -1,12 +1,11 @@
 """Synthetic images: how many a plan asks for, and what each takes to draw."""
 
-from dermray.generators.base import family
 from dermray.planning import counting
 from dermray.planning.estimate import Asked, Estimate, no_gpu, on_two_cores
 from dermray.planning.figure import Figure, at_most, computed, product, unknown
 from dermray.planning.outlook import Rows
 from dermray.planning.rates import hours
-from dermray.planning.stages.learning import ON_TWO_CORES, precision_of
+from dermray.planning.stages.learning import TIMED_FAMILY, precision_of
 from dermray.synthesis.settings import SynthesisConfig
 from dermray.training.settings import TrainConfig, check
 
@@ -20,7 +19,7 @@ def estimate(config: SynthesisConfig, asked: Asked) -> Estimate:
     training = made.config if made is not None and isinstance(made.config, TrainConfig) else None
     operations = _operations(config, training, images, asked)
     amounts = {"images": images, "operations": operations}
-    if training is not None and training.family == ON_TWO_CORES:
+    if training is not None and training.family == TIMED_FAMILY:
         amounts |= on_two_cores("generate", images)
     rows = Rows.all_alike(at_most(images))
     if not config.gpus_per_actor:
@@ -50,5 +49,4 @@ def _operations(config: SynthesisConfig, training: TrainConfig | None, images: F
 
 
 def _precision(training: TrainConfig) -> str:
-    assert family(training.family)
     return str(getattr(check(training), "dtype", "fp32"))  # families without one draw in full precision

@@ -13,7 +13,7 @@ from dermray.training.settings import TrainConfig
 from dermray.vlm.run import CaptionerConfig
 from dermray.vlm.tuning.settings import TuneConfig
 
-ON_TWO_CORES = "pixel_dermdit"  # the family that was timed
+TIMED_FAMILY = "pixel_dermdit"  # on two CPU cores
 LLAMA_VISION = "meta-llama/Llama-3.2-11B-Vision-Instruct"  # whose image encoder is beside its language model
 
 
@@ -45,7 +45,7 @@ def train(config: TrainConfig, asked: Asked) -> Estimate:
     if config.encode_ahead:
         sizes = product([images, computed(each.sample, "")], f"{each.sample:,} an encoded image with its caption")
         amounts["encoded ahead (bytes)"] = at_most(sizes)
-    if config.family == ON_TWO_CORES:
+    if config.family == TIMED_FAMILY:
         amounts |= on_two_cores("train", steps)
     return Estimate(amounts, _on_gpus(config, operations, asked), notes=("previews and validation are not counted",))
 

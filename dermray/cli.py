@@ -120,7 +120,11 @@ def _with_choice(command: argparse.ArgumentParser, required: bool) -> None:
         "--only", action="append", default=[], metavar="NAME", help="run this stage alone; may be given several times"
     )
     command.add_argument(
-        "--until", action="append", default=[], metavar="NAME", help="run this stage and all that it needs; the same"
+        "--until",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run this stage and all that it needs; may be given several times",
     )
 
 

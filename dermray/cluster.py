@@ -154,13 +154,23 @@ def _start(ray: Any) -> None:
         "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
     }
     try:
-        ray.init(**options)
-    except Exception as error:  # Ray has no class for it
+        _init(ray, options)
+    except RuntimeError as error:
         if "timed out during startup" not in str(error):
             raise
         print("dermray: Ray did not start within its 30 s, is this machine busy? Trying once more", file=sys.stderr)
         ray.shutdown()
+        _init(ray, options)
+
+
+def _init(ray: Any, options: dict[str, Any]) -> None:
+    """ray.init. What it raises of the bare class Exception is a machine's state, which a user can mend."""
+    try:
         ray.init(**options)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise RuntimeError(f"Ray did not start; is this machine short of CPUs, memory or disk? ({error})") from error
 
 
 @contextlib.contextmanager

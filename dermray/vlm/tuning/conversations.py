@@ -62,6 +62,12 @@ class AnswersConfig(Config):
                 f"prompt_set={self.prompt_set!r}: it asks for JSON, which answers={self.answers!r} is not; "
                 "expected another prompt set, or questions"
             )
+        told = () if self.questions else prompts.prompt_set(self.prompt_set).needs
+        if self.answers == ATTRIBUTES and "skin_tone" in told:
+            raise ConfigError(
+                f"prompt_set={self.prompt_set!r}: its question names the skin tone that answers={ATTRIBUTES!r} shall "
+                "give, so the model would learn to copy it; expected a set that tells none, such as abc, or questions"
+            )
         return self
 
     @property

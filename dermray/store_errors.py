@@ -34,7 +34,8 @@ class Cause:
         return error
 
 
-# The first that fits counts: a quota is told as 403 too. Names in capitals are pyarrow's.
+# The first that fits counts: a quota is told as 403 too. Names in capitals are pyarrow's. PermissionError is kept for
+# what may be of one object alone, and fails its row; all else ends the job.
 CLOCK = Cause(
     r"TimeTooSkewed|TIME_TOO_SKEWED",
     "set this machine's clock (NTP), because S3 refuses requests that are 15 minutes off",
@@ -52,9 +53,9 @@ CAUSES = (
     Cause(
         r"InvalidAccessKeyId|INVALID_ACCESS_KEY_ID|SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH",
         "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        PermissionError,
+        OSError,
     ),
-    Cause(r"ExpiredToken|TokenRefreshRequired", "renew the credentials", PermissionError),
+    Cause(r"ExpiredToken|TokenRefreshRequired", "renew the credentials", OSError),
     Cause(r"NoSuchBucket|NO_SUCH_BUCKET", "create the bucket or correct the address", FileNotFoundError),
     Cause(
         r"(?i)\[errno (28|122)\]|os error (28|122)|no space left on device|disk quota exceeded|StorageFull"

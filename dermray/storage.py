@@ -300,4 +300,16 @@ def copy_directory(source: str, target: str) -> None:
         s3_transfers.upload(Path(source), target)
     else:
         with store_errors.explained(target):
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            _copy_on_disk(Path(source), Path(target))
+
+
+def _copy_on_disk(source: Path, target: Path) -> None:
+    """Bytes alone: `source` may be a temporary directory, which nobody else may enter."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such directory")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.rglob("*"):
+        if file.is_file():
+            place = target / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)

@@ -89,10 +89,10 @@ ROADS: dict[str, Callable[[str, Path], None]] = {
 }
 CLIENTS = ("create", "write_bytes")  # one of each
 PASSING = {
-    "500": lambda proxy: setattr(proxy, "refuses", lambda kind, key: Refusal(500, "InternalError", "Try again.")),
-    "503": lambda proxy: setattr(proxy, "refuses", lambda kind, key: SLOW_DOWN),
-    "closed": lambda proxy: proxy.out(60),
-    "reset": lambda proxy: (setattr(proxy, "resets", True), proxy.out(60)),
+    "500": Refusal(500, "InternalError", "Try again."),
+    "503": SLOW_DOWN,
+    "closed": None,  # connections end without an answer
+    "reset": None,
 }
 
 
@@ -136,7 +136,10 @@ def test_what_passes_is_borne_and_then_told(
     proxy: FaultyS3, bucket: str, tmp_path: Path, road: str, fault: str
 ) -> None:
     ROADS[road](f"{bucket}/good", tmp_path)
-    PASSING[fault](proxy)
+    proxy.resets, refusal = fault == "reset", PASSING[fault]
+    proxy.refuses = lambda kind, key: refusal
+    if refusal is None:
+        proxy.out(60)
     began = time.monotonic()
     said = _fails(lambda: ROADS[road](f"{bucket}/bad", tmp_path))
     assert time.monotonic() - began >= PATIENCE
@@ -181,6 +184,16 @@ def test_a_file_whose_last_request_is_refused_is_not_taken_for_copied(
     assert not storage.exists(f"{bucket}/to/b")
     storage.copy_directory(str(tmp_path), f"{bucket}/to")
     assert {name: len(data) for name, data in _written(f"{bucket}/to").items()} == {"/a": size, "/b": size}
+
+
+def test_others_may_read_what_was_copied_from_a_temporary_directory(tmp_path: Path) -> None:
+    source = Path(tempfile.mkdtemp(dir=tmp_path))
+    (source / "deep").mkdir(mode=0o700)
+    (source / "deep" / "w.bin").write_bytes(b"w")
+    storage.copy_directory(str(source), str(tmp_path / "to"))
+    assert (tmp_path / "to" / "deep" / "w.bin").read_bytes() == b"w"
+    (tmp_path / "usual").mkdir()
+    assert {(tmp_path / name).stat().st_mode for name in ("to", "to/deep")} == {(tmp_path / "usual").stat().st_mode}
 
 
 def test_a_slow_store_is_waited_for(proxy: FaultyS3, bucket: str) -> None:

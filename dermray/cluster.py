@@ -199,8 +199,9 @@ def _quieten() -> None:
     context.enable_progress_bars = False  # dermray.progress has one line for each stage
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
-    if s3.CUT_ANSWER not in context.retried_io_errors:
-        context.retried_io_errors.append(s3.CUT_ANSWER)
+    # All other faults of S3 are borne by its clients, for as long as `patience` says: Ray's own list would have that
+    # done ten times over.
+    context.retried_io_errors = [s3.CUT_ANSWER]
     if asked_for_logs():
         return
     for name, level in (QUIET if _quiet() else REPEATED).items():

@@ -162,14 +162,21 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Where a Ray of their own took its place for some tests, it is started anew for the next that asks for it."""
+    if "local_ray" in getattr(item, "fixturenames", ()):
+        from dermray.cluster import connect
+
+        connect()
+
+
 @contextlib.contextmanager
 def ray_of_its_own(**environment: str) -> Iterator[None]:
-    """A Ray whose processes have these variables; that of the session, if there is one, is started anew afterwards."""
+    """A Ray whose processes have these variables, in the place of the session's."""
     import ray
 
     from dermray.cluster import connect
 
-    before = ray.is_initialized()
     ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -177,8 +184,6 @@ def ray_of_its_own(**environment: str) -> Iterator[None]:
         connect()
         yield
         ray.shutdown()
-    if before:
-        connect()
 
 
 @pytest.fixture(scope="session")

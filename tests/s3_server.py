@@ -30,4 +30,5 @@ class Atomic:
 
 
 if __name__ == "__main__":
-    run_simple(sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1", int(sys.argv[1]), Atomic(), threaded=True, request_handler=MotoRequestHandler)
+    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    run_simple(host, int(sys.argv[1]), Atomic(), threaded=True, request_handler=MotoRequestHandler)

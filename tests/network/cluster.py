@@ -22,7 +22,6 @@ DRIVER = 2  # not the head, which may be killed without it
 CPUS = 5  # of a node that works; a worker, an engine or an actor of the stages takes three, so that no two share one
 S3_PORT, REDIS_PORT = 5000, 6379
 BUCKET = "runs"
-RUN = f"s3://{BUCKET}/run"
 
 
 class Cluster:
@@ -36,9 +35,9 @@ class Cluster:
         """Ray on a node."""
         self.nodes.start_ray(node, self.environment if node == HEAD else self.s3, 0 if node == HEAD else CPUS)
 
-    def begin(self, rows: int, seconds: float, *stages: str) -> "subprocess.Popen[bytes]":
+    def begin(self, run: str, rows: int, seconds: float, *stages: str) -> "subprocess.Popen[bytes]":
         """Stages on the driver's node."""
-        command = [sys.executable, "-m", "tests.network.stages", RUN, str(rows), str(seconds), *stages]
+        command = [sys.executable, "-m", "tests.network.stages", run, str(rows), str(seconds), *stages]
         return self.nodes.start(DRIVER, command, self.s3 | {"RAY_ADDRESS": self.nodes.gcs}, "driver.log")
 
     @property

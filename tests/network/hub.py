@@ -2,8 +2,8 @@
 
 python -m tests.network.hub NODES SEED
 
-Commands are lines on standard input: `latency SECONDS`, `loss SHARE`, `cut NODE`, `restore NODE`. With the end of its input,
-whoever wrote it may have been killed, everything is taken down: the nodes' processes, namespaces and devices.
+Commands are lines on standard input: `latency SECONDS`, `loss SHARE`, `cut NODE`, `restore NODE`. When its input
+ends, because its maker is done or was killed, everything is taken down: the nodes' processes, namespaces and devices.
 """
 
 import contextlib

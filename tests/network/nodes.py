@@ -69,17 +69,21 @@ class Network:
 
     def start_ray(self, node: int, environment: Mapping[str, str], cpus: int) -> None:
         """A raylet that has joined; node 1 is the head."""
-        role = ["--head", f"--port={GCS_PORT}", "--include-dashboard=false"] if node == HEAD else [f"--address={self.gcs}"]
-        command = [str(Path(sys.executable).parent / "ray"), "start", *role, f"--node-ip-address={self.address(node)}"]
+        head = ["--head", f"--port={GCS_PORT}", "--include-dashboard=false"]
+        command = [str(Path(sys.executable).parent / "ray"), "start", f"--node-ip-address={self.address(node)}"]
+        command += head if node == HEAD else [f"--address={self.gcs}"]
         command += [f"--num-cpus={cpus}", "--object-store-memory=150000000", "--block"]
         for _ in range(STARTS):
             (self.directory / f"node{node}" / "ray.log").unlink(missing_ok=True)
             process = self.start(node, command, environment, "ray.log")
-            wait_for(lambda: "Ray runtime started" in self.log(node, "ray.log") or process.poll() is not None, 120)
-            if process.poll() is None:
+            if self._started(node, process):
                 return
             self.kill(node)
         raise AssertionError(self.log(node, "ray.log"))
+
+    def _started(self, node: int, ray: "subprocess.Popen[bytes]") -> bool:
+        wait_for(lambda: "Ray runtime started" in self.log(node, "ray.log") or ray.poll() is not None, 120)
+        return ray.poll() is None
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ ROOT_HOST = 254  # last byte of the address of this machine itself, where servic
 MTU = 9000  # a jumbo frame: fewer packets to carry in Python
 HELD = 20_000  # packets on their way; a switch has room for fewer and drops the rest as well
 AT_A_TIME = 64  # packets read of a device before others have their turn
+QUEUED = 500  # packets that a device holds until they are read
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # of linux/if_tun.h
 
 
@@ -75,15 +76,17 @@ class Hub:
             self._deliver()
 
     def _obey(self, what: str, value: str) -> None:
+        for node in range(len(self.devices)):  # what was sent before the command travels as it was then
+            self._read(node, QUEUED)
         if what in ("latency", "loss"):
             setattr(self, what, float(value))
         else:
             (self.cut.add if what == "cut" else self.cut.discard)(int(value))
         print("done", flush=True)
 
-    def _read(self, node: int) -> None:
+    def _read(self, node: int, most: int = AT_A_TIME) -> None:
         arrival = time.monotonic() + self.latency
-        for _ in range(AT_A_TIME):
+        for _ in range(most):
             try:
                 packet = os.read(self.devices[node], MTU)
             except BlockingIOError:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dermray.runtime_env import SENT
@@ -18,13 +19,17 @@ from tests.raylets import ROOT, own_environment
 
 HEAD = 1
 GCS_PORT = 6379  # each namespace has all ports for itself
+FIRST = "while true; do sleep 1000 & wait; done"  # waits for what others leave; all end with it
 
 
 class Network:
     """Nodes 1, 2, ... with a directory each, and the cable between them."""
 
-    def __init__(self, directory: Path, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, directory: Path, process: "subprocess.Popen[str]", nodes: int) -> None:
         self.directory, self.process = directory, process
+        self.first: dict[int, int] = {}  # process of each node
+        for node in range(1, nodes + 1):
+            self.boot(node)
 
     def address(self, node: int = 0) -> str:
         """IPv4. Node 0 is this machine: services here are reached by all."""
@@ -37,30 +42,49 @@ class Network:
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "done\n"
 
+    def boot(self, node: int) -> None:
+        """Switch a node on. Name and processes are its own, the disk is this machine's, but for Ray's directory."""
+        own = self.directory / f"node{node}"
+        (own / "ray").mkdir(parents=True, exist_ok=True)
+        hosts = own / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n{self.address(node)} node{node}\n")
+        binds = f"mount --bind '{own}/ray' '{os.environ['RAY_TMPDIR']}' && mount --bind '{hosts}' /etc/hosts"
+        # with processes of its own, or a driver here would join the head's raylet, which it would find among them
+        enter = ["ip", "netns", "exec", hub.namespace(self.process.pid, node), "unshare", "--uts", "--pid", "--fork"]
+        enter += ["--mount-proc", "sh", "-c", f"hostname node{node} && {binds} && echo up && {FIRST}"]
+        first = subprocess.Popen(enter, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+        assert first.stdout and first.stdout.readline() == b"up\n"
+        [self.first[node]] = [child.pid for child in psutil.Process(first.pid).children()]
+
     def start(
         self, node: int, command: list[str], environment: Mapping[str, str], log: str
     ) -> "subprocess.Popen[bytes]":
-        """A process on a node. It sees this machine's disk, but for Ray's directory, which each node has to itself."""
+        """A process on a node."""
         own = self.directory / f"node{node}"
         given = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", *SENT)}
         given |= {"RAY_AUTH_MODE": "disabled", "GLOO_SOCKET_IFNAME": "eth0", "PYTHONPATH": str(ROOT)}
         given |= own_environment(own) | dict(environment)
-        (own / "ray").mkdir(exist_ok=True)
-        hosts = own / "hosts"
-        hosts.write_text(f"127.0.0.1 localhost\n{self.address(node)} node{node}\n")
-        binds = f"mount --bind '{own}/ray' '{os.environ['RAY_TMPDIR']}' && mount --bind '{hosts}' /etc/hosts"
-        enter = ["ip", "netns", "exec", hub.namespace(self.process.pid, node), "unshare", "--uts", "sh", "-c"]
-        enter += [f'hostname node{node} && {binds} && exec "$@"', "sh", *command]
+        enter = [
+            "nsenter",
+            f"--target={self.first[node]}",
+            "--mount",
+            "--uts",
+            "--net",
+            "--pid",
+            "env",
+            f"--chdir={ROOT}",
+        ]
         with (own / log).open("ab") as file:
-            return subprocess.Popen(enter, cwd=ROOT, env=given, stdout=file, stderr=file, start_new_session=True)
+            return subprocess.Popen([*enter, *command], env=given, stdout=file, stderr=file, start_new_session=True)
 
     def log(self, node: int, name: str) -> str:
         """What a process of a node has printed."""
         return (self.directory / f"node{node}" / name).read_text(errors="replace")
 
     def kill(self, node: int) -> None:
-        """Every process of a node at once."""
+        """Pull the plug: every process of a node at once."""
         hub.kill_all(hub.namespace(self.process.pid, node))
+        del self.first[node]
 
     @property
     def gcs(self) -> str:
@@ -74,6 +98,8 @@ class Network:
         command += head if node == HEAD else [f"--address={self.gcs}"]
         command += [f"--num-cpus={cpus}", "--object-store-memory=150000000", "--block"]
         for _ in range(STARTS):
+            if node not in self.first:
+                self.boot(node)
             (self.directory / f"node{node}" / "ray.log").unlink(missing_ok=True)
             process = self.start(node, command, environment, "ray.log")
             if self._started(node, process):
@@ -101,7 +127,7 @@ def network(directory: Path, nodes: int, seed: int = 0) -> Iterator[Network]:
         assert process.stdin and process.stdout
         try:
             assert process.stdout.readline() == "ready\n", "the hub did not start"
-            yield Network(directory, process)
+            yield Network(directory, process, nodes)
         finally:
             process.stdin.close()
             process.wait(60)

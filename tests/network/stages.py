@@ -1,6 +1,6 @@
 """Stages as their commands, with a stand-in for the captioner. A line when each is done.
 
-python -m tests.network.stages RUN ROWS SECONDS STAGE...
+python -m tests.network.stages RUN ROWS SECONDS STAGE[:NAME]...
 
 SECONDS go by for each caption; each of two engines writes 4 at a time.
 """
@@ -37,10 +37,11 @@ def main(run: str, rows: int, seconds: float, stages: list[str]) -> None:
     """One after the other."""
     choose.prepared = StandIn(seconds, concurrency=4, replicas=2, cpus=3).prepared  # type: ignore[assignment]
     storage.write_bytes(f"{run}/model/config.json", b"{}")
-    for stage in stages:
+    for named in stages:
+        stage, _, name = named.partition(":")
         preset, *given = settings(run, rows)[stage]
-        cli.main([stage, "--config", preset, f"output={run}/{stage}", *given])
-        print(f"done: {stage}", flush=True)
+        cli.main([stage, "--config", preset, f"output={run}/{name or stage}", *given])
+        print(f"done: {named}", flush=True)
 
 
 if __name__ == "__main__":

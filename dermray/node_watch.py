@@ -80,7 +80,12 @@ def start(head: str) -> None:
     thread = threading.Thread(target=_watch, args=(Watch(head), end), name="node-watch", daemon=True)
     thread.start()
     # before Ray's own: a question to the head must not meet what Ray has already taken down
-    atexit.register(lambda: (end.set(), thread.join(2 * SECONDS)))
+    atexit.register(_end, thread, end)
+
+
+def _end(thread: threading.Thread, end: threading.Event) -> None:
+    end.set()
+    thread.join(2 * SECONDS)
 
 
 def _watch(watch: Watch, end: threading.Event) -> None:
@@ -110,7 +115,7 @@ async def _answers(place: str, turns: asyncio.Semaphore) -> bool:
     async with turns:
         try:
             async with asyncio.timeout(SECONDS):
-                _, connection = await asyncio.open_connection(host, int(port))
+                _, connection = await asyncio.open_connection(host.strip("[]"), int(port))
         except OSError:  # TimeoutError is one
             return False
     connection.close()

@@ -56,8 +56,13 @@ def _result(run: str, stage: str) -> Any:
         return ids(result)
     if stage == "train":
         return {Path(file).name: storage.read_bytes(file) for file in storage.list_files(f"{result.data}/model")}
-    return _numbers(result.manifest.metrics)
+    return _rounded(result.manifest.metrics["sources" if stage == "evaluate" else "table"])
 
 
-def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in ("distribution", "arms") if name in metrics}
+def _rounded(value: Any) -> Any:
+    """Sums of many images are added up block by block, in any order."""
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value

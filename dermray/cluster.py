@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from dermray import runtime_env, s3
+from dermray import node_watch, runtime_env, s3
 
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
 # offer more logical ones than it has, or pipelines wait for ever.
@@ -114,6 +114,8 @@ def connect(shared: str | None = None) -> Any:
             logging.getLogger("ray").setLevel(QUIET["ray"])
         with _without_notices():
             _start(ray)
+        if os.environ.get("RAY_ADDRESS"):
+            node_watch.start(ray.get_runtime_context().gcs_address)
     _quieten()
     if os.environ.get("RAY_ADDRESS"):
         _compare_nodes(shared)

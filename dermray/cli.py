@@ -256,7 +256,8 @@ def ending(run: Callable[[], None]) -> None:
             raise  # a defect of ours: the traceback is the message
         if not cause.mendable:
             print(cause.trace, file=sys.stderr)
-        sys.exit(_say(cause if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)", 1))
+        told = str(cause) if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)"
+        sys.exit(_say("; ".join([told, *getattr(error, "__notes__", ())]), 1))
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -81,7 +81,7 @@ def test_hours_of_flux_are_those_of_its_equations_and_the_price_is_theirs() -> N
     assert taken == pytest.approx(expected, rel=0.05)
     hours = [stage.estimate.hours.value for stage in plan.stages]
     assert plan.hours.value == pytest.approx(sum(hour for hour in hours if hour is not None))
-    assert plan.price and plan.price.value == pytest.approx(2.5 * plan.hours.value)
+    assert plan.price and plan.hours.value and plan.price.value == pytest.approx(2.5 * plan.hours.value)
 
 
 def test_licences_bind_what_is_made_with_them() -> None:

@@ -203,8 +203,8 @@ def test_a_preview_starts_nothing(
     rows = result_of("ingest", tmp_path, phantoms(8))
     cli.main(["instruct", "--config", "instruct/nano", f"rows={rows}", "--preview", "5"])
     shown = capsys.readouterr().out.split("\n---\n")
-    assert len(shown) == 5 and all("- skin tone: " in text and "specific: " in text for text in shown)
-    assert not any("- label: " in text for text in shown), "the preset tells the model skin tone and modality alone"
+    assert len(shown) == 5 and all("- image type: " in text and "specific: " in text for text in shown)
+    assert not any("- skin tone: " in text for text in shown), "the preset tells the model the modality alone"
 
 
 def test_wrong_input_is_refused_before_anything_starts(

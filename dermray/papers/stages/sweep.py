@@ -1,0 +1,88 @@
+"""Classifiers by arm, out of the sweep stage's analyses: metrics with intervals, and gains over real images alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dermray.manifest import Result
+from dermray.papers.measured import Measured, Run
+from dermray.papers.setting import Setting
+
+ALL, ONLY = "all", "only"
+UNCONTROLLED = "not all controls of this sweep came out: it says nothing about synthetic images"
+
+
+def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
+    """Every arm on every test set: over all images, by class, and its gain."""
+    config, told = result.manifest.config, result.manifest.metrics
+    data = run.data(result)
+    families = {source: run.family(run.input(result, f"synthetic.{source}".rstrip("."))) for source in _sources(config)}
+    for analysis in told["tested"]:
+        here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]}
+        doubts = (UNCONTROLLED,) if analysis["controls"] is False else ()
+        for arm in [*analysis["arms"], *analysis["zero_shot"]]:
+            where = here | _where(arm, config)
+            setting = _setting(arm, families, told["image_size"]).over(
+                Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
+            )
+            yield from _of_arm(arm, where, setting, doubts)
+        for gain in [*analysis["verdict"], *analysis["differences"]]:
+            if gain["role"] not in ("mixed", "synthetic only") or _of_several(gain, config):
+                continue
+            where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
+            setting = _setting(gain, families, told["image_size"]).over(
+                Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
+            )
+            yield Measured(where, gain["mean"], gain["low"], gain["high"], 0.0, setting, doubts)
+
+
+def _sources(config: dict[str, Any]) -> list[str]:
+    return [""] if "synthetic" not in config else [each["name"] for each in config["synthetic"]]
+
+
+def _of_several(gain: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether it is a mean over backbones: the papers tell each."""
+    return gain["backbone"] == ALL and len(config["backbones"]) > 1
+
+
+def _where(arm: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    where = {"role": arm["role"], "ratio": f"{arm['ratio']:g}", "source": arm["source"] or ONLY}
+    backbones = [each["name"] for each in config["backbones"]]
+    backbone = backbones[0] if arm["backbone"] == ALL else arm["backbone"]
+    where |= {"backbone": backbone, "real_images": str(arm["real_images"])}
+    if backbone in backbones:
+        where["backbone_place"] = str(backbones.index(backbone) + 1)
+    given = config["real_images"]
+    counts = [given] if isinstance(given, int) else sorted(given)
+    if arm["real_images"] in counts:
+        where["real_place"] = str(counts.index(arm["real_images"]) + 1)
+    return where
+
+
+def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[str, int]) -> Setting:
+    drawn = arm["role"] in ("mixed", "synthetic only", "negative control")
+    backbone = next(iter(sizes)) if arm["backbone"] == ALL else arm["backbone"]
+    return Setting(
+        backbone=backbone,
+        image_size=sizes.get(backbone),
+        generator=families.get(arm["source"]) if drawn else None,
+        real_images=0 if arm["role"] == "synthetic only" else arm["real_images"],
+    )
+
+
+def _of_arm(
+    arm: dict[str, Any], where: dict[str, str], setting: Setting, doubts: tuple[str, ...]
+) -> Iterator[Measured]:
+    classes = {name: values["images"] for name, values in arm["classes"].items()}
+    total = sum(classes.values())
+    floors = {"accuracy": max(classes.values()) / total, "auc": 0.5, "balanced_accuracy": 1 / len(classes)}
+    for metric, found in arm["metrics"].items():
+        if metric == "images":
+            continue
+        value, low, high = (found[key] for key in ("mean", "low", "high")) if isinstance(found, dict) else (found, None, None)
+        yield Measured(where | {"class": ALL, "metric": metric}, value, low, high, floors.get(metric), setting, doubts)
+    for name, values in arm["classes"].items():
+        for metric, value in values.items():
+            if metric != "images":
+                yield Measured(where | {"class": name, "metric": metric}, value, setting=setting, doubts=doubts)
+    drawn = round(arm["ratio"] * arm["real_images"])
+    yield Measured(where | {"metric": "synthetic images"}, drawn, setting=setting)

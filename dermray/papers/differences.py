@@ -1,4 +1,4 @@
-"""Why a number of ours and a paper's cannot be compared: one rule a circumstance, each a clause that follows `because`."""
+"""Why a number of ours and a paper's cannot be compared: a rule a circumstance, each a clause that follows `because`."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -38,7 +38,9 @@ def _split(paper: Setting, ours: Setting) -> str | None:
     if paper.split == "random" and ours.split == "grouped":
         return "the paper splits at random, so that images of one lesion lie on both sides; ours lie on one"
     if paper.split == "official" and ours.split == "grouped":
-        return "the paper tests on published test splits as they are; ours share no patient, lesion or copy with training"
+        return (
+            "the paper tests on published test splits as they are; ours share no patient, lesion or copy with training"
+        )
     return None
 
 
@@ -103,7 +105,9 @@ def _biased(paper: Setting, ours: Setting) -> str | None:
     """Where `_images` has nothing to say because nobody tells."""
     untold = [name for name, n in (("synthetic", paper.images), ("real", paper.of_real)) if n is None]
     if untold:
-        return f"it depends on the number of images, and the paper does not tell that of the {' and '.join(untold)} ones"
+        return (
+            f"it depends on the number of images, and the paper does not tell that of the {' and '.join(untold)} ones"
+        )
     assert paper.of_real is not None
     if ours.of_real and abs(paper.of_real - ours.of_real) > NEAR * paper.of_real:
         return f"it depends on the number of real images: ours are {ours.of_real:,}, the paper's {paper.of_real:,}"
@@ -118,6 +122,8 @@ RULES: tuple[Rule, ...] = (
 
 def absent(cell: Cell) -> Iterator[str]:
     """Why there is nothing to compare a paper's number with."""
+    if cell.never:
+        yield cell.never
     if cell.no_stage:
         yield f"no stage of ours writes it: {cell.no_stage}"
     else:

@@ -1,7 +1,7 @@
 """A number of ours, and the results of a run by which it can be placed beside a paper's."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dermray.manifest import Result
 from dermray.papers.setting import Setting
@@ -16,7 +16,7 @@ class Measured:
     low: float | None = None  # of its 95% interval
     high: float | None = None
     floor: float | None = None  # what it would be without any effect: see the stage's page
-    setting: Setting = Setting()
+    setting: Setting = field(default_factory=Setting)
     doubts: tuple[str, ...] = ()  # why it says little, whatever it is compared with
 
 

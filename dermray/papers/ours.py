@@ -12,6 +12,7 @@ READ: Mapping[str, Callable[[str, Result, Run], Iterator[Measured]]] = {
     "generate": counted.drawn,
     "evaluate": evaluate.measured,
     "sweep": sweep.measured,
+    "reader-study build": reader_study.built,
     "reader-study analyse": reader_study.measured,
     "instruct": counted.paired,
     "tune-vlm": counted.tuned,

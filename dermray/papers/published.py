@@ -1,6 +1,6 @@
 """The numbers that the papers print, each with the place where it stands: `tables/` holds a file a paper.
 
-A number is kept as it is printed, "0.070" or "78.04%", so that a reader finds it in the paper and its rounding is known.
+A number is kept as it is printed, "0.070" or "78.04%": a reader finds it in the paper, and its rounding is known.
 """
 
 import re
@@ -62,7 +62,9 @@ class Table(Part):
                     f"{self.name}; write {UNREAD} for one that was not read"
                 )
             if wrong := [text for text in cells if text != UNREAD and not NUMBER.fullmatch(text)]:
-                raise ConfigError(f"rows.{number}.printed: {wrong[0]!r}: expected a number such as 0.070, 64% or 11,120")
+                raise ConfigError(
+                    f"rows.{number}.printed: {wrong[0]!r}: expected a number such as 0.070, 64% or 11,120"
+                )
             if UNREAD in cells and self.unread is None:
                 raise ConfigError(f"rows.{number}.printed: a number of {self.name} was not read; say why in `unread`")
             if not any(part.no_stage or part.ours for part in (self, row, *self.columns)):

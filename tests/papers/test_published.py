@@ -54,19 +54,9 @@ def test_the_numbers_of_images_are_those_that_the_papers_tell() -> None:
     """A setting's N decides what is comparable, so it must be a number that was read."""
     for name in PAPERS:
         cells = read(name).cells()
-        known = {cell.value for cell in cells} | {140, 70, 9100}  # sections 2.3 of 000, and 3 of 002
-        assert {cell.setting.images for cell in cells if cell.setting.images} <= known, name
-
-
-@pytest.mark.parametrize(("number", "section", "words", "printed"), [
-    ("000", "section 2.3", ["140 images", "70 synthetic", "70 original"], "140"),
-    ("002", "section 3", ["held-out test set", "approximately"], "9,100"),
-])  # fmt: skip
-def test_so_do_those_that_no_table_holds(
-    number: str, section: str, words: list[str], printed: str, shared: Path
-) -> None:
-    passages = texts.passages(texts.of_paper(shared, number), section)
-    assert any(texts.says(passage, words, [printed]) for passage in passages)
+        told = {cell.value for cell in cells}
+        assert {cell.setting.images for cell in cells if cell.setting.images} <= told, name
+        assert all(cell.setting.of_real is None for cell in cells), "no paper says with how many real images"
 
 
 def test_values_and_their_rounding() -> None:
@@ -87,7 +77,7 @@ def test_values_and_their_rounding() -> None:
 def test_how_much_of_each_paper_is_there() -> None:
     counted = {name: [cell.printed is not None for cell in read(name).cells()] for name in PAPERS}
     assert {name: (len(read_), sum(read_)) for name, read_ in counted.items()} == {
-        "glide_ham10000": (157, 47), "dermdit": (85, 85), "dermaflux": (75, 55), "dermasynth": (17, 5),
+        "glide_ham10000": (162, 52), "dermdit": (85, 85), "dermaflux": (78, 58), "dermasynth": (17, 5),
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""What is only counted: images that were ingested and drawn, pairs that were written, samples that were learned from."""
+"""What is only counted: images that were ingested and drawn, pairs that were written, samples of a training."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +9,7 @@ from dermray.manifest import Result
 from dermray.papers.measured import Measured, Run
 from dermray.papers.setting import Setting
 
-ALL = "all"
+ALL, UNKNOWN = "all", "unknown"
 LABELS = {True: "malignant", False: "benign"}
 ROUND_TWO = "self-instruct"
 
@@ -26,7 +26,8 @@ def ingested(name: str, result: Result, run: Run) -> Iterator[Measured]:
             yield Measured(here | {"source": source, "label": label, "scale": ALL}, number, setting=setting)
     sides = counts.by("side")
     for place, side in enumerate(SIDES, 1):
-        yield Measured(here | {"source": ALL, "label": ALL, "scale": str(side)}, sides[place], setting=Setting(data=data))
+        where = here | {"source": ALL, "label": ALL, "scale": str(side)}
+        yield Measured(where, sides[place], setting=Setting(data=data))
 
 
 def drawn(name: str, result: Result, run: Run) -> Iterator[Measured]:
@@ -37,15 +38,13 @@ def drawn(name: str, result: Result, run: Run) -> Iterator[Measured]:
 
 def paired(name: str, result: Result, run: Run) -> Iterator[Measured]:
     """Usable question-answer pairs and the images that have some, by source and modality."""
-    numbers = result.manifest.metrics["instruct"]["statistics"]
-    here = {"stage": "instruct", "instance": name}
-    data = run.data(result)
-    sums: dict[tuple[str, str, str], Counter[str]] = {}
-    for line in numbers["by_source"]:
-        for source in (ALL, line["source"] or "unknown"):
-            for modality in (ALL, line["modality"] or "unknown"):
-                sums.setdefault((source, modality, ""), Counter()).update(_numbers(line))
-    for (source, modality, _), found in sums.items():
+    here, data = {"stage": "instruct", "instance": name}, run.data(result)
+    sums = defaultdict[tuple[str, str], Counter[str]](Counter)
+    for line in result.manifest.metrics["instruct"]["statistics"]["by_source"]:
+        for source in (ALL, line["source"] or UNKNOWN):
+            for modality in (ALL, line["modality"] or UNKNOWN):
+                sums[source, modality].update(_numbers(line))
+    for (source, modality), found in sums.items():
         setting = Setting(data=data if source == ALL else (source,))
         for metric, number in found.items():
             yield Measured(here | {"source": source, "modality": modality, "metric": metric}, number, setting=setting)

@@ -26,6 +26,17 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
                 yield from _of_subset(where | {"subset": subset}, found, setting)
 
 
+def built(name: str, result: Result, run: Run) -> Iterator[Measured]:
+    """How many images readers see."""
+    config = result.manifest.config
+    setting = Setting(data=run.data(result), generator=run.family(run.input(result, "synthetic")))
+    shares = {"original": config["originals_per_class"], "synthetic": config["synthetic_per_class"]}
+    total = sum(shares.values())
+    for origin, share in {ALL: total, **shares}.items():
+        where = {"stage": result.manifest.stage, "instance": name, "metric": "images", "origin": origin}
+        yield Measured(where, result.manifest.rows.ok * share / total, setting=setting)
+
+
 def _of_subset(where: dict[str, str], found: dict[str, Any], setting: Setting) -> Iterator[Measured]:
     report = found["report"]
     if report is None:

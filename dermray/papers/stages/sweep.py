@@ -19,20 +19,18 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
     for analysis in told["tested"]:
         here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]}
         doubts = (UNCONTROLLED,) if analysis["controls"] is False else ()
+        tested = Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
+        yield Measured(
+            here | {"metric": "test images"}, analysis["images"], setting=Setting(data=data, split="grouped")
+        )
         for arm in [*analysis["arms"], *analysis["zero_shot"]]:
-            where = here | _where(arm, config)
-            setting = _setting(arm, families, told["image_size"]).over(
-                Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
-            )
-            yield from _of_arm(arm, where, setting, doubts)
+            setting = _setting(arm, families, told["image_size"]).over(tested)
+            yield from _of_arm(arm, here | _where(arm, config), setting, doubts)
         for gain in [*analysis["verdict"], *analysis["differences"]]:
-            if gain["role"] not in ("mixed", "synthetic only") or _of_several(gain, config):
-                continue
-            where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
-            setting = _setting(gain, families, told["image_size"]).over(
-                Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
-            )
-            yield Measured(where, gain["mean"], gain["low"], gain["high"], 0.0, setting, doubts)
+            if gain["role"] in ("mixed", "synthetic only") and not _of_several(gain, config):
+                where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
+                setting = _setting(gain, families, told["image_size"]).over(tested)
+                yield Measured(where, gain["mean"], gain["low"], gain["high"], 0.0, setting, doubts)
 
 
 def _sources(config: dict[str, Any]) -> list[str]:
@@ -78,7 +76,9 @@ def _of_arm(
     for metric, found in arm["metrics"].items():
         if metric == "images":
             continue
-        value, low, high = (found[key] for key in ("mean", "low", "high")) if isinstance(found, dict) else (found, None, None)
+        value, low, high = (
+            (found[key] for key in ("mean", "low", "high")) if isinstance(found, dict) else (found, None, None)
+        )
         yield Measured(where | {"class": ALL, "metric": metric}, value, low, high, floors.get(metric), setting, doubts)
     for name, values in arm["classes"].items():
         for metric, value in values.items():

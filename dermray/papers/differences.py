@@ -1,4 +1,4 @@
-"""Why a number of ours and a paper's cannot be compared: a rule a circumstance, each a clause that follows `because`."""
+"""Why a number of ours and a paper's cannot be compared: a rule a circumstance, each a clause after `because`."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal

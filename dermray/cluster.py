@@ -97,11 +97,11 @@ def engine_environment(gpus: float) -> dict[str, str]:
     return names | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
-def connect(shared: str | None = None) -> Any:
+def connect(shared: str | None = None, side_by_side: int = 1) -> Any:
     """Join RAY_ADDRESS (or the job's cluster), or start a local one. Joining twice does nothing.
 
     Args:
-        shared: where all nodes will read and write.
+        shared: where all nodes will read and write. side_by_side: stages that a local one is to have room for.
 
     Raises:
         RuntimeError, ValueError: nodes of a joined cluster have other code, or do not see `shared`.
@@ -113,7 +113,7 @@ def connect(shared: str | None = None) -> Any:
         if _quiet():
             logging.getLogger("ray").setLevel(QUIET["ray"])
         with _without_notices():
-            _start(ray)
+            _start(ray, side_by_side)
     _quieten()
     if os.environ.get("RAY_ADDRESS"):
         _compare_nodes(shared)
@@ -137,7 +137,7 @@ def _compare_nodes(shared: str | None) -> None:
     nodes.require_same_software()
 
 
-def _start(ray: Any) -> None:
+def _start(ray: Any, side_by_side: int = 1) -> None:
     quiet = _quiet()
     options: dict[str, Any] = {"log_to_driver": not quiet} | ({"logging_level": QUIET["ray"]} if quiet else {})
     if os.environ.get("RAY_ADDRESS"):
@@ -149,7 +149,7 @@ def _start(ray: Any) -> None:
         os.environ.setdefault(name, value)
     options |= {
         "address": "local",  # without it Ray joins whatever cluster was last started on this machine
-        "num_cpus": max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
+        "num_cpus": side_by_side * max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
         "include_dashboard": False,
         "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
     }

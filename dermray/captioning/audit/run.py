@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ from dermray.exactly_once import Ids, shared
 from dermray.manifest import Result, Rows
 from dermray.picked import least, pick, take
 from dermray.records import about, read_columns
+from dermray.result_fields import ResultOf
 from dermray.row_files import RowFiles
 
 HERE = Path(__file__).parent
@@ -31,7 +32,9 @@ class AuditConfig(Config):
     """Which captions, how many of them."""
 
     output: str
-    captions: list[str] = Field(min_length=1, description="results of the caption stage; several are compared")
+    captions: list[Annotated[str, ResultOf("caption")]] = Field(
+        min_length=1, description="results of the caption stage; several are compared"
+    )
     max_rows: int = Field(20_000, ge=50, description="audited per result, drawn by sample_id")
     folds: int = Field(5, ge=2)
     images: int = Field(100, ge=1, description="on the experts' page, where several results are compared")

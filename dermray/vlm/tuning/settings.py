@@ -1,11 +1,12 @@
 """Settings of a tuning, and which of them exclude each other."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray.config import Config, ConfigError, HowFast
 from dermray.datasets.licences import CommercialUse
+from dermray.result_fields import ResultOf
 from dermray.train_loop import LoopConfig
 from dermray.vlm.tuning.conversations import AnswersConfig
 
@@ -30,8 +31,10 @@ class TuneConfig(CommercialUse):
     """Which rows, which model, how it is tuned."""
 
     output: str
-    rows: str = Field(description="result of the instruct or caption stage, or of ingest with a column of text")
-    base: str = Field(
+    rows: Annotated[str, ResultOf("instruct", "caption", "ingest")] = Field(
+        description="result of the instruct or caption stage, or of ingest with a column of text"
+    )
+    base: Annotated[str, ResultOf("captioner", "tune-vlm")] = Field(
         description="image-text-to-text model of transformers: directory, s3:// URI or hub id, or a result of the "
         "captioner stage"
     )
@@ -45,7 +48,7 @@ class TuneConfig(CommercialUse):
         ("language_model",), min_length=1, description="parts that are trained; the others are frozen"
     )
     lora: LoraConfig = LoraConfig()
-    start_from: str | None = Field(
+    start_from: Annotated[str, ResultOf("tune-vlm")] | None = Field(
         None, description="LoRA adapter of the same base to start from, in peft's format, or a tune-vlm result"
     )
     learn: AnswersConfig = AnswersConfig()

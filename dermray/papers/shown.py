@@ -55,18 +55,11 @@ def page(paper: Paper, rows: Sequence[Row], scale: Scale) -> str:
 
 
 def _values(paper: Paper, rows: Sequence[Row], scale: Scale) -> dict[str, Any]:
-    measured = [row for row in rows if row.ours is not None]
     return {
         "title": f"{paper.title}: the paper's numbers and ours",
-        "paper": paper,
+        "short": in_short(paper, counts(rows)),
         "parts": parts(paper, rows),
         "scale": scale,
-        "counts": {
-            "numbers": len({row.cell.key for row in rows}),
-            "read": len({row.cell.key for row in rows if row.cell.printed is not None}),
-            "beside": len({row.cell.key for row in measured}),
-            "comparable": len({row.cell.key for row in rows if row.comparable}),
-        },
         "what": what,
         "own": own,
         "number": number,
@@ -74,6 +67,24 @@ def _values(paper: Paper, rows: Sequence[Row], scale: Scale) -> dict[str, Any]:
         "images": images,
         "verdict": verdict,
     }
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Numbers of the paper: all, those that were read, those with one of ours beside them, and comparable ones."""
+    return {
+        "numbers": len({row.cell.key for row in rows}),
+        "read": len({row.cell.key for row in rows if row.cell.text is not None}),
+        "with_ours": len({row.cell.key for row in rows if row.ours is not None}),
+        "comparable": len({row.cell.key for row in rows if row.comparable}),
+    }
+
+
+def in_short(paper: Paper, counts: dict[str, int]) -> str:
+    """The counts in a sentence."""
+    return (
+        f"paper {paper.number}: {counts['numbers']} numbers, of which {counts['read']} could be read; "
+        f"{counts['with_ours']} have ours beside them, and {counts['comparable']} can be compared"
+    )
 
 
 def text(paper: Paper, rows: Sequence[Row]) -> str:

@@ -127,4 +127,4 @@ def absent(cell: Cell) -> Iterator[str]:
     if cell.no_stage:
         yield f"no stage of ours writes it: {cell.no_stage}"
     else:
-        yield f"no result of `{cell.ours['stage']}` in this run has it"
+        yield f"no result of {cell.ours['stage']} in this run has it"

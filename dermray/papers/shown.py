@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from dermray import pages
@@ -24,13 +25,27 @@ APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbo
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one table, what is the same for all of them said once."""
+    """The rows of one table, and by number and letter why they cannot be compared and what is odd about them."""
 
     table: str
-    read_at: str
+    place: str  # where its numbers were read, in words
     about: str
     rows: list[Row]
-    shared: list[str]  # reasons that all rows have
+    reasons: list[str]  # of all rows, each once
+    notes: list[str]
+
+    def why(self, row: Row) -> str:
+        """Numbers of a row's reasons, from 1."""
+        return ", ".join(str(1 + self.reasons.index(reason)) for reason in row.reasons)
+
+    def odd(self, row: Row) -> str:
+        """The letter of a row's note, or nothing."""
+        return ascii_lowercase[self.notes.index(row.cell.note)] if row.cell.note else ""
+
+    @property
+    def lettered(self) -> list[tuple[str, str]]:
+        """Notes by letter."""
+        return list(zip(ascii_lowercase, self.notes, strict=False))
 
 
 def parts(paper: Paper, rows: Sequence[Row]) -> list[Part]:
@@ -39,9 +54,14 @@ def parts(paper: Paper, rows: Sequence[Row]) -> list[Part]:
     found = []
     for name, group in groupby(rows, lambda row: row.cell.table):
         members, table = list(group), tables[name]
-        shared = [text for text in members[0].reasons if all(text in row.reasons for row in members)]
-        found.append(Part(name, table.read_at, table.about, members, shared))
+        reasons = list(dict.fromkeys(reason for row in members for reason in row.reasons))
+        notes = list(dict.fromkeys(row.cell.note for row in members if row.cell.note))
+        found.append(Part(name, _place(table), table.about, members, reasons, notes))
     return found
+
+
+def _place(table: Table) -> str:
+    return "" if table.name.startswith(table.read_at) else f"its numbers as told in {table.read_at}"
 
 
 def block(paper: Paper, rows: Sequence[Row], scale: Scale) -> str:
@@ -91,11 +111,11 @@ def text(paper: Paper, rows: Sequence[Row]) -> str:
     """For a terminal: a table after the other."""
     lines = list[str]()
     for part in parts(paper, rows):
-        lines += ["", f"{part.table}: {part.about} ({part.read_at})"]
-        lines += [f"  not comparable because {reason}" for reason in part.shared]
+        lines += ["", ": ".join([part.table, part.about]) + (f" ({part.place})" if part.place else "")]
         for row in part.rows:
-            lines.append(f"  {what(row.cell)}: paper {row.cell.text or UNTOLD}, ours {_ours_in_words(row)}")
-            lines += [f"    not comparable because {reason}" for reason in row.reasons if reason not in part.shared]
+            why = f" (not comparable: {part.why(row)})" if row.reasons else ""
+            lines.append(f"  {what(row.cell)}: paper {row.cell.text or UNTOLD}, ours {_ours_in_words(row)}{why}")
+        lines += [f"  {number}. not comparable because {reason}" for number, reason in enumerate(part.reasons, 1)]
     return "\n".join([f"{paper.number} {paper.title}", *lines])
 
 
@@ -199,7 +219,8 @@ def _by_table(paper: Paper) -> Iterator[tuple[Table, Iterator[Cell]]]:
 
 def _markdown(table: Table, cells: list[Cell]) -> str:
     count, columns = len(table.columns), [" ".join(column.labels.values()) or "number" for column in table.columns]
-    lines = [f"**{table.name}**: {table.about} (read in: {table.read_at})", ""]
+    place = _place(table)
+    lines = [f"**{table.name}**: {table.about}{f' ({place})' if place else ''}", ""]
     lines += [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * count}"]
     for start, row in zip(range(0, len(cells), count), table.rows, strict=True):
         numbers = [cell.text or "not read" for cell in cells[start : start + count]]

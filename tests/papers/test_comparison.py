@@ -53,7 +53,7 @@ def test_what_is_missing_on_either_side_is_said() -> None:
     assert found["b"][0].reasons == ("a picture",) and found["b"][0].inside is None
     assert found["b"][0].ours is not None, "ours is shown all the same"
     assert found["c"][0].reasons == ("no stage of ours writes it: it needs a fork",)
-    assert found["d"][0].reasons == ("no result of `sweep` in this run has it",)
+    assert found["d"][0].reasons == ("no result of sweep in this run has it",)
     assert [cell.labels["model"] for cell in unproducible(PAPER)] == ["c"]
 
 

@@ -20,7 +20,7 @@ PAPER = validate(Paper, {
          "setting": {"images": 9100, "data": ["ddi"]}, "unread": "a picture",
          "columns": [{"labels": {"of": "real"}}, {"labels": {"of": "all"}, "never": "it is another measure"}],
          "rows": [{"labels": {"row": "x"}, "ours": {"role": "mixed"}, "printed": "64.68% ."},
-                  {"labels": {"row": "y"}, "ours": {"role": "none"}, "printed": "0.070 11,120"}]},
+                  {"labels": {"row": "y"}, "ours": {"role": "none"}, "printed": "0.070 11,120", "note": "it is odd"}]},
     ],
 })  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_csv_has_a_line_a_row_with_plain_numbers(rows: list[Row]) -> None:
     assert second["published"] == "" and second["not_comparable_because"] == "a picture; it is another measure"
     assert (third["published"], third["ours"], third["stage"]) == ("0.070", "", "sweep")
     assert fourth["not_comparable_because"] == (
-        "it is another measure; no result of `sweep` in this run has it"
+        "it is another measure; no result of sweep in this run has it"
     )  # fmt: skip
 
 
@@ -56,12 +56,18 @@ def test_ours_is_printed_as_the_papers(rows: list[Row]) -> None:
     assert shown.number(-0.0065, signed) == "-0.65%" and shown.number(0.02, signed) == "+2.00%"
 
 
-def test_text_says_what_all_rows_share_once(rows: list[Row]) -> None:
+def test_text_says_each_reason_once_and_rows_name_theirs_by_number(rows: list[Row]) -> None:
     told = shown.text(PAPER, rows).splitlines()
-    assert "  row x, of real: paper 64.68%, ours 65.12%, 60.00% to 70.00%, floor 50.00%, N 9,000 against 1,200, " \
-           "ratios, only, mixed, resnet, 1:1, 2500 real, the paper's lies inside" in told  # fmt: skip
-    assert "    not comparable because it is another measure" in told
-    nano = shown.text(PAPER, compare(PAPER, [row.ours for row in rows[:1] if row.ours] * 1, "nano")[:2])
+    assert told[2] == "Table 1: accuracy (its numbers as told in section 2)"
+    assert told[3] == (
+        "  row x, of real: paper 64.68%, ours 65.12%, 60.00% to 70.00%, floor 50.00%, N 9,000 against 1,200, "
+        "ratios, only, mixed, resnet, 1:1, 2500 real, the paper's lies inside"
+    )
+    assert told[4].endswith("(not comparable: 1, 2)") and told[6].endswith("(not comparable: 2, 3)")
+    assert told[7:9] == [
+        "  1. not comparable because a picture", "  2. not comparable because it is another measure"
+    ]  # fmt: skip
+    nano = shown.text(PAPER, compare(PAPER, [rows[0].ours] if rows[0].ours else [], "nano"))
     assert nano.count(NANO) == 1
 
 
@@ -73,6 +79,10 @@ def test_the_block_is_escaped_and_needs_nothing_else(rows: list[Row]) -> None:
     assert "4 numbers, of which 3 could be read; 2 have ours beside them, and 1 can be compared." in html
     [line] = [line for line in re.split("<tr>", html) if "65.12%" in line and "64.68%" in line]
     assert '<span class="good">the paper&#39;s lies inside</span>' in line and "9,000 against 1,200" in line
+    assert (
+        "2 not comparable because it is another measure.<br>" in html and 'no <span class="small">1, 2</span>' in html
+    )
+    assert "<sup>a</sup> it is odd.<br>" in html and "row y, of all <sup>a</sup>" in html
     assert "nano scale" not in html and "nano scale" in shown.block(PAPER, rows, "nano")
 
 

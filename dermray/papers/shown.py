@@ -24,7 +24,7 @@ APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbo
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """The rows of one table, and by number and letter why they cannot be compared and what is odd about them."""
 
     table: str
@@ -48,7 +48,7 @@ class Part:
         return list(zip(ascii_lowercase, self.notes, strict=False))
 
 
-def parts(paper: Paper, rows: Sequence[Row]) -> list[Part]:
+def sections(paper: Paper, rows: Sequence[Row]) -> list[Section]:
     """In the paper's order."""
     tables: dict[str, Table] = {table.name: table for table in paper.tables}
     found = []
@@ -56,7 +56,7 @@ def parts(paper: Paper, rows: Sequence[Row]) -> list[Part]:
         members, table = list(group), tables[name]
         reasons = list(dict.fromkeys(reason for row in members for reason in row.reasons))
         notes = list(dict.fromkeys(row.cell.note for row in members if row.cell.note))
-        found.append(Part(name, _place(table), table.about, members, reasons, notes))
+        found.append(Section(name, _place(table), table.about, members, reasons, notes))
     return found
 
 
@@ -78,7 +78,7 @@ def _values(paper: Paper, rows: Sequence[Row], scale: Scale) -> dict[str, Any]:
     return {
         "title": f"{paper.title}: the paper's numbers and ours",
         "short": in_short(paper, counts(rows)),
-        "parts": parts(paper, rows),
+        "sections": sections(paper, rows),
         "scale": scale,
         "what": what,
         "own": own,
@@ -110,12 +110,12 @@ def in_short(paper: Paper, counts: dict[str, int]) -> str:
 def text(paper: Paper, rows: Sequence[Row]) -> str:
     """For a terminal: a table after the other."""
     lines = list[str]()
-    for part in parts(paper, rows):
-        lines += ["", ": ".join([part.table, part.about]) + (f" ({part.place})" if part.place else "")]
-        for row in part.rows:
-            why = f" (not comparable: {part.why(row)})" if row.reasons else ""
+    for section in sections(paper, rows):
+        lines += ["", ": ".join([section.table, section.about]) + (f" ({section.place})" if section.place else "")]
+        for row in section.rows:
+            why = f" (not comparable: {section.why(row)})" if row.reasons else ""
             lines.append(f"  {what(row.cell)}: paper {row.cell.text or UNTOLD}, ours {_ours_in_words(row)}{why}")
-        lines += [f"  {number}. not comparable because {reason}" for number, reason in enumerate(part.reasons, 1)]
+        lines += [f"  {number}. not comparable because {reason}" for number, reason in enumerate(section.reasons, 1)]
     return "\n".join([f"{paper.number} {paper.title}", *lines])
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from dermray.manifest import Result
 from dermray.papers.measured import Measured
 from dermray.papers.stages.evaluate import measured
 from tests.evaluation.test_table import pair, source
@@ -17,10 +18,14 @@ def told(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def read(**changes: Any) -> list[Measured]:
+def evaluated(**changes: Any) -> Result:
     config = {"extractors": [{"kind": "inception"}], "real": "train"}
     inputs = {"rows": "c", "synthetic": "other", "synthetic dit": "g"}
-    result = finished("evaluate", "e", inputs, config=config, **told(**changes))
+    return finished("evaluate", "e", inputs, config=config, **told(**changes))
+
+
+def read(**changes: Any) -> list[Measured]:
+    result = evaluated(**changes)
     return list(measured("evaluate", result, run(**lineage(), evaluate=result)))
 
 

@@ -89,6 +89,12 @@ def _backbone(paper: Setting, ours: Setting) -> str | None:
     return None
 
 
+def _threshold(paper: Setting, ours: Setting) -> str | None:
+    if paper.threshold == "not told" and ours.threshold == "validation":
+        return "ours are decided at a threshold that validation images chose, the paper's at one that it does not tell"
+    return None
+
+
 def _real_images(paper: Setting, ours: Setting) -> str | None:
     if paper.real_images is not None and ours.real_images is not None and paper.real_images != ours.real_images:
         return f"ours learned from {ours.real_images:,} real images, the paper's from {paper.real_images:,}"
@@ -116,7 +122,8 @@ def _biased(paper: Setting, ours: Setting) -> str | None:
 
 Rule = Callable[[Setting, Setting], str | None]
 RULES: tuple[Rule, ...] = (
-    _data, _split, _tested_on, _real, _extractor, _image_size, _pairing, _generator, _backbone, _real_images, _images,
+    _data, _split, _tested_on, _real, _extractor, _image_size, _pairing, _generator, _backbone, _threshold,
+    _real_images, _images,
 )  # fmt: skip
 
 

@@ -23,6 +23,9 @@ class Setting(Config):
     pairing: str | None = Field(None, description="which real image a synthetic one was compared with, pixel by pixel")
     generator: str | None = Field(None, description="family of the generator")
     backbone: str | None = Field(None, description="of the classifier: the beginning of its name in timm")
+    threshold: Literal["not told", "0.5", "validation"] | None = Field(
+        None, description="of the probability from which an image is called malignant: the usual, or chosen"
+    )
     real_images: int | None = Field(None, ge=0, description="real images that a classifier was trained on")
 
     def over(self, other: "Setting") -> "Setting":

@@ -39,6 +39,7 @@ def test_the_same_circumstances_can_be_compared() -> None:
     ({"pairing": "not told"}, {"pairing": "prompt"}, "ours are compared with real images by the rule 'prompt'"),
     ({"generator": "glide"}, {"generator": "dermdit"}, "ours are drawn by dermdit, the paper's by glide"),
     ({"backbone": "resnext101"}, {"backbone": "test_resnet"}, "our classifier is test_resnet"),
+    ({"threshold": "not told"}, {"threshold": "validation"}, "the paper's at one that it does not tell"),
     ({"real_images": 2500}, {"real_images": 50}, "ours learned from 50 real images, the paper's from 2,500"),
     ({"images": 656}, {"images": 614}, "ours are measured on 614 images, the paper's on 656"),
 ])  # fmt: skip

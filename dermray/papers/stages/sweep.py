@@ -8,6 +8,9 @@ from dermray.papers.measured import Measured, Run
 from dermray.papers.setting import Setting
 
 ALL, ONLY = "all", "only"
+# What no threshold decides: ranks, and the probabilities themselves.
+UNDECIDED = ("auc", "average_precision", "brier", "calibration_error", "sensitivity_at_specificity",
+             "specificity_at_sensitivity")  # fmt: skip
 UNCONTROLLED = "not all controls of this sweep came out: it says nothing about synthetic images"
 
 
@@ -67,22 +70,26 @@ def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[s
     )
 
 
+def _decided(arm: dict[str, Any]) -> Setting:
+    """How images are called malignant: see classification/calibration.py. More than two classes have no threshold."""
+    if len(arm["classes"]) > 2:
+        return Setting()
+    return Setting(threshold="0.5" if arm["role"] == "zero-shot" else "validation")
+
+
 def _of_arm(
     arm: dict[str, Any], where: dict[str, str], setting: Setting, doubts: tuple[str, ...]
 ) -> Iterator[Measured]:
     classes = {name: values["images"] for name, values in arm["classes"].items()}
-    total = sum(classes.values())
+    total, decided = sum(classes.values()), _decided(arm).over(setting)
     floors = {"accuracy": max(classes.values()) / total, "auc": 0.5, "balanced_accuracy": 1 / len(classes)}
-    for metric, found in arm["metrics"].items():
-        if metric == "images":
-            continue
-        value, low, high = (
-            (found[key] for key in ("mean", "low", "high")) if isinstance(found, dict) else (found, None, None)
-        )
-        yield Measured(where | {"class": ALL, "metric": metric}, value, low, high, floors.get(metric), setting, doubts)
-    for name, values in arm["classes"].items():
-        for metric, value in values.items():
+    for of, values in {ALL: arm["metrics"], **arm["classes"]}.items():
+        for metric, found in values.items():
             if metric != "images":
-                yield Measured(where | {"class": name, "metric": metric}, value, setting=setting, doubts=doubts)
+                told = found if isinstance(found, dict) else {"mean": found}  # with an interval, or a mean over seeds
+                at, floor = where | {"class": of, "metric": metric}, floors.get(metric) if of == ALL else None
+                bounds = told.get("low"), told.get("high")
+                circumstances = setting if metric in UNDECIDED else decided
+                yield Measured(at, told["mean"], *bounds, floor, circumstances, doubts)
     drawn = round(arm["ratio"] * arm["real_images"])
     yield Measured(where | {"metric": "synthetic images"}, drawn, setting=setting)

@@ -48,7 +48,9 @@ def test_an_arm_has_its_metrics_with_interval_floor_and_setting(analysis: dict[s
     accuracy = one(found, **where | {"metric": "accuracy"})
     commonest = max(row["images"] for row in arm["classes"].values())
     assert accuracy.floor == commonest / 160 < accuracy.value  # type: ignore[operator]  # computed
+    assert (auc.setting.threshold, accuracy.setting.threshold) == (None, "validation")
     recall = one(found, **where | {"class": "malignant", "metric": "recall"})
+    assert recall.setting.threshold == "validation" and recall.floor is None
     assert recall.value == arm["classes"]["malignant"]["recall"] and recall.low is None
 
 
@@ -61,7 +63,11 @@ def test_real_images_alone_know_no_generator_and_synthetic_ones_no_real_image(an
     drawn = {"backbone_place": "1", "real_place": "1", "metric": "synthetic images", "role": "mixed", "ratio": "2"}
     assert one(found, **drawn).value == 100
     strange = one(found, role="zero-shot", backbone="BiomedCLIP", **{"class": "all"}, metric="accuracy")
-    assert "backbone_place" not in strange.where and strange.setting.image_size is None
+    assert (
+        "backbone_place" not in strange.where
+        and strange.setting.threshold == "0.5"
+        and strange.setting.image_size is None
+    )
 
 
 def test_gains_are_those_of_each_backbone(analysis: dict[str, Any]) -> None:

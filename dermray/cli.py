@@ -439,6 +439,7 @@ def _import(arguments: argparse.Namespace) -> None:
 def _run_pipeline(arguments: argparse.Namespace) -> None:
     from dermray.pipeline import PipelineConfig, graph, listing
     from dermray.pipeline.run import run
+    from dermray.serving.runs import TASKS
 
     config = load(PipelineConfig, config_path(arguments.config or "pipeline/quickstart"), arguments.overrides)
     if arguments.graph:
@@ -448,7 +449,8 @@ def _run_pipeline(arguments: argparse.Namespace) -> None:
     summary = run(config, arguments.only, arguments.until)
     print(f"\nreport:  {config.output}/report.html")
     print(f"summary: {config.output}/summary.json")
-    print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
+    if TASKS.keys() & {stage["stage"] for stage in summary["stages"].values()}:
+        print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
     for line in summary["lines"]:
         print(f"  {line}")
 

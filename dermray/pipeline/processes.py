@@ -13,11 +13,11 @@ import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from dermray import cluster, manifest
 from dermray.manifest import Result
 from dermray.pipeline.graph import Instance
+from dermray.pipeline.told import Told
 
 CHILD = "dermray.pipeline.child"
 
@@ -47,15 +47,15 @@ class Processes:
                     process.terminate()
         self._waiters.shutdown()
 
-    def start(self, instance: Instance, told: Any) -> Future[Result]:
+    def start(self, instance: Instance, told: Told) -> Future[Result]:
         """Its result, or a RuntimeError with the last of what it said.
 
         Args:
-            told: prints when it begins and ends; see run.py.
+            told: prints when it begins and ends.
         """
         return self._waiters.submit(self._run, instance, told)
 
-    def _run(self, instance: Instance, told: Any) -> Result:
+    def _run(self, instance: Instance, told: Told) -> Result:
         began = told.begins(instance)
         with tempfile.TemporaryDirectory() as directory:
             place = Path(directory) / "result"

@@ -4,7 +4,7 @@ A stage's module may have `report_block(result, inputs) -> Block`. Nothing here 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,14 @@ def write(
     )
     storage.write_bytes(storage.join(run, "summary.json"), json.dumps(summary, indent=1).encode())
     storage.write_bytes(storage.join(run, "report.html"), page.encode())
-    return summary | {"lines": [line for block in blocks.values() for line in block.lines]}
+    return summary | {"lines": list(_lines(blocks))}
+
+
+def _lines(blocks: Mapping[str, Block]) -> Iterator[str]:
+    """What blocks would have printed; with their stage's name where several would."""
+    several = sum(bool(block.lines) for block in blocks.values()) > 1
+    for name, block in blocks.items():
+        yield from (f"{name}: {line}" if several else line for line in block.lines)
 
 
 def block_of(instance: Instance, result: Result) -> Block:

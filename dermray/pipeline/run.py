@@ -5,7 +5,6 @@ further stage starts, and those under way are waited for.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from graphlib import TopologicalSorter
@@ -17,6 +16,7 @@ from dermray.memory import PeakMemory
 from dermray.pipeline import report
 from dermray.pipeline.commands import command
 from dermray.pipeline.graph import Graph, Instance, PipelineConfig, chosen, load
+from dermray.pipeline.told import Told
 
 Start = Callable[[Instance], Future[Result]]
 
@@ -78,7 +78,7 @@ def in_order(graph: Graph, names: list[str], start: Start, parallel: int = 1) ->
 
 
 def _completed(graph: Graph, names: list[str], parallel: int) -> dict[str, Result]:
-    told = Told(graph, names)
+    told = Told(names)
     if parallel == 1:
         return in_order(graph, names, lambda instance: _here(instance, told))
     from dermray.pipeline.processes import Processes
@@ -87,8 +87,8 @@ def _completed(graph: Graph, names: list[str], parallel: int) -> dict[str, Resul
         return in_order(graph, names, lambda instance: processes.start(instance, told), parallel)
 
 
-def _here(instance: Instance, told: "Told") -> Future[Result]:
-    """In this process and in its main thread, where stages that end up waiting for a signal expect to be."""
+def _here(instance: Instance, told: Told) -> Future[Result]:
+    """In this process, and in its main thread: signals are that one's."""
     future: Future[Result] = Future()
     began = told.begins(instance)
     try:
@@ -99,27 +99,6 @@ def _here(instance: Instance, told: "Told") -> Future[Result]:
         told.ended(instance, result, began)
         future.set_result(result)
     return future
-
-
-class Told:
-    """Prints which stage begins and how it ends, with its number."""
-
-    def __init__(self, graph: Graph, names: list[str]) -> None:
-        self.number = {name: f"[{number}/{len(names)}]" for number, name in enumerate(names, 1)}
-
-    def begins(self, instance: Instance) -> float:
-        """Returns when that was, in Unix seconds."""
-        of = "" if instance.stage == instance.name else f" ({instance.stage})"
-        print(f"{self.number[instance.name]} {instance.name}{of} ...", flush=True)
-        return time.time()
-
-    def ended(self, instance: Instance, result: Result, began: float) -> None:
-        """Rows, and how long it took."""
-        rows, took = result.manifest.rows, time.time() - began
-        state = f"{took:.0f} s" if result.manifest.started >= began - 1 else "already done"
-        lost = "".join(f", {n} {word}" for word, n in (("rejected", rows.rejected), ("failed", rows.failed)) if n)
-        said = f"{rows.ok} of {rows.rows_in} rows ok{lost}; {state}"
-        print(f"{self.number[instance.name]} {instance.name}: {said}", flush=True)
 
 
 def _say_what_is_left(never: list[str], failed: dict[str, BaseException]) -> None:

@@ -1,5 +1,6 @@
 """A graph with two branches as users run it: side by side, killed, started again; then what its report shows."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -7,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from dermray import manifest
-from tests.conftest import kill_family
+from dermray.pipeline.processes import CHILD
+from tests.conftest import call_cli, kill_family
 from tests.quickstart import ROOT, checkpoint_kept, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -35,6 +38,20 @@ def config_of(small_run: Path, output: Path) -> dict[str, Any]:
     return {"output": str(output), "title": "two branches", "parallel": 2, "stages": stages}
 
 
+def kill_leader_alone(run: subprocess.Popen[bytes]) -> None:
+    """By SIGKILL, of which it hears nothing. Its stages must end too: the next start needs their places."""
+    family = psutil.Process(run.pid).children(recursive=True)
+    stages = [process for process in family if CHILD in process.cmdline()]
+    run.kill()
+    run.wait()
+    _, alive = psutil.wait_procs(stages, timeout=60)
+    for process in family:  # what Ray has started ends by itself, later
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=15)
+    assert len(stages) == 2 and not alive
+
+
 def test_two_branches_side_by_side_outlive_a_kill(small_run: Path, tmp_path: Path) -> None:
     run, file, log = tmp_path / "run", tmp_path / "two.yaml", tmp_path / "first.log"
     file.write_text(yaml.safe_dump(config_of(small_run, run)))
@@ -49,6 +66,7 @@ def test_two_branches_side_by_side_outlive_a_kill(small_run: Path, tmp_path: Pat
     try:
         wait_for(lambda: both_at_work() or first.poll() is not None, 600)
         assert first.poll() is None, log.read_text()
+        kill_leader_alone(first)
     finally:
         kill_family(first.pid)
         first.wait()
@@ -71,8 +89,6 @@ def test_two_branches_side_by_side_outlive_a_kill(small_run: Path, tmp_path: Pat
 
 
 def test_a_branch_alone_and_one_that_fails(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.conftest import call_cli
-
     file = tmp_path / "two.yaml"
     config = config_of(small_run, tmp_path / "run") | {"parallel": 1}
     config["stages"]["turned"]["loop"] = config["stages"]["plain"]["loop"] = {"steps": 2, "batch_size": 8}

@@ -24,7 +24,9 @@ class CompareConfig(Config):
     captioners: dict[str, Annotated[dict[str, Any], SectionOf(CaptionConfig)]] = Field(
         description="two or more by names of yours; each has settings of the caption stage, but output and rows"
     )
-    each: dict[str, Any] = Field({}, description="settings of the caption stage for all that do not say otherwise")
+    each: Annotated[dict[str, Any], SectionOf(CaptionConfig)] = Field(
+        {}, description="settings of the caption stage for all that do not say otherwise"
+    )
     images: int = Field(100, ge=2, le=2000, description="of different lesions; of all of them experts see captions")
     stratify_by: list[str] = Field(
         ["malignant", "skin_tone"], description=f"as many images of each combination as there are: out of {STRATA}"

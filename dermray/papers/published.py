@@ -67,7 +67,8 @@ class Table(Part):
                 )
             if UNREAD in cells and self.unread is None:
                 raise ConfigError(f"rows.{number}.printed: a number of {self.name} was not read; say why in `unread`")
-            if not any(part.no_stage or part.ours for part in (self, row, *self.columns)):
+            parts: tuple[Part, ...] = (self, row, *self.columns)
+            if not any(part.no_stage or part.ours for part in parts):
                 raise ConfigError(f"rows.{number}: nothing tells where ours are; give `ours`, or `no_stage` and why")
         return self
 

@@ -78,7 +78,7 @@ def test_the_papers_of_the_config_are_those_that_are_there() -> None:
 
 
 def test_it_is_a_stage_of_a_graph_with_a_block_of_its_own(tmp_path: Path) -> None:
-    stages = {
+    stages: dict[str, dict[str, Any]] = {
         "ingest": {"sources": [{"source": "phantom"}]},
         "beside": {"stage": "compare-paper", "paper": "dermaflux", "scale": "paper",
                    "results": {"ingest": {"from": "ingest"}}},

@@ -47,7 +47,7 @@ def test_an_arm_has_its_metrics_with_interval_floor_and_setting(analysis: dict[s
     }  # fmt: skip
     accuracy = one(found, **where | {"metric": "accuracy"})
     commonest = max(row["images"] for row in arm["classes"].values())
-    assert accuracy.floor == commonest / 160 < accuracy.value  # type: ignore[operator]  # computed
+    assert accuracy.floor == commonest / 160 < accuracy.value
     assert (auc.setting.threshold, accuracy.setting.threshold) == (None, "validation")
     recall = one(found, **where | {"class": "malignant", "metric": "recall"})
     assert recall.setting.threshold == "validation" and recall.floor is None

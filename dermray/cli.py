@@ -119,7 +119,11 @@ def _with_choice(command: argparse.ArgumentParser, required: bool) -> None:
         "--only", action="append", default=[], metavar="NAME", help="run this stage alone; may be given several times"
     )
     command.add_argument(
-        "--until", action="append", default=[], metavar="NAME", help="run this stage and all that it needs; the same"
+        "--until",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run this stage and all that it needs; may be given several times",
     )
 
 
@@ -230,7 +234,8 @@ def ending(run: Callable[[], None]) -> None:
             raise  # a defect of ours: the traceback is the message
         if not cause.mendable:
             print(cause.trace, file=sys.stderr)
-        sys.exit(_say(cause if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)", 1))
+        told = str(cause) if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)"
+        sys.exit(_say("; ".join([told, *getattr(error, "__notes__", ())]), 1))
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

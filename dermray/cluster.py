@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from dermray import runtime_env, s3
+from dermray import node_watch, runtime_env, s3
 
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
 # offer more logical ones than it has, or pipelines wait for ever.
@@ -114,6 +114,8 @@ def connect(shared: str | None = None, side_by_side: int = 1) -> Any:
             logging.getLogger("ray").setLevel(QUIET["ray"])
         with _without_notices():
             _start(ray, side_by_side)
+        if os.environ.get("RAY_ADDRESS"):
+            node_watch.start(ray.get_runtime_context().gcs_address)
     _quieten()
     if os.environ.get("RAY_ADDRESS"):
         _compare_nodes(shared)
@@ -154,13 +156,23 @@ def _start(ray: Any, side_by_side: int = 1) -> None:
         "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
     }
     try:
-        ray.init(**options)
-    except Exception as error:  # Ray has no class for it
+        _init(ray, options)
+    except RuntimeError as error:
         if "timed out during startup" not in str(error):
             raise
         print("dermray: Ray did not start within its 30 s, is this machine busy? Trying once more", file=sys.stderr)
         ray.shutdown()
+        _init(ray, options)
+
+
+def _init(ray: Any, options: dict[str, Any]) -> None:
+    """ray.init. What it raises of the bare class Exception is a machine's state, which a user can mend."""
+    try:
         ray.init(**options)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise RuntimeError(f"Ray did not start; is this machine short of CPUs, memory or disk? ({error})") from error
 
 
 @contextlib.contextmanager
@@ -189,8 +201,9 @@ def _quieten() -> None:
     context.enable_progress_bars = False  # dermray.progress has one line for each stage
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
-    if s3.CUT_ANSWER not in context.retried_io_errors:
-        context.retried_io_errors.append(s3.CUT_ANSWER)
+    # All other faults of S3 are borne by its clients, for as long as `patience` says: Ray's own list would have that
+    # done ten times over.
+    context.retried_io_errors = [s3.CUT_ANSWER]
     if asked_for_logs():
         return
     for name, level in (QUIET if _quiet() else REPEATED).items():

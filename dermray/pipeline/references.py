@@ -52,10 +52,10 @@ def require_inputs(path: str, name: str, kinds: dict[str, str], fields: dict[str
         known = ", ".join(fields) or "none, it reads no result"
         raise ConfigError(f"{given}: this field takes no stage's result; those that do are: {known}")
     if kinds[name] not in expected:
-        fitting = [other for other, stage in kinds.items() if stage in expected]
-        there = f"of this run that is {' or '.join(fitting)}" if fitting else "this run has none"
+        fitting = [f"{{{FROM}: {other}}}" for other, stage in kinds.items() if stage in expected]
         raise ConfigError(
-            f"{given}: a result of stage {kinds[name]!r}; expected one of {' or '.join(map(repr, expected))}, {there}"
+            f"{given}: a result of stage {kinds[name]!r}; expected one of {' or '.join(map(repr, expected))}; "
+            f"in this run: {' or '.join(fitting) or 'none'}"
         )
 
 

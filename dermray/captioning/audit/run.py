@@ -1,5 +1,6 @@
 """`dermray audit-captions`: one or several captioning results in; numbers, a report and a page for experts out."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,8 +71,7 @@ def run(config: AuditConfig) -> Result:
         compared = len(names) > 1
         if compared:
             shared = _shared(list(results.values()), config)
-            page = pages.render(HERE / "compare.html", images=shared, seed=config.seed, grades=experts.GRADES)
-            _write(work.data, "compare.html", page)
+            _write(work.data, "compare.html", compare_page(shared, config.seed))
         page = pages.render(HERE / "audit.html", audits=audits, agreed=agreed, compared=compared, grades=experts.GRADES)
         _write(work.data, "audit.html", page)
         total = sum(a["audited"] for a in audits.values())
@@ -82,6 +82,13 @@ def run(config: AuditConfig) -> Result:
             experts=agreed,
             page="audit.html",
         )
+
+
+def compare_page(images: list[dict[str, Any]], seed: int) -> str:
+    """What experts grade. Its id keeps its answers apart from those to other pages in the same browser."""
+    told = json.dumps([[image["sample_id"], image["answers"]] for image in images])
+    page_id = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return pages.render(HERE / "compare.html", images=images, seed=seed, grades=experts.GRADES, page_id=page_id)
 
 
 def audit(result: Result, config: AuditConfig) -> dict[str, Any]:

@@ -33,6 +33,7 @@ DESCRIPTIONS = {
     "audit-classifier": "test whether a classifier's score shifts when only skin tone, sex or site changes",
     "audit-captions": "test whether captions are true, leak the label, and are informative",
     "compare-captioners": "run several captioners on the same images, audit them, and have experts grade them blindly",
+    "compare-paper": "put a paper's numbers and those of a run beside each other, with the reasons not to compare them",
     "vqa": "ask captioners questions with known answers, score them, and compare before and after tuning",
     "reader-study build": "build a blinded set of original and synthetic images for readers, and its sealed key",
     "reader-study analyse": "analyse readers' answers: accuracy, agreement, comparison with classifiers",

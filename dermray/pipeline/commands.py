@@ -22,6 +22,7 @@ COMMANDS = {
     "audit-classifier": "dermray.classification.audit.run:AuditClassifierConfig",
     "classify": "dermray.classification.classify:ClassifyConfig",
     "compare-captioners": "dermray.captioning.comparison.run:CompareConfig",
+    "compare-paper": "dermray.papers.run:ComparePaperConfig",
     "instruct": "dermray.vlm.instruct.run:InstructConfig",
     "predict": "dermray.classification.predict:PredictConfig",
     "reader-study analyse": "dermray.reader_study.analyse:AnalyseConfig",

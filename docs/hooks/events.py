@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.hooks.pages import DOCS, OVERVIEW, STAGES, generated, overview, page_of, reference
+from docs.hooks.pages import DOCS, OVERVIEW, STAGES, generated, overview, page_of, reference, with_numbers
 
 ROOT = DOCS.parent
 FIGURES = "benchmarks/results"
@@ -54,9 +54,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """A stage's page ends with its presets and its config."""
+    """A stage's page ends with its presets and its config, a paper's holds its numbers."""
     uri = page.file.src_uri
-    markdown = markdown.replace(OVERVIEW, overview()) if uri == "stages/index.md" else markdown
+    markdown = with_numbers(markdown.replace(OVERVIEW, overview()) if uri == "stages/index.md" else markdown)
     for stage in STAGES:
         if uri == page_of(stage):
             markdown = f"{markdown.strip()}\n\n{reference(stage)}"

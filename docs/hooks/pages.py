@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from dermray.cli import DESCRIPTIONS, parser
+from dermray.papers.published import PAPERS, read
+from dermray.papers.shown import markdown
 from dermray.pipeline import COMMANDS, command
 from dermray.reference.configs import schema_of
 from dermray.reference.presets import presets
@@ -20,6 +22,8 @@ STAGES = {name: DESCRIPTIONS[name] for name in COMMANDS} | {
     "serve": "serve generation, classification and captions over HTTP",
 }
 OVERVIEW = "{{ stages }}"  # stands in stages/index.md where the table goes
+# What stands in a paper's page where its numbers go, and which paper's.
+PUBLISHED = {f"{{{{ numbers of {name} }}}}": name for name in PAPERS}
 
 
 def page_of(stage: str) -> str:
@@ -46,6 +50,13 @@ def overview() -> str:
         link = f"[`{name}`]({Path(page_of(name)).name})"
         lines.append(f"| {link} | {text} | {fed} | {len(presets_of(name)) or ''} |")
     return "\n".join(lines)
+
+
+def with_numbers(text: str) -> str:
+    """A page with a paper's numbers where these go."""
+    for mark, name in PUBLISHED.items():
+        text = text.replace(mark, markdown(read(name))) if mark in text else text
+    return text
 
 
 def reference(stage: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
+from dermray.papers.published import PAPERS, read
 from dermray.pipeline import COMMANDS
 from dermray.reference.configs import schema_of
 from docs.hooks.events import FILES, linked
@@ -50,6 +51,14 @@ def test_no_other_host_is_asked(site: Path) -> None:
         file for file in site.glob("**/*.css") if re.search(r"url\(\s*['\"]?(?:https?:)?//|@import", file.read_text())
     ]
     assert styles == []
+
+
+def test_a_papers_page_has_its_numbers(site: Path) -> None:
+    for name, page in (("glide_ham10000", "glide"), *((name, name) for name in PAPERS[1:])):
+        shown = (site / f"papers/{page}.html").read_text()
+        assert "{{" not in shown
+        numbers = [cell.text for cell in read(name).cells() if cell.text]
+        assert numbers and not [number for number in numbers if f">{number}</td>" not in shown]
 
 
 def test_every_command_has_a_page_with_all_its_fields(site: Path) -> None:

@@ -1,0 +1,95 @@
+"""Classifiers by arm, out of the sweep stage's analyses: metrics with intervals, and gains over real images alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dermray.manifest import Result
+from dermray.papers.measured import Measured, Run
+from dermray.papers.setting import Setting
+
+ALL, ONLY = "all", "only"
+# What no threshold decides: ranks, and the probabilities themselves.
+UNDECIDED = ("auc", "average_precision", "brier", "calibration_error", "sensitivity_at_specificity",
+             "specificity_at_sensitivity")  # fmt: skip
+UNCONTROLLED = "not all controls of this sweep came out: it says nothing about synthetic images"
+
+
+def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
+    """Every arm on every test set: over all images, by class, and its gain."""
+    config, told = result.manifest.config, result.manifest.metrics
+    data = run.data(result)
+    families = {source: run.family(run.input(result, f"synthetic.{source}".rstrip("."))) for source in _sources(config)}
+    for analysis in told["tested"]:
+        here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]}
+        doubts = (UNCONTROLLED,) if analysis["controls"] is False else ()
+        tested = Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
+        yield Measured(
+            here | {"metric": "test images"}, analysis["images"], setting=Setting(data=data, split="grouped")
+        )
+        for arm in [*analysis["arms"], *analysis["zero_shot"]]:
+            setting = _setting(arm, families, told["image_size"]).over(tested)
+            yield from _of_arm(arm, here | _where(arm, config), setting, doubts)
+        for gain in [*analysis["verdict"], *analysis["differences"]]:
+            if gain["role"] in ("mixed", "synthetic only") and not _of_several(gain, config):
+                where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
+                setting = _setting(gain, families, told["image_size"]).over(tested)
+                yield Measured(where, gain["mean"], gain["low"], gain["high"], 0.0, setting, doubts)
+
+
+def _sources(config: dict[str, Any]) -> list[str]:
+    return [""] if "synthetic" not in config else [each["name"] for each in config["synthetic"]]
+
+
+def _of_several(gain: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether it is a mean over backbones: the papers tell each."""
+    return gain["backbone"] == ALL and len(config["backbones"]) > 1
+
+
+def _where(arm: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    where = {"role": arm["role"], "ratio": f"{arm['ratio']:g}", "source": arm["source"] or ONLY}
+    backbones = [each["name"] for each in config["backbones"]]
+    backbone = backbones[0] if arm["backbone"] == ALL else arm["backbone"]
+    where |= {"backbone": backbone, "real_images": str(arm["real_images"])}
+    if backbone in backbones:
+        where["backbone_place"] = str(backbones.index(backbone) + 1)
+    given = config["real_images"]
+    counts = [given] if isinstance(given, int) else sorted(given)
+    if arm["real_images"] in counts:
+        where["real_place"] = str(counts.index(arm["real_images"]) + 1)
+    return where
+
+
+def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[str, int]) -> Setting:
+    drawn = arm["role"] in ("mixed", "synthetic only", "negative control")
+    backbone = next(iter(sizes)) if arm["backbone"] == ALL else arm["backbone"]
+    return Setting(
+        backbone=backbone,
+        image_size=sizes.get(backbone),
+        generator=families.get(arm["source"]) if drawn else None,
+        real_images=0 if arm["role"] == "synthetic only" else arm["real_images"],
+    )
+
+
+def _decided(arm: dict[str, Any]) -> Setting:
+    """How images are called malignant: see classification/calibration.py. More than two classes have no threshold."""
+    if len(arm["classes"]) > 2:
+        return Setting()
+    return Setting(threshold="0.5" if arm["role"] == "zero-shot" else "validation")
+
+
+def _of_arm(
+    arm: dict[str, Any], where: dict[str, str], setting: Setting, doubts: tuple[str, ...]
+) -> Iterator[Measured]:
+    classes = {name: values["images"] for name, values in arm["classes"].items()}
+    total, decided = sum(classes.values()), _decided(arm).over(setting)
+    floors = {"accuracy": max(classes.values()) / total, "auc": 0.5, "balanced_accuracy": 1 / len(classes)}
+    for of, values in {ALL: arm["metrics"], **arm["classes"]}.items():
+        for metric, found in values.items():
+            if metric != "images":
+                told = found if isinstance(found, dict) else {"mean": found}  # with an interval, or a mean over seeds
+                at, floor = where | {"class": of, "metric": metric}, floors.get(metric) if of == ALL else None
+                bounds = told.get("low"), told.get("high")
+                circumstances = setting if metric in UNDECIDED else decided
+                yield Measured(at, told["mean"], *bounds, floor, circumstances, doubts)
+    drawn = round(arm["ratio"] * arm["real_images"])
+    yield Measured(where | {"metric": "synthetic images"}, drawn, setting=setting)

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,15 @@ from urllib.parse import urlsplit
 
 import psutil
 
-SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>"
+
+def _said(code: str, message: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+
+SLOW_DOWN = (503, _said("SlowDown", "Reduce your rate."))
+INTERNAL_ERROR = (500, _said("InternalError", "We encountered an internal error. Please try again."))
+FULL = (507, _said("XMinioStorageFull", "Storage backend has reached its minimum free drive threshold."))
+WRITES = {"PutObject", "CopyObject", "POST"}
 OF_A_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "date", "server"}
 
 
@@ -29,15 +38,23 @@ class FaultyS3(ThreadingHTTPServer):
     def __init__(self, server: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(server).netloc
-        self.share_of_errors = 0.0  # of requests that are answered 503 SlowDown
+        self.share_of_errors = 0.0  # of requests that are answered with `error`
+        self.error = SLOW_DOWN  # status and body; where it is FULL, reading goes on
         self.cuts = 0  # answers to GetObject, from now on, that end in mid-body
         self.latency = 0.0  # seconds that every answer takes longer
         self.out_until = 0.0  # monotonic seconds: until then connections end without an answer
         self.answered: Callable[[str, str, int], Any] | None = None  # of a request's kind and key, client's port
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by key without its numbers
         self.failed = 0
+        self.share_lost = 0.0  # of requests that are done, and whose connections then end without an answer
+        self.unanswered = 0
         self.dice = random.Random(0)
         self.counting = threading.Lock()
+
+    @property
+    def upstream_url(self) -> str:
+        """The server behind it."""
+        return f"http://{self.upstream}"
 
     @property
     def endpoint(self) -> str:
@@ -65,12 +82,31 @@ class FaultyS3(ThreadingHTTPServer):
         thread.start()
         return thread
 
-    def fails(self) -> bool:
+    def closed(self, seconds: float) -> None:
+        """Refuse connections for so long, and end those that there are; returns afterwards."""
+        self.out(seconds)
+        self.shutdown()
+        self.socket.close()
+        time.sleep(seconds)
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        serve(self)
+
+    def fails(self, kind: str) -> bool:
         """Whether this request is one of those that are refused."""
         with self.counting:
-            refused = self.dice.random() < self.share_of_errors
+            meant = self.error is not FULL or kind in WRITES
+            refused = meant and self.dice.random() < self.share_of_errors
             self.failed += refused
             return refused
+
+    def loses(self) -> bool:
+        """Whether this answer is one of those that are lost."""
+        with self.counting:
+            lost = self.dice.random() < self.share_lost
+            self.unanswered += lost
+            return lost
 
     def cut(self, kind: str, data: bytes) -> bool:
         """Whether this answer ends in mid-body."""
@@ -103,17 +139,22 @@ class _Handler(BaseHTTPRequestHandler):
         kind, key = kind_of(self.command, self.path, dict(self.headers.items()))
         body = self._body()
         if time.monotonic() < self.server.out_until:
+            self.server.unanswered += 1
             self.close_connection = True
             return
         if self.server.latency:
             time.sleep(self.server.latency)
         self.server.count(kind, key)
-        if self.server.fails():
-            self._send(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+        if self.server.fails(kind):
+            status, said = self.server.error
+            self._send(status, {"Content-Type": "application/xml"}, said)
             return
         status, headers, data = self._asked(body)
         if self.server.answered is not None and status < 300:
             self.server.answered(kind, key, self.client_address[1])
+        if self.server.loses():
+            self.close_connection = True
+            return
         self._send(status, headers, data, kind)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
@@ -176,11 +217,16 @@ def kind_of(method: str, path: str, headers: dict[str, str]) -> tuple[str, str]:
     return names[method], key
 
 
+def serve(proxy: FaultyS3) -> None:
+    """Take connections, in a thread."""
+    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+
+
 @contextlib.contextmanager
 def faulty(server: str) -> Iterator[FaultyS3]:
     """A proxy before `server`, while the body runs."""
     proxy = FaultyS3(server)
-    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+    serve(proxy)
     try:
         yield proxy
     finally:

@@ -2,10 +2,10 @@
 
     python -m benchmarks.chaos_soak MINUTES [--seed N] [--stages ingest,train] [--faults node,s3_500] [--rounds 3-5]
 
-Every stage is run once undisturbed. Then, round by round, a stage is started on three Ray nodes, over an S3 server or
-on a disk; up to three faults hit it (tests/soak/faults.py has them all); it is started again until it is done; and its
-result is compared with the undisturbed one: the same rows and statuses, no id twice, the same bits of weights, nothing
-missing, nothing left over. A thread looks at the output all the while.
+Round by round, a stage is started on three Ray nodes, over an S3 server or on a disk, after it has once been run
+undisturbed; up to three faults hit it (tests/soak/faults.py has them all); it is started again until it is done; and
+its result is compared with the undisturbed one: the same rows and statuses, no id twice, the same bits of weights,
+nothing missing, nothing left over. A thread looks at the output all the while.
 
 The seed decides stages, places, faults and their order. When a fault hits, it decides as a share of the stage's work,
 and whom it kills depends on who is there: machines are not equally fast, so the moments differ from run to run. Disks
@@ -45,7 +45,7 @@ def machine(directory: Path) -> Iterator[Machine]:
     import boto3
 
     port, disk = free_port(), directory / "disk"
-    disk.mkdir()
+    disk.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_process(port))
         stack.callback(server.kill)
@@ -64,22 +64,39 @@ def machine(directory: Path) -> Iterator[Machine]:
         yield ready
 
 
-def references(names: list[str], ready: Machine, base: Path) -> dict[str, Reference]:
-    """Results of these stages and of all that they read, undisturbed, and a copy of them in S3."""
-    from dermray import manifest, storage
+class References:
+    """Undisturbed results below `base` and a copy of them in S3, each made when it is first needed."""
 
-    environment = os.environ | {"RAY_ADDRESS": ready.cluster.address, "PYTHONPATH": str(ROOT)}
-    made = dict[str, Reference]()
-    for name in _with_what_they_read(names):
-        command = STAGES[name].command(str(base), f"{base}/{name}")
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{name} fails undisturbed: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-        result = manifest.read(f"{base}/{name}")
-        made[name] = Reference(results.held(result), result.manifest.seconds)
+    def __init__(self, ready: Machine, base: Path) -> None:
+        self.ready, self.base, self.made = ready, base, dict[str, Reference]()
+        self.places = {False: str(base), True: f"s3://{BUCKET}/base"}  # by whether that is in S3
+
+    def of(self, name: str) -> Reference:
+        """A stage's, after those of all that it reads.
+
+        Raises:
+            RuntimeError: the stage fails undisturbed.
+        """
+        if name not in self.made:
+            for other in STAGES[name].reads.values():
+                self.of(other)
+            self.made[name] = self._make(name)
+        return self.made[name]
+
+    def _make(self, name: str) -> Reference:
+        from dermray import manifest, storage
+
+        place = f"{self.base}/{name}"
+        if results.finished(place) is None:  # of an earlier soak
+            environment = os.environ | {"RAY_ADDRESS": self.ready.cluster.address, "PYTHONPATH": str(ROOT)}
+            command = STAGES[name].command(str(self.base), place)
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{name} fails undisturbed: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+        result = manifest.read(place)
+        storage.copy_directory(place, f"{self.places[True]}/{name}")
         print(f"undisturbed: {name} in {result.manifest.seconds:.0f} s", flush=True)
-    storage.copy_directory(str(base), f"s3://{BUCKET}/base")
-    return made
+        return Reference(results.held(result), result.manifest.seconds)
 
 
 def soak(minutes: float, seed: int, names: list[str], kinds: list[str], rounds: range, directory: Path) -> list[Told]:
@@ -88,18 +105,16 @@ def soak(minutes: float, seed: int, names: list[str], kinds: list[str], rounds: 
 
     told = list[Told]()
     with machine(directory) as ready:
-        base = directory / "base"
-        reference = references(names, ready, base)
-        inputs, end = {False: str(base), True: f"s3://{BUCKET}/base"}, time.monotonic() + 60 * minutes
+        references, end = References(ready, directory / "base"), time.monotonic() + 60 * minutes
         for plan in plans(seed, names, ready, kinds):
-            if plan.number not in rounds:
-                continue
             if time.monotonic() > end or plan.number >= rounds.stop:
                 break
+            if plan.number not in rounds:
+                continue
             place = f"s3://{BUCKET}" if plan.in_s3 else str(ready.disk or directory)
             output = f"{place}/round-{plan.number}"
-            round_ = Round(plan, ready, reference[plan.stage.name], inputs, output, directory / f"{plan.number}.log")
-            told.append(round_.run())
+            reference, log = references.of(plan.stage.name), directory / f"{plan.number}.log"
+            told.append(Round(plan, ready, reference, references.places, output, log).run())
             print(line(told[-1]), flush=True)
             storage.delete_tree(output)
     return told
@@ -157,14 +172,6 @@ def _cell(hits: int, wrong: int) -> str:
     return (f"{hits} ({wrong})" if wrong else str(hits)) if hits else ""
 
 
-def _with_what_they_read(names: list[str]) -> list[str]:
-    wanted = set(names)
-    for name in reversed(STAGES):  # a stage reads only what stands before it
-        if name in wanted:
-            wanted |= set(STAGES[name].reads.values())
-    return [name for name in STAGES if name in wanted]
-
-
 def _answers(url: str) -> bool:
     import httpx
 
@@ -177,13 +184,13 @@ def _answers(url: str) -> bool:
 def main(argv: list[str]) -> int:
     """The command line; its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("minutes", type=float, help="of rounds; the undisturbed results take some more before")
+    parser.add_argument("minutes", type=float, help="of rounds and of the undisturbed results before them")
     parser.add_argument("--seed", type=int, help="of an earlier run, to repeat its order of faults")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--rounds", default="1-1000000", metavar="FIRST-LAST", help="only these")
     parser.add_argument("--json", type=Path, help="file for all that happened")
-    parser.add_argument("--keep", type=Path, help="a new directory for logs of the starts and undisturbed results")
+    parser.add_argument("--keep", type=Path, help="directory for logs and undisturbed results, used again")
     given = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     first, _, last = given.rounds.partition("-")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,21 +22,32 @@ NUMBERS = re.compile(r"[0-9A-Za-z]*\d[0-9A-Za-z]*")
 IDS = ("plan_id", "answer_id", "sample_id")  # the first that rows have names them
 
 
-def held(result: Result) -> dict[str, str]:
-    """A digest of each thing in a result: the counts, the rows of a directory, any other file, by its name."""
+def held(result: Result, wanted: Container[str] | None = None) -> dict[str, str]:
+    """A digest of each thing in a result: the counts, the rows of a directory, any other file, by its name.
+
+    Args:
+        wanted: names of things to read, and of no others. Default: all.
+    """
     counts = result.manifest.rows
     assert counts.rows_in == counts.ok + counts.rejected + counts.failed, f"{result.uri}: counts do not add up"
     found = {"manifest: rows": counts.model_dump_json(), "manifest: metrics": _text(result.manifest.metrics)}
-    tables: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for file in storage.list_files(result.data):
-        name = file.removeprefix(f"{result.data}/")
-        if name.endswith(".parquet"):
-            tables.setdefault(name.rpartition("/")[0], []).append(file)
-        elif OF_A_RUN.search(name):
-            found[NUMBERS.sub("#", name)] = "there"
-        else:
-            found[name] = _digest(_content(name, storage.read_bytes(file)))
-    return found | {f"rows in {place or '.'}/": _rows(files) for place, files in tables.items()}
+        files.setdefault(_name(file.removeprefix(f"{result.data}/")), []).append(file)
+    return found | {name: _held(name, some) for name, some in files.items() if wanted is None or name in wanted}
+
+
+def _name(file: str) -> str:
+    """Of a file below a result's data, or of all rows beside it."""
+    if file.endswith(".parquet"):
+        return f"rows in {file.rpartition('/')[0] or '.'}/"
+    return NUMBERS.sub("#", file) if OF_A_RUN.search(file) else file
+
+
+def _held(name: str, files: list[str]) -> str:
+    if name.startswith("rows in "):
+        return _rows(files)
+    return "there" if OF_A_RUN.search(name) else _digest(_content(name, storage.read_bytes(files[0])))
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:

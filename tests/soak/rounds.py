@@ -114,7 +114,7 @@ class Round:
     def run(self) -> Told:
         """All of it. What is wrong is told, not raised."""
         start = time.monotonic()
-        watch = Watch(self.output, self._wrong)
+        watch = Watch(self.output, lambda: self._wrong(final=False))
         driver = self._start()
         try:
             driver = self._under_fire(driver, watch)
@@ -192,17 +192,18 @@ class Round:
             log.flush()
             return Process(self.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
-    def _wrong(self) -> list[str]:
-        """What is wrong with the result."""
+    def _wrong(self, final: bool = True) -> list[str]:
+        """What is wrong with the result; at the end also what else lies there, which is tidied up after a manifest."""
+        expected = self.reference.held
         try:
             result = results.finished(self.output)
             if result is None:
                 return ["no manifest"]
-            found = results.held(result)
+            found = results.held(result, None if final else expected)
         except Exception as error:  # whatever reading a bad result may raise: it is what is looked for here
             return [f"it cannot be read: {type(error).__name__}: {error}"]
-        left = [f"{name}: beside the result" for name in results.beside(self.output, result)]
-        return [*results.differences(self.reference.held, found), *left]
+        left = [f"{name}: beside the result" for name in results.beside(self.output, result)] if final else []
+        return [*results.differences(expected, found), *left]
 
     @property
     def _limit(self) -> float:

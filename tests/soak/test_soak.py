@@ -22,8 +22,7 @@ from tests.soak.faults import FAULTS, Machine, wait
 from tests.soak.stages import STAGES
 from tests.soak.watch import Watch
 
-SHORT = os.environ.get("DERMRAY_SOAK_MINUTES", "1.5")  # of rounds; the undisturbed stages come before
-SEED, SHORT_STAGES, LEAST = 25, "ingest,caption,train", 3  # kinds of faults that must have hit
+SEED = 25
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -108,15 +107,21 @@ def test_a_seed_decides_the_rounds_and_every_stage_meets_every_fault() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_short_soak(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("minutes", "stages", "kinds"),  # the last: of faults that must have hit
+    [
+        pytest.param("4", "ingest,caption,train", 3, marks=pytest.mark.timeout(1500), id="short"),
+        pytest.param("60", ",".join(STAGES), 12, marks=[pytest.mark.soak, pytest.mark.timeout(10_000)], id="an hour"),
+    ],
+)
+def test_a_soak(minutes: str, stages: str, kinds: int, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "benchmarks.chaos_soak", SHORT, "--seed", str(SEED), "--stages", SHORT_STAGES,
+    command = [sys.executable, "-m", "benchmarks.chaos_soak", minutes, "--seed", str(SEED), "--stages", stages,
                "--keep", f"{tmp_path}/soak", "--json", f"{tmp_path}/told.json"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     told = json.loads((tmp_path / "told.json").read_text())
-    kinds = {kind for each in told["rounds"] for kind, _ in each["done"]}
-    assert told["wrong"] == 0 and told["seed"] == SEED and len(kinds) >= LEAST, kinds
+    hit = {kind for each in told["rounds"] for kind, _ in each["done"]}
+    assert told["wrong"] == 0 and told["seed"] == SEED and len(hit) >= kinds, hit
     assert all(each["looks"] > 3 for each in told["rounds"])

@@ -36,13 +36,15 @@ class Watch:
         checked = False
         while not self._ended.wait(PAUSE):
             self.looks += 1
-            if storage.exists(storage.join(self.uri, "manifest.json")):
-                self.begun.set()
-                if not checked:  # at the moment when others may read it
+            try:
+                if not storage.exists(storage.join(self.uri, "manifest.json")):
+                    self._unfinished()
+                elif not checked:  # at the moment when others may read it
+                    self.begun.set()
                     self.wrong += [f"as soon as there was a manifest: {line}" for line in self.check()]
                     checked = True
+            except OSError:  # what was listed just now is gone: a start was tidying up
                 continue
-            self._unfinished()
 
     def _unfinished(self) -> None:
         for file in storage.list_files(self.uri, ".json", below=False):

@@ -19,6 +19,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,7 @@ def main(argv: list[str]) -> int:
     directory = given.keep or Path(tempfile.mkdtemp(prefix="soak", dir="/tmp"))
     directory.mkdir(exist_ok=True)
     print(f"seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nodes are ended, and the disk is taken away
     began = time.monotonic()
     try:
         rounds = range(int(first), int(last or first) + 1)

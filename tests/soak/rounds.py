@@ -21,6 +21,10 @@ Process = subprocess.Popen
 ROOT = Path(__file__).parent.parent.parent
 STARTS = 5  # without a fault, after which a stage must be done
 SLOWEST = 300.0  # seconds that a start may take, beside ten times those of the undisturbed one
+LASTS = (
+    11.0,
+    20.0,
+)  # seconds of a fault that lasts: a writer renews its claim every ten, so that one meets it at least
 CLAIMED = "wait for it, or"  # what a start says that meets a claim not yet run out
 TAKEN_OVER = 75.0  # seconds until it is
 
@@ -81,7 +85,7 @@ def _plan(seed: str, number: int, first: str, stage: Stage, kinds: tuple[str, ..
     others = [kind for kind in kinds if machine.possible(kind, stage.engine, in_s3)]
     chosen = [first, *dice.choices(others, k=dice.choices((0, 1, 2), (5, 3, 2))[0])]
     when = sorted(dice.uniform(0, 0.9) for _ in chosen)
-    faults = tuple((kind, share, dice.uniform(3, 12)) for kind, share in zip(dice.sample(chosen, len(chosen)), when,
+    faults = tuple((kind, share, dice.uniform(*LASTS)) for kind, share in zip(dice.sample(chosen, len(chosen)), when,
                                                                           strict=True))  # fmt: skip
     return Plan(number, stage, in_s3, faults, dice.random() < 0.3, seed)
 

@@ -117,6 +117,8 @@ def soak(minutes: float, seed: int, names: list[str], kinds: list[str], rounds: 
             reference, log = references.of(plan.stage.name), directory / f"{plan.number}.log"
             told.append(Round(plan, ready, reference, references.places, output, log).run())
             print(line(told[-1]), flush=True)
+            if told[-1].wrong and storage.exists(output):
+                storage.copy_directory(output, str(directory / f"{plan.number}-wrong"))
             storage.delete_tree(output)
     return told
 

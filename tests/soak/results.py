@@ -15,7 +15,7 @@ from dermray.manifest import Result
 
 # Names of what tells of a run, not of its result: times, hosts, curves by the clock. Only that they exist is compared.
 OF_A_RUN = re.compile(r"tensorboard/|page\.html$|summary\.json$|README\.md$|progress\.txt$")
-TIMES = re.compile(r"second|time|start|duration|peak|memory|resumed|attempts")  # in names of fields
+OF_A_FIELD = re.compile(r"second|time|start|duration|peak|memory|resumed|attempts|image_file")  # likewise, and places
 # A claim that was given back stays; a number or a hash in a name differs from run to run.
 CLAIM = re.compile(r"claim(\.\d+)?$")
 NUMBERS = re.compile(r"[0-9A-Za-z]*\d[0-9A-Za-z]*")
@@ -99,7 +99,7 @@ def _rows(files: list[str]) -> str:
     for file in files:
         system, path = storage.filesystem(file)
         for row in pq.ParquetFile(system.open_input_file(path)).read().to_pylist():
-            kept = {name: value for name, value in row.items() if not TIMES.search(name)}
+            kept = {name: value for name, value in row.items() if not OF_A_FIELD.search(name)}
             digests.append(_digest(repr(kept).encode()))
             name = next((column for column in IDS if column in row), None)
             ids[str((row.get("captioner"), row[name])) if name else digests[-1]] += 1
@@ -134,7 +134,7 @@ def _text(value: Any) -> str:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _timeless(inner) for name, inner in value.items() if not TIMES.search(name)}
+        return {name: _timeless(inner) for name, inner in value.items() if not OF_A_FIELD.search(name)}
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -1,13 +1,15 @@
 """Looks at an output all the time while a stage writes it: what is there must be true at every moment."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from dermray import storage
 from dermray.manifest import Begun
 from tests.soak import results
 
-PAUSE = 0.5  # seconds between two looks
+PAUSE = 0.5  # seconds between two looks, at least
+SHARE = 4  # pauses are so many times as long as looks: who looks must not be what slows the stage down
 
 
 class Watch:
@@ -33,9 +35,9 @@ class Watch:
         return self.wrong
 
     def _look_on(self) -> None:
-        checked = False
-        while not self._ended.wait(PAUSE):
-            self.looks += 1
+        checked, took = False, 0.0
+        while not self._ended.wait(max(PAUSE, SHARE * took)):
+            self.looks, start = self.looks + 1, time.monotonic()
             try:
                 if not storage.exists(storage.join(self.uri, "manifest.json")):
                     self._unfinished()
@@ -45,6 +47,7 @@ class Watch:
                     checked = True
             except OSError:  # what was listed just now is gone: a start was tidying up
                 continue
+            took = time.monotonic() - start
 
     def _unfinished(self) -> None:
         for file in storage.list_files(self.uri, ".json", below=False):

@@ -32,7 +32,7 @@ from typing import Any
 from tests.conftest import free_port, s3_environment
 from tests.faulty_s3 import faulty
 from tests.soak import results
-from tests.soak.faults import FAULTS, Machine, mountable, server_process, wait
+from tests.soak.faults import FAULTS, Machine, answers, mountable, server_process, wait
 from tests.soak.rounds import ROOT, Reference, Round, Told, plans
 from tests.soak.stages import STAGES
 
@@ -54,7 +54,7 @@ def machine(directory: Path) -> Iterator[Machine]:
         os.environ.update(s3_environment(proxy.upstream_url))
         os.environ["RAY_TMPDIR"] = stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="ray"))
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        if not wait(lambda: _answers(proxy.upstream_url), 60):
+        if not wait(lambda: answers(proxy.upstream_url), 60):
             raise RuntimeError("the S3 server did not start within 60 s")
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
         small = disk if mountable(disk) else None
@@ -89,6 +89,7 @@ class References:
 
         place = f"{self.base}/{name}"
         if results.finished(place) is None:  # of an earlier soak
+            storage.delete_tree(place)  # what a soak left that was ended
             environment = os.environ | {"RAY_ADDRESS": self.ready.cluster.address, "PYTHONPATH": str(ROOT)}
             command = STAGES[name].command(str(self.base), place)
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -173,15 +174,6 @@ def as_json(told: list[Told], seed: int, minutes: float, load: float) -> dict[st
 
 def _cell(hits: int, wrong: int) -> str:
     return (f"{hits} ({wrong})" if wrong else str(hits)) if hits else ""
-
-
-def _answers(url: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(url, timeout=5).status_code < 500
-    except httpx.HTTPError:
-        return False
 
 
 def main(argv: list[str]) -> int:

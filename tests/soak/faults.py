@@ -172,3 +172,13 @@ def server_process(port: int) -> "subprocess.Popen[bytes]":
     root = Path(__file__).parent.parent.parent
     command = [sys.executable, "-m", "tests.s3_server", str(port)]
     return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def answers(url: str) -> bool:
+    """Whether a server is up."""
+    import httpx
+
+    try:
+        return httpx.get(url, timeout=5).status_code < 500
+    except httpx.HTTPError:
+        return False

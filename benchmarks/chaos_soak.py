@@ -2,7 +2,7 @@
 
     python -m benchmarks.chaos_soak MINUTES [--seed N] [--stages ingest,train] [--faults node,s3_500] [--rounds 3-5]
 
-Round by round, a stage is started on three Ray nodes, over an S3 server or on a disk, after it has once been run
+Round by round, a stage is started on two Ray nodes, over an S3 server or on a disk, after it has once been run
 undisturbed; up to three faults hit it (tests/soak/faults.py has them all); it is started again until it is done; and
 its result is compared with the undisturbed one: the same rows and statuses, no id twice, the same bits of weights,
 nothing missing, nothing left over. A thread looks at the output all the while.

@@ -36,7 +36,8 @@ class TrainingFailed(RuntimeError):
 
 
 def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
-    """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped.
+    """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped, until
+    `tidy` has removed the checkpoints.
 
     Returns:
         steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
@@ -52,14 +53,19 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     history, metrics = _keep_model(result, config, directory)
     if at_the_end := notes_lost(directory):  # of after the last checkpoint too
         history["notes_lost"] = at_the_end
-    storage.delete_tree(storage.join(directory, RUN))
-    for name in (PROGRESS, LOST, NOTE):
-        storage.delete_file(storage.join(directory, name))
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
     if lost := told(history.get("notes_lost", {})):
         print(f"      warning: notes of this training were lost: {lost}", flush=True)
     return _report(history, config) | {"model_of_step": metrics["step"]}
+
+
+def tidy(directory: str) -> None:
+    """Remove checkpoints and notes, which only a training in progress needs. To be called once there is a manifest:
+    killed before it, all would be trained again."""
+    storage.delete_tree(storage.join(directory, RUN))
+    for name in (PROGRESS, LOST, NOTE):
+        storage.delete_file(storage.join(directory, name))
 
 
 def last_checkpoint(directory: str) -> dict[str, Any] | None:

@@ -5,7 +5,8 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,23 @@ class Told:
     seconds: float = 0.0
 
 
-def plans(seed: int, stages: Iterable[str], machine: Machine, kinds: Iterable[str] = FAULTS) -> "Iterable[Plan]":
-    """Rounds without end. Each fault comes once, with a stage drawn for it, before any comes again; with another stage
-    then, until all stages have met it. Up to two more faults come along."""
-    kinds, number = tuple(kinds), 0
-    decks: dict[str, list[str]] = {}
-    dice = random.Random(seed)
+def plans(seed: int, stages: Iterable[str], machine: Machine, kinds: Iterable[str] = FAULTS) -> Iterator[Plan]:
+    """Rounds without end. Each fault comes once before any comes again, with one of the stages that came least and have
+    not met it yet. Up to two more faults come along."""
+    stages, kinds, number = tuple(stages), tuple(kinds), 0
+    dice, came = random.Random(seed), Counter[str]()
+    left: dict[str, list[str]] = {kind: [] for kind in kinds}
     while True:
         for kind in dice.sample(kinds, len(kinds)):
-            if not decks.get(kind):
-                able = [name for name in stages if _able(machine, kind, STAGES[name])]
-                decks[kind] = dice.sample(able, len(able))
-            if decks[kind]:
-                number += 1
-                yield _plan(f"{seed}/{number}", number, kind, STAGES[decks[kind].pop()], kinds, machine)
+            able = left[kind] or [name for name in stages if _able(machine, kind, STAGES[name])]
+            if not able:
+                continue
+            least = min(came[name] for name in able)
+            name = dice.choice([name for name in able if came[name] == least])
+            left[kind] = [other for other in able if other != name]
+            came[name] += 1
+            number += 1
+            yield _plan(f"{seed}/{number}", number, kind, STAGES[name], kinds, machine)
 
 
 def _able(machine: Machine, kind: str, stage: Stage) -> bool:

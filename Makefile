@@ -9,9 +9,9 @@ LOCK := $(if $(filter cpu,$(EXTRA)),-c cluster/lock.txt)
 # Where it is set, every process of a Ray cluster compiles torch, Ray and vLLM anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Two test processes; tests that share something expensive stay together (tests/conftest.py). With a thread each: threads
-# of two processes that wait for one another on two cores take three times as long.
-PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadgroup
+# Two test processes; tests that share something expensive stay together, in the order of tests/conftest.py. With a
+# thread each: threads of two processes that wait for one another on two cores take three times as long.
+PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: quickstart test test-fast soak lint docs environment lock
 quickstart: $(READY)

@@ -6,7 +6,11 @@ python -m benchmarks.stage_table runs/quickstart > benchmarks/results/quickstart
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+COLUMNS = ("rows_in", "ok", "rejected", "failed", "seconds")
 
 
 def main(run: str) -> None:
@@ -15,23 +19,30 @@ def main(run: str) -> None:
     print(f"# {run} on {os.cpu_count()} CPU cores\n")
     print("| stage | rows in | ok | rejected | failed | seconds |\n|---|---:|---:|---:|---:|---:|")
     for name, stage in summary["stages"].items():
-        print("| " + " | ".join(str(v) for v in (name, *stage.values())) + " |")
+        print("| " + " | ".join(str(v) for v in (name, *(stage[column] for column in COLUMNS))) + " |")
     total = sum(stage["seconds"] for stage in summary["stages"].values())
     print(
         f"\nStages together: {total:.0f} s. Peak memory of all processes: {summary['peak_rss_bytes'] / 2**30:.1f} GiB."
     )
-    captions, generation = summary["captioning"]["attribute_accuracy"], summary["generation"]
-    if captions:
-        print(f"Captions: mean attribute accuracy {captions['mean']:.3f} on {captions['images']} held-out images.")
-    accuracy, times = (
-        generation["attribute_accuracy"]["mean"],
-        generation["frechet_distance"] / generation["frechet_floor"],
-    )
-    print(f"Generator: mean attribute accuracy {accuracy:.3f}, Frechet distance {times:.1f} times the floor.")
-    for verdict in summary["verdict"]:
+    for name, stage in summary["stages"].items():
+        for line in _told(stage):
+            print(f"- {name}: {line}")
+
+
+def _told(stage: dict[str, Any]) -> Iterator[str]:
+    """What came out of a stage, as far as the report's blocks have figures of it."""
+    if captions := stage.get("attribute_accuracy"):
+        yield f"mean attribute accuracy {captions['mean']:.3f} on {captions['images']} held-out images"
+    for source, found in stage.get("sources", {}).items():
+        times = found["frechet_distance"] / found["frechet_floor"]
+        yield (
+            f"{source}: mean attribute accuracy {found['attribute_accuracy']['mean']:.3f}, Frechet distance "
+            f"{times:.1f} times the floor"
+        )
+    for verdict in stage.get("verdict", []):
         outcome = "came out" if verdict["came_out"] else "NOT shown"
         interval = f"95% interval {verdict['low']:+.3f} to {verdict['high']:+.3f}"
-        print(f"- {verdict['claim']}: {outcome} ({verdict['mean']:+.3f} AUC, {interval})")
+        yield f"{verdict['claim']}: {outcome} ({verdict['mean']:+.3f} AUC, {interval})"
 
 
 if __name__ == "__main__":

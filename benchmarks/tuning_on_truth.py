@@ -56,7 +56,7 @@ def tuned(output: str, rows: str, base: str, arm: str, steps: int) -> Result:
     how = ARMS[arm]
     loop = {
         "steps": steps, "batch_size": 32, "learning_rate": RATES[how.get("method", "lora")], "warmup_steps": 20,
-        "decay_from": 0.6, "ema_decay": 0.0, "checkpoint_every": steps,
+        "schedule": "linear", "decay_from": 0.6, "weight_decay": 0.01, "betas": [0.9, 0.99], "checkpoint_every": steps,
     }  # fmt: skip
     config = {
         "output": output, "rows": rows, "base": base, "learn": {"answers": "attributes"}, "image_side": 64,

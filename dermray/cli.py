@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ def parser() -> argparse.ArgumentParser:
                 "dermray[search]",
             )  # fmt: skip
     _with_readers(steps["reader-study"])
-    _with_config(commands.add_parser("run", help="run all stages in order, then write a report"), required=True)
-    _with_config(commands.add_parser("quickstart", help="run the whole loop on phantoms, in minutes"), required=False)
+    _with_choice(commands.add_parser("run", help="run a graph of stages, then write a report"), required=True)
+    _with_choice(commands.add_parser("quickstart", help="run the whole loop on phantoms, in minutes"), required=False)
     describe.options(
         commands.add_parser("describe", help="describe a result: counts, a page, proof that no split leaks")
     )
@@ -109,6 +109,21 @@ def parser() -> argparse.ArgumentParser:
     _with_key(commands)
     _with_reference(commands)
     return root
+
+
+def _with_choice(command: argparse.ArgumentParser, required: bool) -> None:
+    _with_config(command, required)
+    command.add_argument("--graph", action="store_true", help="print the stages and their inputs; start nothing")
+    command.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="run this stage alone; may be given several times"
+    )
+    command.add_argument(
+        "--until",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run this stage and all that it needs; may be given several times",
+    )
 
 
 def _with_reference(commands: Any) -> None:
@@ -201,8 +216,13 @@ def _with_import(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
     arguments = _parsed(argv)
+    ending(lambda: _run(arguments))
+
+
+def ending(run: Callable[[], None]) -> None:
+    """Call it; end with a message and an exit code where it fails, as `main` says."""
     try:
-        _run(arguments)
+        run()
     except ConfigError as error:
         sys.exit(_say(error, 2))
     except KeyboardInterrupt:
@@ -213,7 +233,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise  # a defect of ours: the traceback is the message
         if not cause.mendable:
             print(cause.trace, file=sys.stderr)
-        sys.exit(_say(cause if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)", 1))
+        told = str(cause) if cause.mendable else f"{cause} (a defect of dermray; the lines above say where)"
+        sys.exit(_say("; ".join([told, *getattr(error, "__notes__", ())]), 1))
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -259,7 +280,7 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "import":
         _import(arguments)
     elif arguments.command in ("run", "quickstart"):
-        _run_pipeline(arguments.config or "pipeline/quickstart", arguments.overrides)
+        _run_pipeline(arguments)
     else:
         _run_stage(arguments)
 
@@ -419,16 +440,23 @@ def _import(arguments: argparse.Namespace) -> None:
     print(f"{import_glide(files, arguments.tokenizer, arguments.output)}: give it as model.base")
 
 
-def _run_pipeline(config: str, overrides: list[str]) -> None:
-    from dermray.pipeline import PipelineConfig, run
+def _run_pipeline(arguments: argparse.Namespace) -> None:
+    from dermray.pipeline import PipelineConfig, graph, listing
+    from dermray.pipeline.run import run
+    from dermray.serving.runs import TASKS
 
-    settings = load(PipelineConfig, config_path(config), overrides)
-    summary: dict[str, Any] = run(settings)
-    print(f"\nreport:  {settings.output}/report.html")
-    print(f"summary: {settings.output}/summary.json")
-    print(f"serve:   dermray serve --run {settings.output}    (then open http://127.0.0.1:8000/docs)")
-    for verdict in summary["verdict"]:
-        print(f"  {'yes' if verdict['came_out'] else 'NO '}  {verdict['claim']} ({verdict['mean']:+.3f} AUC)")
+    config = load(PipelineConfig, config_path(arguments.config or "pipeline/quickstart"), arguments.overrides)
+    if arguments.graph:
+        stages = graph.load(config)
+        print(listing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
+        return
+    summary = run(config, arguments.only, arguments.until)
+    print(f"\nreport:  {config.output}/report.html")
+    print(f"summary: {config.output}/summary.json")
+    if TASKS.keys() & {stage["stage"] for stage in summary["stages"].values()}:
+        print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
+    for line in summary["lines"]:
+        print(f"  {line}")
 
 
 def config_path(given: str) -> Path:

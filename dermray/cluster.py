@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from dermray import runtime_env, s3
+from dermray import node_watch, runtime_env, s3
 
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
 # offer more logical ones than it has, or pipelines wait for ever.
@@ -97,11 +97,11 @@ def engine_environment(gpus: float) -> dict[str, str]:
     return names | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
-def connect(shared: str | None = None) -> Any:
+def connect(shared: str | None = None, side_by_side: int = 1) -> Any:
     """Join RAY_ADDRESS (or the job's cluster), or start a local one. Joining twice does nothing.
 
     Args:
-        shared: where all nodes will read and write.
+        shared: where all nodes will read and write. side_by_side: stages that a local one is to have room for.
 
     Raises:
         RuntimeError, ValueError: nodes of a joined cluster have other code, or do not see `shared`.
@@ -113,7 +113,9 @@ def connect(shared: str | None = None) -> Any:
         if _quiet():
             logging.getLogger("ray").setLevel(QUIET["ray"])
         with _without_notices():
-            _start(ray)
+            _start(ray, side_by_side)
+        if os.environ.get("RAY_ADDRESS"):
+            node_watch.start(ray.get_runtime_context().gcs_address)
     _quieten()
     if os.environ.get("RAY_ADDRESS"):
         _compare_nodes(shared)
@@ -137,7 +139,7 @@ def _compare_nodes(shared: str | None) -> None:
     nodes.require_same_software()
 
 
-def _start(ray: Any) -> None:
+def _start(ray: Any, side_by_side: int = 1) -> None:
     quiet = _quiet()
     options: dict[str, Any] = {"log_to_driver": not quiet} | ({"logging_level": QUIET["ray"]} if quiet else {})
     if os.environ.get("RAY_ADDRESS"):
@@ -149,18 +151,28 @@ def _start(ray: Any) -> None:
         os.environ.setdefault(name, value)
     options |= {
         "address": "local",  # without it Ray joins whatever cluster was last started on this machine
-        "num_cpus": max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
+        "num_cpus": side_by_side * max(MINIMUM_LOGICAL_CPUS, os.cpu_count() or 1),
         "include_dashboard": False,
         "object_store_memory": int(os.environ.get("DERMRAY_OBJECT_STORE_BYTES", 1 << 30)),
     }
     try:
-        ray.init(**options)
-    except Exception as error:  # Ray has no class for it
+        _init(ray, options)
+    except RuntimeError as error:
         if "timed out during startup" not in str(error):
             raise
         print("dermray: Ray did not start within its 30 s, is this machine busy? Trying once more", file=sys.stderr)
         ray.shutdown()
+        _init(ray, options)
+
+
+def _init(ray: Any, options: dict[str, Any]) -> None:
+    """ray.init. What it raises of the bare class Exception is a machine's state, which a user can mend."""
+    try:
         ray.init(**options)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise RuntimeError(f"Ray did not start; is this machine short of CPUs, memory or disk? ({error})") from error
 
 
 @contextlib.contextmanager
@@ -189,8 +201,9 @@ def _quieten() -> None:
     context.enable_progress_bars = False  # dermray.progress has one line for each stage
     context.execution_options.verbose_progress = False
     context.use_datasource_v2 = False  # the 2.60 default adds seconds to every read of a small set
-    if s3.CUT_ANSWER not in context.retried_io_errors:
-        context.retried_io_errors.append(s3.CUT_ANSWER)
+    # All other faults of S3 are borne by its clients, for as long as `patience` says: Ray's own list would have that
+    # done ten times over.
+    context.retried_io_errors = [s3.CUT_ANSWER]
     if asked_for_logs():
         return
     for name, level in (QUIET if _quiet() else REPEATED).items():

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -23,6 +23,16 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_min_length=1)
+
+    def require(self, inputs: Mapping[str, BaseModel]) -> None:
+        """Refuse what configs alone say will not do, before a run of several stages starts.
+
+        Args:
+            inputs: configs of the stages whose results this one will read, by the field that names the result.
+
+        Raises:
+            ConfigError: one that cannot serve.
+        """
 
     @model_validator(mode="after")
     def _without_secrets(self) -> Self:

@@ -5,6 +5,8 @@ import re
 import sys
 from dataclasses import dataclass, replace
 
+from dermray import store_errors
+
 # What a user can mend or a machine brings about. All else (KeyError, TypeError, AssertionError) is a defect of ours.
 MENDABLE = (ValueError, OSError, RuntimeError, ImportError, MemoryError)
 DEFECTS = (NotImplementedError, RecursionError)  # these are RuntimeErrors too
@@ -32,8 +34,11 @@ class Failure:
     trace: str = ""  # of the worker that raised it; empty for what was raised in this process
 
     def __str__(self) -> str:
-        hint = HINTS.get(self.kind.__name__)
-        text = f"{hint} ({self.message})" if hint else self.message
+        text = self.message
+        if self.mendable and not issubclass(self.kind, ValueError):
+            text = store_errors.advised(text)
+        if text == self.message and (hint := HINTS.get(self.kind.__name__)):
+            text = f"{hint} ({text})"
         return text if self.mendable and text else f"{self.kind.__name__}: {text}"
 
     @property

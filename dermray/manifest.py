@@ -23,8 +23,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dermray import s3, storage
+from dermray import s3, storage, store_errors
 from dermray.config import decisive
+from dermray.failures import plain_cause
 from dermray.lease import Lease, hold, lost
 from dermray.row_files import RowFiles
 
@@ -297,7 +298,12 @@ def work(
             for left in _unfinished(job, how_far):
                 print(f"      {left}", flush=True)
             job.begin()
-        yield job
+        try:
+            yield job
+        except Exception as error:
+            if store_errors.cause_of(str(plain_cause(error))):  # which may name a file, or nothing
+                error.add_note(f"the stage wrote to {uri}, which keeps what was done")
+            raise
 
 
 def _kept(uri: str, earlier: Result) -> Kept:

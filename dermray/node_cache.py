@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dermray import s3, storage
+from dermray import s3, s3_transfers, storage
 from dermray.cache_place import root as root
 from dermray.s3 import Stored
 
@@ -155,7 +155,7 @@ def _make(uri: str, objects: list[Stored], copy: Path, lock: int) -> None:
     needed = sum(stored.size for stored in objects)
     try:
         _take_room(uri, needed, lock)
-        s3.download(uri, objects, partial)
+        s3_transfers.download(uri, objects, partial)
         if not _is_whole(partial, objects):
             raise OSError(f"{uri}: its copy at {partial} is not as long as it; is the disk in order?")
         partial.rename(copy)

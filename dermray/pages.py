@@ -1,6 +1,7 @@
 """HTML pages that need nothing beside them: templates over one base, images inside."""
 
 import base64
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
 SIDE = 512  # px of a photograph on a page: dozens of them lie in one file
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a stage has to say of its result in a run's report."""
+
+    title: str
+    html: str  # a part of a page; see pipeline/report.html for its styles
+    facts: dict[str, Any] = field(default_factory=dict)  # for summary.json
+    lines: tuple[str, ...] = ()  # to print when the run is done
 
 
 def render(template: Path, **values: Any) -> str:

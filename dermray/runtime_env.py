@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dermray import patience
 from dermray.config import SECRET
 
 PACKAGE = Path(__file__).resolve().parent
@@ -23,6 +24,7 @@ SENT = (
     *("AWS_MAX_ATTEMPTS", "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"),
     *("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM"),
     *("VLLM_LOGGING_LEVEL", "VLLM_NO_USAGE_STATS", "TUNE_FUNCTION_THREAD_TIMEOUT_S", "DERMRAY_WORKER_LOGS"),
+    patience.VARIABLE,
     *("MLFLOW_EXPERIMENT_NAME", "MLFLOW_ALLOW_FILE_STORE", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_ENTITY"),
 )
 

@@ -1,17 +1,12 @@
-"""S3: how it is reached, what lies there, and moving whole objects.
+"""S3: how it is reached, what lies there, and requests about one object or a list. s3_transfers.py moves directories.
 
 Settings come from the environment, then from ~/.aws, as boto3 reads them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_SESSION_TOKEN, AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_CA_BUNDLE; the region is AWS_REGION,
 AWS_DEFAULT_REGION or the profile's.
 """
 
-import contextlib
 import functools
-import itertools
 import os
-import random
-import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +15,27 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from dermray import patience, s3_events, store_errors
+
 Result = TypeVar("Result")
-# Of a request that met 5xx, throttling or a lost connection: with AWS's pauses, doubling from 0.05 s on, 200 s in all.
-# AWS's newer "standard" pauses stop where some hundred requests of a process have failed, as they do in any outage.
-TRIES = 14
 CUT_ANSWER = "Failed to flush response stream"  # pyarrow, where an error's text is longer than what was asked for
 CONNECTIONS = 64  # of botocore's client: requests at a time
-LONGEST_PAUSE = 20.0  # seconds between two tries of botocore's client, which has four more of them
-# A key may read the bucket and yet not this object, or it lies in an archive; all else is not the object's own fault.
-FORBIDDEN = re.compile(r"ACCESS_DENIED|HTTP status 403")
+SILENCE = 60.0  # seconds that a server may take to say something: botocore's own; pyarrow's own are 3
+CONNECT = 5.0  # seconds that a connection may take
+
+
+SETTINGS = ("HOME", "REQUESTS_CA_BUNDLE", patience.VARIABLE)  # beside AWS's own
 
 
 class PatientS3(fs.S3FileSystem):
-    """pyarrow's, trying TRIES times also after it has travelled to a worker, for which pyarrow's own forgets it."""
+    """pyarrow's, as patient as `patience` says also after it has travelled to a worker, for which pyarrow's own forgets
+    it."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=TRIES - 1), **options)
+        # Its first retry is at once, and the pauses before the others double from 0.05 s on. AWS's newer "standard"
+        # ones stop where some hundred requests of a process have failed, as they do in any outage.
+        retry = fs.AwsDefaultS3RetryStrategy(max_attempts=patience.doublings() + 1)
+        super().__init__(retry_strategy=retry, request_timeout=SILENCE, connect_timeout=CONNECT, **options)
         self.options = options
 
     def create_dir(self, path: str, *, recursive: bool = True) -> None:
@@ -54,7 +54,7 @@ def client_of(uri: str) -> tuple[Any, str, str]:
 
 def clients(uri: str) -> tuple[Any, fs.S3FileSystem]:
     """botocore's client, for what needs conditions, and pyarrow's file system, for all else. Both bear an outage of
-    about 200 s.
+    `patience.seconds()`.
 
     Raises:
         ValueError: no credentials, an unknown profile, or an endpoint that is no address of a server.
@@ -71,17 +71,18 @@ def require_reachable(uri: str) -> None:
     """For the start of a job, where a wrong address should not be tried as long as an outage is borne.
 
     Raises:
-        ConnectionError: nobody answers there. ValueError: see `clients`.
+        store_errors.Unanswered: nobody answers there. OSError: it is full, or this machine's clock is off.
+        ValueError: see `clients`.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     client, bucket, _ = prompt_client(uri), *client_of(uri)[1:]
     try:
         client.head_bucket(Bucket=bucket)
-    except ClientError:
+    except store_errors.Unanswered:
+        raise
+    except (ClientError, PermissionError, store_errors.Passing):
         return  # an answer; what it means is for the request that matters
-    except BotoCoreError as error:
-        raise ConnectionError(f"{uri}: S3 is out of reach ({error}); check AWS_ENDPOINT_URL and the network") from None
 
 
 def _settled(uri: str) -> tuple[Any, fs.S3FileSystem, Any]:
@@ -93,9 +94,7 @@ def _settled(uri: str) -> tuple[Any, fs.S3FileSystem, Any]:
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
     )
     # Reading the settings takes 80 ms, so it is done anew only where they changed, or in a forked process.
-    state = [
-        (k, v) for k, v in sorted(os.environ.items()) if k.startswith("AWS_") or k in ("HOME", "REQUESTS_CA_BUNDLE")
-    ]
+    state = [(k, v) for k, v in sorted(os.environ.items()) if k.startswith("AWS_") or k in SETTINGS]
     state += [(file, _modified(file)) for file in files]
     try:
         return _connected(os.getpid(), tuple(sorted(state)))
@@ -123,7 +122,8 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
     try:
         # links that are handed out are signed as all regions understand them; botocore's own choice for these is older
-        config = Config(max_pool_connections=CONNECTIONS, signature_version="s3v4")
+        config = Config(max_pool_connections=CONNECTIONS, signature_version="s3v4", connect_timeout=CONNECT,
+                        read_timeout=SILENCE)  # fmt: skip
         client = session.create_client("s3", region_name=region, config=config)
     except ValueError as error:  # "Invalid endpoint: host:9000"
         raise ValueError(f"{error}; AWS_ENDPOINT_URL must be a server's address such as http://host:9000") from None
@@ -136,28 +136,11 @@ def _connected(*_state: Any) -> tuple[Any, fs.S3FileSystem, Any]:
     }
     if authorities := session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"):
         options["tls_ca_file_path"] = authorities
-    client.meta.events.register_first("needs-retry.s3", _pause)
-    short = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
-    return client, PatientS3(**options), session.create_client("s3", region_name=region, config=short)
-
-
-def _pause(
-    attempts: int, response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
-) -> float | None:
-    """botocore asks whether to try again: seconds until then, or None where its own rules shall decide. These give up
-    after some seconds, or after some hundred failures of a process."""
-    from botocore.exceptions import ConnectionError as NoConnection
-    from botocore.exceptions import HTTPClientError
-
-    passing = (
-        response[0].status_code >= 500 if response else isinstance(caught_exception, NoConnection | HTTPClientError)
-    )
-    return _seconds_before(attempts) if passing and attempts < TRIES + 4 else None  # 220 s in all
-
-
-def _seconds_before(attempt: int) -> float:
-    """0.05 s and doubling as pyarrow's, but no longer than LONGEST_PAUSE, and not all at the same time."""
-    return min(0.05 * 2**attempt, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+    s3_events.attach(client, patience.seconds())
+    short = Config(connect_timeout=CONNECT, read_timeout=10, retries={"total_max_attempts": 3})
+    prompt = session.create_client("s3", region_name=region, config=short)
+    s3_events.attach(prompt, None)
+    return client, PatientS3(**options), prompt
 
 
 def _endpoint(client: Any) -> dict[str, Any]:
@@ -219,7 +202,7 @@ def level(uri: str, inside: str = "") -> Iterator[Stored | str]:
 
 def _listed(uri: str, inside: str, **options: str) -> Iterator[Stored | str]:
     client, bucket, key = client_of(uri)
-    place = _below(key, "")
+    place = key_below(key, "")
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=place + inside, **options):
         for entry in page.get("Contents", ()):
             if not entry["Key"].endswith("/"):  # consoles write such empty objects for folders
@@ -241,7 +224,8 @@ def files(uri: str) -> list[Stored]:
     return below
 
 
-def _below(key: str, name: str) -> str:
+def key_below(key: str, name: str) -> str:
+    """The key of what has this name below another key."""
     return f"{key}/{name}" if key else name
 
 
@@ -263,22 +247,18 @@ def stored(uri: str) -> Stored:
 
 def fetched(client: Any, **request: Any) -> tuple[Any, bytes]:
     """The answer to GetObject and its whole body. botocore asks again where a request fails, but not where the
-    connection ends within the body; this does, as often and with the same pauses.
+    connection ends within the body; this does.
 
     Raises:
         botocore's errors, as `get_object`; its HTTPClientError or IncompleteReadError where each body was cut.
     """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-    for attempt in itertools.count():
+    def whole() -> tuple[Any, bytes]:
         answer = client.get_object(**request)
-        try:
-            return answer, bytes(answer["Body"].read())
-        except (HTTPClientError, IncompleteReadError):
-            if attempt == TRIES:
-                raise
-            time.sleep(_seconds_before(attempt))
-    raise AssertionError("unreachable")
+        return answer, bytes(answer["Body"].read())
+
+    return patience.tried(whole, lambda error: isinstance(error, HTTPClientError | IncompleteReadError))
 
 
 def delete(uris: list[str]) -> None:
@@ -295,70 +275,10 @@ def delete(uris: list[str]) -> None:
             raise OSError(f"{uris[start]}: {len(left)} objects could not be deleted, such as {left[0]}")
 
 
-def download(uri: str, files: list[Stored], target: Path) -> None:
-    """S3 objects below `uri` into a local directory: many at a time, large ones in parts, and as they were listed.
-
-    Raises:
-        OSError: one has changed since.
-    """
-    client, bucket, key = client_of(uri)
-    for folder in {(target / file.name).parent for file in files}:
-        folder.mkdir(parents=True, exist_ok=True)
-    # a request for a part, unlike one for the whole, says which ETag it wants: so all but empty files come in parts
-    with _transfers(client, uri, whole=1, part=8 << 20) as (manager, begun):
-        for file in files:
-            path = str(target / file.name)
-            begun.append(manager.download(bucket, _below(key, file.name), path, subscribers=[_Known(file)]))
-
-
-@contextlib.contextmanager
-def _transfers(client: Any, uri: str, whole: int, part: int) -> Iterator[tuple[Any, list[Any]]]:
-    """boto3's transfers, ten requests at a time, and a list for those that are to be waited for.
-
-    Args:
-        whole: bytes up to which an object is moved in one request. part: bytes of a request for part of a larger one.
-    """
-    from boto3.s3.transfer import TransferConfig, create_transfer_manager
-    from s3transfer.exceptions import S3DownloadFailedError
-
-    changed = OSError(f"{uri}: changed while it was being copied; try again when it stays as it is")
-    config = TransferConfig(preferred_transfer_client="classic", multipart_threshold=whole, multipart_chunksize=part)
-    begun: list[Any] = []
-    with create_transfer_manager(client, config) as manager:
-        yield manager, begun
-        try:
-            for transfer in begun:
-                transfer.result()
-        except S3DownloadFailedError:  # another ETag
-            raise changed from None
-        except client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in ("PreconditionFailed", "NoSuchKey"):
-                raise changed from None
-            raise
-
-
-class _Known:
-    """Tells a transfer what the listing said: it needs no HEAD, and gets this very content or fails."""
-
-    def __init__(self, file: Stored) -> None:
-        self.file = file
-
-    def on_queued(self, future: Any, **_: Any) -> None:
-        future.meta.provide_transfer_size(self.file.size)
-        future.meta.provide_object_etag(self.file.etag)
-
-
 def again(read: Callable[[], Result]) -> Result:
-    """`read`, at most TRIES times, where pyarrow's client does not try again by itself: it keeps an answer in as many
-    bytes as were asked for, and fails for good where the text of a 503 is longer."""
-    for _ in range(TRIES - 1):
-        try:
-            return read()
-        except OSError as error:
-            if CUT_ANSWER not in str(error):
-                raise
-            time.sleep(random.uniform(0, 1))
-    return read()
+    """`read`, tried again where pyarrow's client does not do so by itself: it keeps an answer in as many bytes as were
+    asked for, and fails for good where the text of a 503 is longer."""
+    return patience.tried(read, lambda error: isinstance(error, OSError) and CUT_ANSWER in str(error))
 
 
 def move(source: str, target: str) -> None:
@@ -376,20 +296,3 @@ def move(source: str, target: str) -> None:
             raise FileNotFoundError(f"{source}: no such file") from None
         raise
     client.delete_object(Bucket=from_bucket, Key=from_key)
-
-
-def copy(source: str, target: str) -> None:
-    """All objects below `source` below `target`, by S3 itself: a request each, or one for each 64 MiB of large ones.
-
-    Raises:
-        FileNotFoundError: nothing is there. OSError: an object has changed meanwhile.
-    """
-    client, from_bucket, from_key = client_of(source)
-    _, to_bucket, to_key = client_of(target)
-    found = files(source)
-    if not found:
-        raise FileNotFoundError(f"{source}: no such directory, or nothing in it")
-    with _transfers(client, source, whole=64 << 20, part=64 << 20) as (manager, begun):
-        for file in found:
-            place = {"Bucket": from_bucket, "Key": _below(from_key, file.name)}
-            begun.append(manager.copy(place, to_bucket, _below(to_key, file.name), subscribers=[_Known(file)]))

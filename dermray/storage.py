@@ -14,7 +14,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from dermray import s3, s3_parquet, stores
+from dermray import s3, s3_parquet, s3_transfers, store_errors, stores
 from dermray.archives import filesystem as archive_files
 from dermray.archives import paths
 from dermray.stores import has_scheme as has_scheme
@@ -96,7 +96,8 @@ def exists(uri: str) -> bool:
     if member := paths.member_of(uri):
         return paths.exists(member)
     system, path = filesystem(uri)
-    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
+    with store_errors.explained(uri):
+        return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
 def is_directory(uri: str) -> bool:
@@ -118,8 +119,8 @@ def read_bytes(uri: str) -> bytes:
     """The file's bytes.
 
     Raises:
-        FileNotFoundError: with the URI. PermissionError: it must not be read. OSError: S3 did not answer, after many
-            tries. UnreadableMember: a file of an archive that is damaged, encrypted or no file.
+        FileNotFoundError: with the URI. PermissionError: it must not be read. store_errors.Passing: S3 did not answer,
+            after many tries. UnreadableMember: a file of an archive that is damaged, encrypted or no file.
     """
     if member := paths.member_of(uri):
         return paths.read(uri, member)
@@ -131,12 +132,8 @@ def read_bytes(uri: str) -> bytes:
         with system.open_input_file(path) as file:  # a stream would read 256 KiB a request
             return bytes(file.read())
 
-    try:
+    with store_errors.explained(uri):
         return s3.again(read)
-    except OSError as error:  # pyarrow has one class for whatever S3 says
-        if is_s3(uri) and s3.FORBIDDEN.search(str(error)):
-            raise PermissionError(f"{uri}: {error}") from None
-        raise
 
 
 def open_parquet(uri: str, **options: Any) -> Any:
@@ -154,26 +151,31 @@ def open_parquet(uri: str, **options: Any) -> Any:
 
 
 def write_bytes(uri: str, data: bytes | memoryview) -> None:
-    """Write or replace a file in one step: a reader sees the old bytes or the new ones."""
+    """Write or replace a file in one step: a reader sees the old bytes or the new ones.
+
+    Raises:
+        OSError: it cannot be written; see `store_errors`.
+    """
     system, path = filesystem(uri)
-    if is_s3(uri):
-        with system.open_output_stream(path, compression=None) as stream:  # else .gz would be gzipped again
-            stream.write(data)
-        return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    partial = f"{path}.{uuid.uuid4().hex}.partial"
-    try:
-        Path(partial).write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with store_errors.explained(uri):
+        if is_s3(uri):
+            with system.open_output_stream(path, compression=None) as stream:  # else .gz would be gzipped again
+                stream.write(data)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        partial = f"{path}.{uuid.uuid4().hex}.partial"
+        try:
+            Path(partial).write_bytes(data)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
 
 def create(uri: str, data: bytes) -> None:
     """Write a file that must not be there yet. Of concurrent callers with different data exactly one succeeds.
 
     Raises:
-        OutputTaken: it is there.
+        OutputTaken: it is there. OSError: it cannot be written; see `store_errors`.
     """
     if is_s3(uri):
         client, bucket, key = s3.client_of(uri)
@@ -186,14 +188,18 @@ def create(uri: str, data: bytes) -> None:
             if not exists(uri) or read_bytes(uri) != data:
                 raise OutputTaken(f"{uri}: another writer was first") from None
         return
-    path = Path(uri)
+    with store_errors.explained(uri):
+        _create_on_disk(Path(uri), data)
+
+
+def _create_on_disk(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.write_bytes(data)
         os.link(partial, path)  # fails where the name exists: rename would replace it
     except FileExistsError:
-        raise OutputTaken(f"{uri}: another writer was first") from None
+        raise OutputTaken(f"{path}: another writer was first") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -202,14 +208,15 @@ def delete_tree(uri: str) -> None:
     """Remove a directory and all in it, or nothing if it is not there."""
     if exists(uri):
         system, path = filesystem(uri)
-        system.delete_dir(path)
+        with store_errors.explained(uri):
+            system.delete_dir(path)
 
 
 def delete_file(uri: str) -> None:
     """Remove a file, or nothing if it is not there."""
     if is_s3(uri):
         client, bucket, key = s3.client_of(uri)
-        with contextlib.suppress(client.exceptions.NoSuchBucket):
+        with contextlib.suppress(FileNotFoundError):  # the bucket
             client.delete_object(Bucket=bucket, Key=key)
     else:
         Path(uri).unlink(missing_ok=True)
@@ -242,31 +249,33 @@ def make_directory(uri: str) -> None:
 
 def list_files(uri: str, suffix: str = "", below: bool = True) -> list[str]:
     """URIs of the files in `uri` and, if `below`, in the directories there, sorted."""
-    system, path = filesystem(uri)
-    found = system.get_file_info(fs.FileSelector(path, recursive=below, allow_not_found=True))
+    found = _entries(uri, below)
     scheme = "s3://" if is_s3(uri) else ""
     return sorted(scheme + f.path for f in found if f.type == fs.FileType.File and f.path.endswith(suffix))
 
 
 def list_directories(uri: str) -> list[str]:
     """Names of the directories right below `uri`, sorted."""
-    system, path = filesystem(uri)
-    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(entry.base_name for entry in entries if entry.type == fs.FileType.Directory)
+    return sorted(entry.base_name for entry in _entries(uri, below=False) if entry.type == fs.FileType.Directory)
 
 
 def last_written(uri: str) -> float:
     """Unix seconds of the newest file below `uri` by its store's clock; 0 where there is none."""
-    system, path = filesystem(uri)
-    entries = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    entries = _entries(uri, below=True)
     return max((entry.mtime_ns / 1e9 for entry in entries if entry.type == fs.FileType.File), default=0.0)
+
+
+def _entries(uri: str, below: bool) -> list[fs.FileInfo]:
+    system, path = filesystem(uri)
+    with store_errors.explained(uri):
+        return list(system.get_file_info(fs.FileSelector(path, recursive=below, allow_not_found=True)))
 
 
 def duplicate(source: str, target: str) -> None:
     """All files below `source` at `target` in the same store, without their bytes passing through here: links on a
     disk, copies by S3 itself. Files that change afterwards must be replaced, not written into."""
     if is_s3(source):
-        s3.copy(source, target)
+        s3_transfers.copy(source, target)
     else:
         shutil.copytree(source, target, copy_function=_link)
 
@@ -280,10 +289,27 @@ def _link(source: str, target: str) -> None:
 
 def copy_directory(source: str, target: str) -> None:
     """Copy all files below `source` to `target`; from S3 to S3 without passing through this machine."""
-    if is_s3(source) and is_s3(target):
-        s3.copy(source, target)
-        return
-    from_system, from_path = filesystem(source)
-    to_system, to_path = filesystem(target)
-    make_directory(target)
-    fs.copy_files(from_path, to_path, source_filesystem=from_system, destination_filesystem=to_system)
+    if is_s3(source):
+        if is_s3(target):
+            s3_transfers.copy(source, target)
+        elif found := s3.files(source):
+            s3_transfers.download(source, found, Path(target))
+        else:
+            raise FileNotFoundError(f"{source}: no such directory, or nothing in it")
+    elif is_s3(target):
+        s3_transfers.upload(Path(source), target)
+    else:
+        with store_errors.explained(target):
+            _copy_on_disk(Path(source), Path(target))
+
+
+def _copy_on_disk(source: Path, target: Path) -> None:
+    """Bytes alone: `source` may be a temporary directory, which nobody else may enter."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such directory")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.rglob("*"):
+        if file.is_file():
+            place = target / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)

@@ -211,8 +211,6 @@ def _s3_errors(uri: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code")
-        if code in ("403", "AccessDenied"):
-            raise PermissionError(f"{uri}: {error}") from None
         if code == "PreconditionFailed":
             raise OSError(f"{uri}: changed while it was being read; start again when it stays as it is") from None
         raise OSError(f"{uri}: {error}") from None

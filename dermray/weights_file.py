@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 NO_WEIGHTS = {  # first bytes of what is taken for a file of weights
     b"<": "a web page, not the file that its link leads to",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
@@ -78,6 +76,8 @@ def load_pickled(file: Path | IO[bytes], name: str, device: str = "cpu") -> Any:
     Raises:
         ValueError: it is cut, damaged, no file of torch, or has other objects than tensors.
     """
+    import torch  # seconds, in every worker that asks an endpoint and reads no weights
+
     if isinstance(file, Path):
         with file.open("rb") as opened:
             _check_pickled(opened, file.stat().st_size, name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dermray import s3, storage
+from dermray import s3, storage, store_errors
 
 PART = 16 << 20  # bytes of an upload's part: S3 takes 5 MiB to 5 GiB, and 10,000 parts
 
@@ -27,13 +27,14 @@ def whole_file(uri: str) -> Iterator[Any]:
             raise
         return
     path, partial = Path(uri), f"{uri}.{uuid.uuid4().hex}.partial"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with store_errors.explained(uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                yield file
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
 
 class _Upload(io.RawIOBase):

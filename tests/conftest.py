@@ -46,14 +46,18 @@ def pytest_unconfigure() -> None:
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for `-n 2 --dist loadgroup`, each run by one process, so that what its tests share is made once: what
-    needs the quickstart, a running cluster, the service, the session's Ray; and each file of other slow tests, which
-    start what they need themselves. All other tests go to whichever process has time."""
+    needs the quickstart, a running cluster, the service, the session's Ray; all others by their files. Slow ones come
+    first: of what comes last much is needed to keep two processes busy until both end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("slow"):
             # Many processes that wait for one another: one of them may give up where the machine stands still for a
             # minute. What fails twice fails; what failed once is listed as RERUN.
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.get_closest_marker("xdist_group"):
+            continue  # two groups of a test are a third one, named after both
         if "cluster" in fixtures:
             item.add_marker(pytest.mark.xdist_group("cluster"))
         elif "quickstart" in fixtures:
@@ -62,8 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("live"))
         elif {"local_ray", "confounded"} & set(fixtures):  # the latter is a classifier that some of both use
             item.add_marker(pytest.mark.xdist_group("ray"))
-        elif item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -162,14 +166,21 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Where a Ray of their own took its place for some tests, it is started anew for the next that asks for it."""
+    if "local_ray" in getattr(item, "fixturenames", ()):
+        from dermray.cluster import connect
+
+        connect()
+
+
 @contextlib.contextmanager
 def ray_of_its_own(**environment: str) -> Iterator[None]:
-    """A Ray whose processes have these variables; that of the session, if there is one, is started anew afterwards."""
+    """A Ray whose processes have these variables, in the place of the session's."""
     import ray
 
     from dermray.cluster import connect
 
-    before = ray.is_initialized()
     ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -177,8 +188,6 @@ def ray_of_its_own(**environment: str) -> Iterator[None]:
         connect()
         yield
         ray.shutdown()
-    if before:
-        connect()
 
 
 @pytest.fixture(scope="session")

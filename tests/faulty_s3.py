@@ -1,32 +1,51 @@
-"""A proxy before the S3 server of the tests: it fails, is slow, is out, kills clients, and counts what it is asked."""
+"""A proxy before the S3 server of the tests: it fails, refuses, is slow, is out, has a clock of its own, ignores
+conditions, kills clients, and counts what it is asked."""
 
 import contextlib
+import email.utils
 import http.client
 import os
 import random
 import re
 import signal
 import socket
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 
-
-def _said(code: str, message: str) -> bytes:
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-
-
-SLOW_DOWN = (503, _said("SlowDown", "Reduce your rate."))
-INTERNAL_ERROR = (500, _said("InternalError", "We encountered an internal error. Please try again."))
-FULL = (507, _said("XMinioStorageFull", "Storage backend has reached its minimum free drive threshold."))
-WRITES = {"PutObject", "CopyObject", "POST"}
+LARGEST_SKEW = 900.0  # seconds between the clocks of client and server, as S3 has it
 OF_A_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "date", "server"}
+CONDITIONS = {"if-match", "if-none-match"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error answer of S3's."""
+
+    status: int
+    code: str
+    message: str
+
+    @property
+    def body(self) -> bytes:
+        """As S3 writes it."""
+        told = f"<Code>{self.code}</Code><Message>{self.message}</Message>"
+        return f"<?xml version='1.0'?><Error>{told}</Error>".encode()
+
+
+SLOW_DOWN = Refusal(503, "SlowDown", "Reduce your rate.")
+INTERNAL_ERROR = Refusal(500, "InternalError", "We encountered an internal error. Please try again.")
+FULL = Refusal(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
+SKEWED = Refusal(403, "RequestTimeTooSkewed", "The difference between the clocks is too large.")
 
 
 class FaultyS3(ThreadingHTTPServer):
@@ -39,15 +58,18 @@ class FaultyS3(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(server).netloc
         self.share_of_errors = 0.0  # of requests that are answered with `error`
-        self.error = SLOW_DOWN  # status and body; where it is FULL, reading goes on
+        self.error = SLOW_DOWN
+        self.share_lost = 0.0  # of requests that are done, and whose connections then end without an answer
+        self.refuses: Callable[[str, str], Refusal | None] = lambda kind, key: None  # of a request's kind and key
+        self.resets = False  # connections, where others end without an answer
+        self.clock_ahead = 0.0  # seconds that its clock is ahead of this machine's
+        self.heeds_conditions = True  # else it writes whatever If-Match and If-None-Match say
         self.cuts = 0  # answers to GetObject, from now on, that end in mid-body
         self.latency = 0.0  # seconds that every answer takes longer
         self.out_until = 0.0  # monotonic seconds: until then connections end without an answer
         self.answered: Callable[[str, str, int], Any] | None = None  # of a request's kind and key, client's port
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by key without its numbers
-        self.failed = 0
-        self.share_lost = 0.0  # of requests that are done, and whose connections then end without an answer
-        self.unanswered = 0
+        self.failed, self.unanswered = 0, 0
         self.dice = random.Random(0)
         self.counting = threading.Lock()
 
@@ -93,20 +115,19 @@ class FaultyS3(ThreadingHTTPServer):
         self.server_activate()
         serve(self)
 
-    def fails(self, kind: str) -> bool:
-        """Whether this request is one of those that are refused."""
-        with self.counting:
-            meant = self.error is not FULL or kind in WRITES
-            refused = meant and self.dice.random() < self.share_of_errors
-            self.failed += refused
-            return refused
-
     def loses(self) -> bool:
         """Whether this answer is one of those that are lost."""
         with self.counting:
             lost = self.dice.random() < self.share_lost
             self.unanswered += lost
             return lost
+
+    def fails(self) -> bool:
+        """Whether this request is one of those that are refused."""
+        with self.counting:
+            refused = self.dice.random() < self.share_of_errors
+            self.failed += refused
+            return refused
 
     def cut(self, kind: str, data: bytes) -> bool:
         """Whether this answer ends in mid-body."""
@@ -140,24 +161,42 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if time.monotonic() < self.server.out_until:
             self.server.unanswered += 1
-            self.close_connection = True
+            self._hang_up()
             return
         if self.server.latency:
             time.sleep(self.server.latency)
         self.server.count(kind, key)
-        if self.server.fails(kind):
-            status, said = self.server.error
-            self._send(status, {"Content-Type": "application/xml"}, said)
+        if refusal := self._refusal(kind, key):
+            told = {"Content-Type": "application/xml", "Date": email.utils.formatdate(self._now(), usegmt=True)}
+            self._send(refusal.status, told, refusal.body)
             return
         status, headers, data = self._asked(body)
         if self.server.answered is not None and status < 300:
             self.server.answered(kind, key, self.client_address[1])
         if self.server.loses():
-            self.close_connection = True
+            self._hang_up()
             return
         self._send(status, headers, data, kind)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
+
+    def _refusal(self, kind: str, key: str) -> Refusal | None:
+        if self.server.fails():
+            return self.server.error
+        if self.server.clock_ahead and (signed := self.headers.get("X-Amz-Date")):
+            at = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            if abs(self._now() - at) > LARGEST_SKEW:
+                return SKEWED
+        return self.server.refuses(kind, key)
+
+    def _now(self) -> float:
+        return time.time() + self.server.clock_ahead
+
+    def _hang_up(self) -> None:
+        if self.server.resets:  # nothing lingers: the other end is told that the connection is no more
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        self.close_connection = True
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
@@ -173,7 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _asked(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self.upstream is None:
             self.upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in OF_A_CONNECTION}
+        left_out = OF_A_CONNECTION if self.server.heeds_conditions else OF_A_CONNECTION | CONDITIONS
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
         for attempt in range(2):  # the server may have closed a connection that was kept
             try:
                 self.upstream.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})

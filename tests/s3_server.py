@@ -1,7 +1,7 @@
 """moto's S3 server. Conditional writes are done one after the other, as S3 does them: moto looks whether there is an
 object, and then writes, and of two requests in between both would succeed.
 
-python -m tests.s3_server PORT
+python -m tests.s3_server PORT [ADDRESS]
 """
 
 import sys
@@ -30,4 +30,5 @@ class Atomic:
 
 
 if __name__ == "__main__":
-    run_simple("127.0.0.1", int(sys.argv[1]), Atomic(), threaded=True, request_handler=MotoRequestHandler)
+    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    run_simple(host, int(sys.argv[1]), Atomic(), threaded=True, request_handler=MotoRequestHandler)

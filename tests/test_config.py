@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 import yaml
 
+from dermray import pipeline
 from dermray.captioning.audit.run import AuditConfig
 from dermray.captioning.run import CaptionConfig
 from dermray.captioning.settings import RemoteConfig
 from dermray.cli import DESCRIPTIONS
 from dermray.config import PRESETS, ConfigError, decisive, load, preset, validate
 from dermray.datasets.ingest import IngestConfig
-from dermray.pipeline import COMMANDS, PipelineConfig, command, stage_configs
+from dermray.pipeline import COMMANDS, PipelineConfig, command
 from dermray.serving.keys import Key
 from dermray.serving.settings import ServiceConfig
 from dermray.train_loop import LoopConfig
@@ -25,7 +26,7 @@ def test_every_command_is_a_stage() -> None:
 @pytest.mark.parametrize("path", sorted(PRESETS.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_preset_is_valid(path: Path) -> None:
     if path.parent.name == "pipeline":
-        assert stage_configs(load(PipelineConfig, path))
+        assert pipeline.load(load(PipelineConfig, path))
     else:
         stage = path.parent.name
         if stage == "reader-study":  # a folder of both its steps
@@ -141,12 +142,6 @@ def test_missing_file_and_preset_say_what_there_is(tmp_path: Path) -> None:
         preset("pipeline/fastest")
 
 
-def test_a_pipeline_needs_one_captioner() -> None:
-    both = load(PipelineConfig, preset("pipeline/quickstart"), ["caption.captioner=/somewhere"])
-    with pytest.raises(ConfigError, match="not both or neither"):
-        stage_configs(both)
-
-
 def test_how_fast_work_is_done_does_not_decide_what_comes_out() -> None:
     slow = validate(CaptionConfig, {"output": "o", "rows": "r", "captioner": "c"})
     fast = {"engine": {"replicas": 8, "cpus": 4}, "rows_per_block": 16}
@@ -172,8 +167,8 @@ def test_an_overrides_text_is_taken_as_it_stands(text: str) -> None:
      ("{a: 1}", {"a": 1}), ("[]", []), (" 10 ", 10)],
 )  # fmt: skip
 def test_an_overrides_value_is_yaml_where_it_looks_like_it(text: str, value: object) -> None:
-    given = load(PipelineConfig, None, ["output=o", "ingest={}", "train={}", f"sweep.x={text}"])
-    assert given.sweep == {"x": value} and type(given.sweep["x"]) is type(value)
+    sweep = load(PipelineConfig, None, ["output=o", f"stages.sweep.x={text}"]).sections["sweep"]
+    assert sweep == {"x": value} and type(sweep["x"]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +188,8 @@ def test_a_key_stands_once(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_merged_keys_are_no_repetition(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("output: o\ningest: &x {a: 1}\ntrain: {<<: *x, a: 2}\n")
-    assert load(PipelineConfig, tmp_path / "c.yaml").train == {"a": 2}
+    (tmp_path / "c.yaml").write_text("output: o\nstages:\n  ingest: &x {a: 1}\n  train: {<<: *x, a: 2}\n")
+    assert load(PipelineConfig, tmp_path / "c.yaml").stages["train"] == {"a": 2}
 
 
 def test_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
@@ -205,15 +200,15 @@ def test_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
 
 def test_items_of_lists_and_keys_below_nothing_are_overridden(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(
-        {"output": "o", "ingest": {"sources": [{"source": "phantom"}, {"source": "phantom", "seed": 1}]}, "train": {},
-         "captioner": None}))  # fmt: skip
+        {"output": "o", "stages": {"ingest": {"sources": [{"source": "phantom"}, {"source": "phantom", "seed": 1}]},
+                                   "captioner": None}}))  # fmt: skip
     overrides = ["ingest.sources.1.seed=5", "ingest.sources[0].count=9", "captioner.loop.steps=3"]
-    given = load(PipelineConfig, tmp_path / "c.yaml", overrides)
-    assert given.ingest["sources"] == [{"source": "phantom", "count": 9}, {"source": "phantom", "seed": 5}]
-    assert given.captioner == {"loop": {"steps": 3}}
+    given = load(PipelineConfig, tmp_path / "c.yaml", [f"stages.{override}" for override in overrides]).sections
+    assert given["ingest"]["sources"] == [{"source": "phantom", "count": 9}, {"source": "phantom", "seed": 5}]
+    assert given["captioner"] == {"loop": {"steps": 3}}
     for wrong in ("2", "-1", "x"):
         with pytest.raises(ConfigError, match=f"{wrong} is no item of a list of 2; expected a number from 0 to 1"):
-            load(PipelineConfig, tmp_path / "c.yaml", [f"ingest.sources.{wrong}.seed=5"])
+            load(PipelineConfig, tmp_path / "c.yaml", [f"stages.ingest.sources.{wrong}.seed=5"])
 
 
 INGEST = {"output": "o", "sources": [{"source": "phantom"}]}
@@ -301,14 +296,3 @@ def test_foreign_code_runs_only_at_a_pinned_commit(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some" / "model").mkdir(parents=True)
     validate(CaptionConfig, trusting | {"engine": {"trust_remote_code": True}})
-
-
-def test_stages_of_a_pipeline_are_checked_together() -> None:
-    with pytest.raises(ConfigError, match="model.image_size=33"):
-        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["train.model.image_size=33"]))
-    with pytest.raises(ConfigError, match=r"ingest:\n  sources.0.count=0: Input"):
-        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["ingest.sources.0.count=0"]))
-    with pytest.raises(ConfigError, match=r"generate.count=60: sweep.real_images=50 needs 100 synthetic images"):
-        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["generate.count=60"]))
-    with pytest.raises(ConfigError, match="give each stage an output of its own"):
-        stage_configs(load(PipelineConfig, preset("pipeline/quickstart"), ["output=r", "train.output=r/caption"]))

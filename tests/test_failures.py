@@ -43,7 +43,13 @@ def test_the_cause_of_a_task_is_unwrapped(error: Exception) -> None:
             "t.csv, line 3: expected 4 columns, got 2",
             1,
         ),
-        ("OSError: [Errno 28] No space left on device", OSError, "[Errno 28] No space left on device", True),
+        (
+            "OSError: [Errno 28] No space left on device",
+            OSError,
+            "[Errno 28] No space left on device; make room there or raise its quota, then start the same command "
+            "again, which resumes",
+            True,
+        ),
         ("KeyError: 'dx'", KeyError, "KeyError: 'dx'", False),
         ("AssertionError", AssertionError, "AssertionError: ", False),
         ("NotImplementedError: later", NotImplementedError, "NotImplementedError: later", False),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermray import lease, manifest, storage
+from dermray import claims, lease, manifest, storage
 from dermray.config import Config, HowFast
 from dermray.manifest import Rows
 from dermray.records import STATUSES
@@ -144,7 +144,7 @@ def test_a_writer_that_was_paused_and_one_that_took_over_never_share_a_directory
     again, writes and commits before the second does: its result is what it wrote, and the second is refused."""
     monkeypatch.setattr(lease, "SECONDS", 6.0)  # a busy machine may renew seconds late
     monkeypatch.setattr(lease, "MARGIN", 1.0)
-    monkeypatch.setattr(lease, "_boot", itertools.count().__next__)  # as if on two machines
+    monkeypatch.setattr(claims, "_boot", itertools.count().__next__)  # as if on two machines
     settings, paused, awake = Settings(output=f"{place}/out"), threading.Event(), threading.Event()
     refused: list[str] = []
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dermray import node_cache, s3, storage
+from dermray import node_cache, s3, s3_transfers, storage
 from tests.proxies import CountingProxy
 from tests.quickstart import wait_for
 
@@ -139,7 +139,7 @@ def test_a_killed_downloaders_partial_is_removed_by_its_lock(
 ) -> None:
     lost, model = write(f"{bucket}/lost", {"w.bin": 500}), write(f"{bucket}/model", {"w.bin": 500})
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "download", stalled)
+        patch.setattr(s3_transfers, "download", stalled)
         downloaders = [started(node_cache.local_copy, uri) for uri in (lost, model)]
         wait_for(lambda: len(list(cache.glob("*.partial/w.bin"))) == 2, 60)
     for partial in cache.iterdir():
@@ -166,11 +166,11 @@ def test_a_failed_download_leaves_nothing_and_the_next_succeeds(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "download", full)
+        patch.setattr(s3_transfers, "download", full)
         with pytest.raises(node_cache.NoRoom, match="DERMRAY_CACHE"):
             node_cache.local_copy(model)
         assert names(cache) == []
-        patch.setattr(s3, "download", lambda uri, files, target: (target / "x").mkdir(parents=True))
+        patch.setattr(s3_transfers, "download", lambda uri, files, target: (target / "x").mkdir(parents=True))
         with pytest.raises(OSError, match="not as long as it"):
             node_cache.local_copy(model)
         assert names(cache) == []
@@ -200,7 +200,7 @@ def test_a_copy_in_the_making_counts(bucket: str, cache: Path, monkeypatch: pyte
     monkeypatch.setenv("DERMRAY_CACHE_GB", "0.0015")
     first, second = (write(f"{bucket}/{name}", {"w.bin": MB}) for name in "ab")
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "download", stalled)
+        patch.setattr(s3_transfers, "download", stalled)
         downloader = started(node_cache.local_copy, first)
         wait_for(lambda: list(cache.glob("*.partial/w.bin")), 60)
     with pytest.raises(node_cache.NoRoom, match=r"0\.0005 GB are left"):
@@ -215,7 +215,7 @@ def test_a_disk_without_room_is_said_before_the_download(
 ) -> None:
     in_another_process(node_cache.local_copy, write(f"{bucket}/small", {"w.bin": 1000}))
     model = write(f"{bucket}/model", {"w.bin": 2 * MB})
-    monkeypatch.setattr(s3, "download", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(s3_transfers, "download", lambda *_: pytest.fail("downloaded"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=MB))
     with pytest.raises(node_cache.NoRoom, match=r"0\.002 GB are to be copied to .*, where 0\.001 GB are left"):
         node_cache.local_copy(model)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dermray import report, storage
+from dermray import storage
 from dermray.captioning import asking, summary
 from dermray.captioning.audit import run as audit
 from dermray.captioning.audit.run import AuditConfig
@@ -30,6 +30,7 @@ from dermray.page_index import write_options
 from dermray.picked import FILE, images, least, pick, take, with_images
 from dermray.records import SYNTHETIC, conform, read_columns, sample_id
 from dermray.row_files import RowFiles
+from dermray.synthesis import report_block
 from dermray.synthesis.gate import calibrating
 from dermray.training import encode
 from tests.proxies import CountingProxy
@@ -132,7 +133,7 @@ def test_no_reader_reads_more_than_twice_the_images_that_it_uses(
         return used
 
     def run_page() -> list[dict[str, Any]]:
-        shown = report._examples({"generate": found, "caption": found})
+        shown = report_block.examples(found, found)
         assert ids(shown) == ids(ok[:3])
         used = [each[name] for each in ok[:3] for name in ("prompt_sample_id", "nearest_sample_id")]
         assert [each[name]["sample_id"] for each in shown for name in ("source", "nearest")] == used

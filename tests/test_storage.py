@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dermray import s3, storage
+from dermray import s3, s3_transfers, storage
 
 
 def test_bytes_round_trip_and_listing(place: str) -> None:
@@ -84,7 +84,7 @@ def test_what_is_downloaded_is_what_was_listed(bucket: str, tmp_path: Path) -> N
     listed = s3.files(f"{bucket}/model")
     storage.write_bytes(f"{bucket}/model/w.bin", b"new")
     with pytest.raises(OSError, match="changed while it was being copied"):
-        s3.download(f"{bucket}/model", listed, tmp_path)
+        s3_transfers.download(f"{bucket}/model", listed, tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file"):
         s3.stored(f"{bucket}/model/none")
 

@@ -5,8 +5,9 @@ adapter is loaded, and part of it stays silent. So what is served is decided her
 """
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Adapter:
     settings: dict[str, Any]  # peft's adapter_config.json
     layers: dict[str, tuple[int, int]]  # (out, in) of the base's layers that it changes, by name
     others: tuple[str, ...]  # tensors that are no LoRA of a linear layer
+    weights: int  # how many numbers its tensors have
 
     @property
     def rank(self) -> int:
@@ -78,7 +80,8 @@ def read(uri: str, field: str, revision: str | None = None) -> Adapter:
     if not storage.exists(storage.join(place, TENSORS)):
         raise ValueError(f"{field}={uri}: no {TENSORS}; save the adapter with peft's save_pretrained")
     header = read_header(storage.join(place, TENSORS), f"{field}={uri}")
-    return Adapter(uri, settings, *_layers({name: tensor["shape"] for name, tensor in header.items()}))
+    shapes = {name: tensor["shape"] for name, tensor in header.items()}
+    return Adapter(uri, settings, *_layers(shapes), sum(map(math.prod, shapes.values())))
 
 
 def _layers(shapes: dict[str, list[int]]) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
@@ -125,19 +128,23 @@ def room(rank: int) -> int:
     return next(size for size in RANKS if size >= rank)
 
 
-def require_base(adapter: Adapter, base: str, config: dict[str, Any], field: str) -> None:
+def require_base(
+    adapter: Adapter, base: str, sizes: Mapping[str, tuple[int, int]] | None, field: str, whole_names: bool = False
+) -> None:
     """Refuse an adapter of another base. Starts nothing and loads no weights.
 
     Args:
-        base: the captioner's name, for the error. config: of its config.json. field: config's name of the adapter.
+        base: its name, for the error. sizes: of its linear layers, see `linear_sizes`; None where nobody knows them.
+        field: config's name of the adapter. whole_names: layers are found by these alone; without it also by names
+            that begin as in another version of transformers.
 
     Raises:
         ValueError: layers that the base does not have, or has in another size; or another model's name.
     """
     named = adapter.base
     if named and weights.may_change(named) and weights.may_change(base) and _name(named) != _name(base):
-        raise ValueError(f"{field}={adapter.uri}: an adapter of {named}, not of {base}; give captioner={named}")
-    wrong = next(_misfits(adapter, config), None)
+        raise ValueError(f"{field}={adapter.uri}: an adapter of {named}, not of {base}; give {named}")
+    wrong = next(_misfits(adapter, sizes, whole_names), None) if sizes is not None else None
     if wrong:
         told = f" (it was trained on {named})" if named else ""
         raise ValueError(f"{field}={adapter.uri}: an adapter of another base than {base}{told}: {wrong}")
@@ -148,15 +155,12 @@ def _name(hub_id: str) -> str:
     return hub_id.rpartition("/")[2].lower()
 
 
-def _misfits(adapter: Adapter, config: dict[str, Any]) -> Iterator[str]:
-    sizes = _sizes(config)
-    if sizes is None:
-        return
-    tails: dict[str, set[tuple[int, int]]] = {}  # names differ between versions of transformers in how they begin
+def _misfits(adapter: Adapter, sizes: Mapping[str, tuple[int, int]], whole_names: bool) -> Iterator[str]:
+    tails: dict[str, set[tuple[int, int]]] = {}
     for name, size in sizes.items():
         tails.setdefault(_tail(name), set()).add(size)
     for layer, size in adapter.layers.items():
-        there = {sizes[layer]} if layer in sizes else tails.get(_tail(layer), set())
+        there = {sizes[layer]} if layer in sizes else set() if whole_names else tails.get(_tail(layer), set())
         if size not in there:
             has = " or ".join(f"{out} x {into}" for out, into in sorted(there))
             yield f"its {layer} is {size[0]} x {size[1]}, {f'there it is {has}' if has else 'there is none there'}"
@@ -167,8 +171,8 @@ def _tail(name: str) -> str:
     return name[name.rfind("layers.") :] if "layers." in name else name
 
 
-def _sizes(config: dict[str, Any]) -> dict[str, tuple[int, int]] | None:
-    """(out, in) of a model's linear layers, built without weights; None where transformers has no such model."""
+def sizes_of(config: dict[str, Any]) -> dict[str, tuple[int, int]] | None:
+    """`linear_sizes` of the model of a config.json, built without weights; None where transformers has no such one."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -177,8 +181,16 @@ def _sizes(config: dict[str, Any]) -> dict[str, tuple[int, int]] | None:
         return None
     settings = {name: value for name, value in config.items() if name != "model_type"}
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(config["model_type"], **settings))
-    linear = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+        return linear_sizes(
+            AutoModelForImageTextToText.from_config(AutoConfig.for_model(config["model_type"], **settings))
+        )
+
+
+def linear_sizes(model: Any) -> dict[str, tuple[int, int]]:
+    """(out, in) of a model's linear layers, by name."""
+    from torch import nn
+
+    linear = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear)}
     return {name: (part.out_features, part.in_features) for name, part in linear.items()}
 
 

@@ -7,7 +7,7 @@ through the engine, the proof that each row was written once, and the end of the
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,7 @@ from dermray.page_index import write_options
 from dermray.picked import FILE, with_images
 from dermray.progress import rows_written, watched
 from dermray.records import IMAGES
+from dermray.result_fields import ResultOf
 
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
@@ -36,8 +37,8 @@ class AskingConfig(Config):
     """Which rows, which model."""
 
     output: str
-    rows: str = Field(description="result of the ingest stage")
-    captioner: str | None = Field(
+    rows: Annotated[str, ResultOf("ingest")] = Field(description="result of the ingest stage")
+    captioner: Annotated[str, ResultOf(*models.STAGES)] | None = Field(
         None,
         description="result of the captioner or tune-vlm stage, model directory, s3:// URI or hub id; not with remote",
     )

@@ -156,7 +156,7 @@ def _require_adapter_of(captioner: Captioner, engine: VllmConfig) -> None:
     assert engine.lora is not None
     adapter = adapters.read(engine.lora, "engine.lora", engine.lora_revision)
     config = adapters.config_of(weights.locate_small(captioner.model, "captioner"), engine.revision)
-    adapters.require_base(adapter, captioner.model, config, "engine.lora")
+    adapters.require_base(adapter, captioner.model, adapters.sizes_of(config), "engine.lora")
     if config.get("model_type") in adapters.SERVED and (reason := adapters.unserved(adapter, config["model_type"])):
         raise ValueError(f"engine.lora={adapter.uri}: {reason}; merge it into its base, and give that as the captioner")
     if adapter.rank > engine.lora_rank:

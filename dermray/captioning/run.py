@@ -12,6 +12,7 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.ledger import Ledger
 from dermray.captioning.models import Captioner
 from dermray.captioning.prepare import Prepare
+from dermray.captioning.report_block import report_block as report_block  # into a run's report
 from dermray.config import ConfigError
 from dermray.manifest import Result
 from dermray.records import CAPTIONED

@@ -1,11 +1,12 @@
 """How an answer is drawn, and who hosts the model: vLLM inside Ray Data, or an OpenAI-compatible endpoint."""
 
 import os
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from dermray.config import Config, ConfigError, Count, HowFast
+from dermray.result_fields import ResultOf
 
 MAY_BE_LEFT_OUT = ("temperature", "top_p", "seed")  # of a request: the endpoint's own values apply then
 
@@ -34,7 +35,9 @@ class VllmConfig(Config):
     kv_cache_dtype: str = "auto"
     kv_cache_gib: HowFast[float] = Field(1, gt=0, description="on CPUs; on GPUs gpu_memory_utilization decides")
     gpu_memory_utilization: HowFast[float] = Field(0.9, gt=0, le=1)
-    lora: str | None = Field(None, description="directory, s3:// URI or hub id of a LoRA adapter")
+    lora: Annotated[str, ResultOf("tune-vlm")] | None = Field(
+        None, description="directory, s3:// URI or hub id of a LoRA adapter, or a tune-vlm result"
+    )
     lora_revision: str | None = Field(None, description="commit of the adapter's hub id")
     lora_rank: int = Field(64, ge=1, le=512, description="largest rank of an adapter")
     revision: str | None = Field(None, description="commit of a hub id")

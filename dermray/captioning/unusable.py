@@ -58,5 +58,15 @@ def quotes(answer: str, known: dict[str, str]) -> bool:
     return (
         QUOTED.search(text) is not None
         or any(line in text for line in lines)
+        or any(_names_code(answer, name, value) for name, value in known.items() if len(value) == 1)
         or (age is not None and re.search(rf"\b{age}[- ]years?[- ]old\b", text) is not None)
     )
+
+
+def _names_code(answer: str, name: str, code: str) -> bool:
+    """Whether "skin tone A" or the like stands there: a code that metadata have and images do not show.
+
+    Only as a capital, for "a" is an article, and not across the end of a sentence.
+    """
+    pattern = rf"(?i:{name})[\s:=-]+(?:(?:is|of|type|group|class|category)\s+)*[\"'(]?{code.upper()}\b"
+    return re.search(pattern, answer) is not None

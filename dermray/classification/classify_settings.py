@@ -1,6 +1,6 @@
 """What one classifier is trained on, and how."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,7 @@ from dermray.classification.settings import Augmentation, TrainingSettings
 from dermray.classification.targets import require_no_classes
 from dermray.config import Config, ConfigError, HowFast
 from dermray.datasets.licences import CommercialUse
+from dermray.result_fields import ResultOf
 
 
 class SearchSettings(Config):
@@ -31,8 +32,12 @@ class ClassifyConfig(CommercialUse):
     """What to learn from which images, and how."""
 
     output: str
-    rows: str = Field(description="result of the ingest or caption stage: train, val and test images")
-    synthetic: str | None = Field(None, description="result of the generate stage, whose images are trained on too")
+    rows: Annotated[str, ResultOf("ingest", "caption")] = Field(
+        description="result of the ingest or caption stage: train, val and test images"
+    )
+    synthetic: Annotated[str, ResultOf("generate")] | None = Field(
+        None, description="result of the generate stage, whose images are trained on too"
+    )
     column: str = Field("malignant", description="label: malignant (binary), or entity or any other column")
     classes: tuple[str, ...] = Field((), description="of another column, if not all that the train split has")
     backbone: Backbone

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import decide, reliability
-from dermray.evaluation.plots import figure_bytes, new_figure
+from dermray.figures import figure_bytes, new_figure
 
 PALETTE = ("#30638e", "#d1495b", "#2a7f62", "#e3a72f", "#7b4b94", "#3fa7b8", "#b5651d", "#5f5f5f")
 NEGATIVE_COLOUR = "#9a9a9a"

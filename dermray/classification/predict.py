@@ -1,7 +1,7 @@
 """The predict stage: a trained or zero-shot classifier scores every usable image of a dataset, through Ray Data."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from dermray.datasets.decode import BadImage, decode, square
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
+from dermray.result_fields import ResultOf
 
 CLASSIFIERS, SOURCES = ("classify", "sweep"), ("ingest", "caption", "generate")
 KEPT = ("sample_id", "source", "source_id", "split")  # columns of the images' rows
@@ -31,10 +32,12 @@ class PredictConfig(Config):
     """Whose scores of what."""
 
     output: str
-    classifier: str | None = Field(None, description="result of the classify or sweep stage")
+    classifier: Annotated[str, ResultOf(*CLASSIFIERS)] | None = Field(
+        None, description="result of the classify or sweep stage"
+    )
     zero_shot: ZeroShot | None = Field(None, description="a model that was not trained here, instead")
     column: str = Field(BINARY, description="label of a zero-shot model; classes of another one are its prompts'")
-    rows: str = Field(description="result of the ingest, caption or generate stage")
+    rows: Annotated[str, ResultOf(*SOURCES)] = Field(description="result of the ingest, caption or generate stage")
     actors: HowFast[int] = Field(2, ge=1)
     cpus_per_actor: HowFast[float] = Field(1, gt=0)
     gpus_per_actor: HowFast[float] = Field(0, ge=0)

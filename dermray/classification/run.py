@@ -10,6 +10,7 @@ from dermray.classification import extension, team, trial_files, zero_shot, zero
 from dermray.classification.grid import Trial, grid
 from dermray.classification.overlap import in_words, write_fingerprints
 from dermray.classification.prepare import Prepared, Prints, Wanted, prepare
+from dermray.classification.report_block import report_block as report_block  # into a run's report
 from dermray.classification.sources import UNKNOWN, Source, read_rows
 from dermray.classification.sweep_settings import SweepConfig
 from dermray.classification.targets import BINARY, Target

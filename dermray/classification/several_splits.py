@@ -3,7 +3,7 @@
 Each split has a generator of its own, trained on that split's training images, and so a sweep of its own.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,9 +16,11 @@ from dermray.classification.calibration import of_validation
 from dermray.classification.conclusions import said
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.pools import Pools
+from dermray.classification.report_block import report_block as report_block  # into a run's report
 from dermray.classification.tuning import TRIALS
 from dermray.config import Config
 from dermray.manifest import Result, Rows
+from dermray.result_fields import ResultOf
 
 # What may differ between the sweeps of two splits: where things lie, how trials are run, and the data.
 FREE = {"output", "rows", "synthetic", "test_sets", "zero_shot", "resamples", "keep_models", "workers_per_trial"}
@@ -28,7 +30,9 @@ class SeveralSplitsConfig(Config):
     """Which sweeps."""
 
     output: str
-    sweeps: tuple[str, ...] = Field(min_length=2, description="results of the sweep stage, of a split each")
+    sweeps: tuple[Annotated[str, ResultOf("sweep")], ...] = Field(
+        min_length=2, description="results of the sweep stage, of a split each"
+    )
     resamples: int = Field(500, ge=10)
     seed: int = Field(0, ge=0)
 

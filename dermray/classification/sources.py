@@ -1,10 +1,13 @@
 """Where synthetic images come from, and what their generators saw."""
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from dermray import manifest
 from dermray.config import Config, HowFast
 from dermray.manifest import Result
+from dermray.result_fields import ResultOf
 
 UNKNOWN = "unknown"  # what a generator saw, where nobody can say
 
@@ -13,8 +16,10 @@ class Synthetic(Config):
     """One of several synthetic sources."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$", description="in arms' names and tables")
-    result: HowFast[str] = Field(description="result of the generate stage, or of ingest: images that others drew")
-    trained_on: HowFast[str | None] = Field(
+    result: HowFast[Annotated[str, ResultOf("generate", "ingest")]] = Field(
+        description="result of the generate stage, or of ingest: images that others drew"
+    )
+    trained_on: HowFast[Annotated[str, ResultOf("ingest", "caption")] | None] = Field(
         None,
         description="result of ingest or caption with what its generator saw, where that is not the sweep's rows; or "
         "unknown, for images that others drew",

@@ -9,7 +9,7 @@ from dermray.classification import plots
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import words
 from dermray.classification.verdict import ALL_BACKBONES, BASELINE, POSITIVE, ZERO_SHOT
-from dermray.evaluation.plots import figure_bytes
+from dermray.figures import figure_bytes
 
 MARKERS = "os^vD*PX"
 ON_CURVE = (BASELINE, "mixed")  # roles with real images and a ratio

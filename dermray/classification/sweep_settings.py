@@ -1,8 +1,9 @@
 """What a sweep is asked for: which images, which arms, which classifiers, and on what they are tested."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from dermray.backbones.networks import Backbone
 from dermray.classification.arms import Arm, ArmSettings, arms_of, needed
@@ -13,6 +14,7 @@ from dermray.classification.test_sets import External
 from dermray.classification.tuning_settings import TuneSettings
 from dermray.classification.zero_shot import ZeroShot
 from dermray.config import Config, ConfigError, HowFast
+from dermray.result_fields import ResultOf
 
 SEEDS_APART = 1000  # of the sweep's seed: sweeps of neighbouring seeds share no trial
 NANO = [Backbone(name="test_resnet", learning_rate=6e-3), Backbone(name="test_efficientnet", learning_rate=1e-2)]
@@ -22,8 +24,12 @@ class SweepConfig(Config):
     """Which images, which arms, which classifiers, and on what they are tested."""
 
     output: str
-    rows: str = Field(description="result of the caption or ingest stage: the real rows")
-    synthetic: str | list[Synthetic] = Field(description="result of the generate stage, or several sources by name")
+    rows: Annotated[str, ResultOf("caption", "ingest")] = Field(
+        description="result of the caption or ingest stage: the real rows"
+    )
+    synthetic: Annotated[str, ResultOf("generate", "ingest")] | list[Synthetic] = Field(
+        description="result of the generate stage, or several sources by name"
+    )
     column: str = Field(BINARY, description="label: malignant (binary), or entity or any other column")
     classes: tuple[str, ...] = Field((), description="of another column, if not all that the train split has")
     arms: ArmSettings = ArmSettings()
@@ -44,7 +50,7 @@ class SweepConfig(Config):
     resamples: int = Field(500, ge=10)
     seed: int = Field(0, ge=0)
     tune: HowFast[TuneSettings] = TuneSettings()
-    extend: HowFast[str | None] = Field(
+    extend: HowFast[Annotated[str, ResultOf("sweep")] | None] = Field(
         None, description="an earlier sweep, whose trials among these are not run again"
     )
     pixels: HowFast[str | None] = Field(
@@ -93,6 +99,18 @@ class SweepConfig(Config):
     def _classes_of_the_column(self) -> Self:
         require_no_classes(self.column, self.classes)
         return self
+
+    def require(self, inputs: Mapping[str, BaseModel]) -> None:
+        """Refuse fewer synthetic images than an arm will ask for; raises ConfigError.
+
+        A plan that fills up says how many only when it has seen the rows."""
+        for field, config in inputs.items():
+            drawn = getattr(config, "images", None) if field.startswith("synthetic") else None  # of an ingest: unknown
+            if drawn is not None and drawn < self.synthetic_images:
+                raise ConfigError(
+                    f"{field}: {drawn} images will be drawn (its count); real_images={max(self.real_counts)} needs "
+                    f"{self.synthetic_images} synthetic images or more"
+                )
 
     @property
     def real_counts(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """What classifiers are tested on: the rows' own test split, and others."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from dermray.classification.pools import read_pool
 from dermray.classification.targets import COLUMNS, Target
 from dermray.config import Config, HowFast
 from dermray.manifest import Result
+from dermray.result_fields import ResultOf
 from dermray.where import AGE_BAND, Where, check, rows_where
 
 OWN = "test"  # the rows' test split
@@ -21,7 +22,7 @@ class External(Config):
     """Another test set, such as DDI's images of skin tone C."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    rows: HowFast[str] = Field(description="result of ingest or caption")
+    rows: HowFast[Annotated[str, ResultOf("ingest", "caption")]] = Field(description="result of ingest or caption")
     split: Literal["train", "val", "test"] | None = Field(None, description="its split; default: all of it")
     where: Where = Field({}, description="only such rows, for example {skin_tone: [C]}")
 

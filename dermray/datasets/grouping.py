@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from dermray.datasets.splits import (
 from dermray.datasets.topping_up import topped_up
 from dermray.exactly_once import hashes, joined
 from dermray.records import SPLITS, kind
+from dermray.result_fields import ResultOf
 
 KEY_COLUMNS = [
     "sample_id", "source", "source_id", "patient_id", "lesion_id", "diagnosis", "malignant", "entity", "split",
@@ -53,7 +54,7 @@ class Grouping(Config):
     )
     drop_classes: list[str] = Field([], description="values of the first of `stratify` whose rows are rejected")
     seed: int = Field(0, ge=0)
-    previous: str | None = Field(
+    previous: Annotated[str, ResultOf("ingest")] | None = Field(
         None, description="an earlier ingest result: its images stay in their splits, and new ones of their groups join"
     )
 

@@ -18,6 +18,7 @@ from dermray.datasets.grouping import KEY_COLUMNS, Grouping, assigned
 from dermray.datasets.joining import write_joined
 from dermray.datasets.licences import CommercialUse, of_result, of_source
 from dermray.datasets.looking import RAW, look_at_all
+from dermray.datasets.report_block import report_block as report_block  # into a run's report
 from dermray.datasets.sources import Reading, source
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference

@@ -1,6 +1,5 @@
 """A place for results: can it be written to, and does it keep two writers apart?"""
 
-import email.utils
 import shutil
 import time
 import uuid
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dermray import s3, storage
+from dermray import s3, s3_events, storage
 from dermray.doctor.finding import Finding, fault, ok, warning
 
 SKEW = 60.0  # seconds: claims are timed by the store's clock, but S3 refuses requests that are 15 minutes off
@@ -94,7 +93,6 @@ def _conditions(uri: str, client: Any, bucket: str, key: str, etag: str) -> Find
 
 
 def _clock(uri: str, answer: Any) -> Finding:
-    there = email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
-    skew = time.time() - there
+    skew = s3_events.skew(answer["ResponseMetadata"]["HTTPHeaders"])
     told = f"clock: {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of {uri.split('/')[2]}"
     return ok(told) if abs(skew) < SKEW else warning(told, "set the clock (NTP): S3 refuses requests 15 minutes off")

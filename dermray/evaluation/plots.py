@@ -1,28 +1,14 @@
 """Pictures of an evaluation, as PNG bytes."""
 
-import io
 from typing import Any
 
 import numpy as np
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
+from dermray.figures import figure_bytes, new_figure
+
 COLOURS = ("#30638e", "#d1495b")  # of real and synthetic
-
-
-def figure_bytes(figure: Any) -> bytes:
-    """A matplotlib figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return buffer.getvalue()
-
-
-def new_figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    """Figure and axes without a display or global state."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(*args, **kwargs)
-    return figure, figure.subplots()
 
 
 def grid(rows: list[tuple[str, Tensor]], columns: int = 10, tile: int = 96) -> bytes:

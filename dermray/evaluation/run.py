@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermray import manifest, storage
 from dermray.columns import tally
+from dermray.evaluation.report_block import report_block as report_block  # into a run's report
 from dermray.evaluation.settings import EvaluationConfig
 from dermray.features.extractor import settled
 from dermray.manifest import Result, Rows, Work

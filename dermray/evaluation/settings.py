@@ -1,11 +1,12 @@
 """What an evaluation may be told. Apart from what measures, which takes seconds to import."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray.config import Config, ConfigError, HowFast
 from dermray.features.settings import ExtractorConfig
+from dermray.result_fields import ResultOf
 
 Attribute = Literal["entity", "label", "skin_tone", "age_band", "sex", "site"]
 Pairing = Literal["prompt", "nearest", "random"]
@@ -16,8 +17,8 @@ class EvaluationConfig(Config):
     """What to compare, in which features, and how the judge is trained."""
 
     output: str
-    rows: str = Field(description="result of the caption stage: the real rows")
-    synthetic: str | dict[str, str] = Field(
+    rows: Annotated[str, ResultOf("caption")] = Field(description="result of the caption stage: the real rows")
+    synthetic: Annotated[str, ResultOf("generate")] | dict[str, Annotated[str, ResultOf("generate")]] = Field(
         description="result of the generate stage; or several by name, which become the rows of one table"
     )
     real: Real = Field(

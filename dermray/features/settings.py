@@ -1,10 +1,11 @@
 """Which network's features stand for images. Apart from the networks, which take seconds to import."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray.config import Config, ConfigError
+from dermray.result_fields import ResultOf
 
 Kind = Literal["judge", "inception", "dinov2", "clip", "timm", "classifier"]
 
@@ -18,7 +19,7 @@ class ExtractorConfig(Config):
         "clip: a transformers folder; timm: any backbone; classifier: a result of the classify stage, such as an "
         "Inception fine-tuned on the real train split",
     )
-    weights: str | None = Field(
+    weights: Annotated[str, ResultOf("classify")] | None = Field(
         None,
         description="file, directory, s3:// URI, hub id, package:<package>/<file>, timm for those of timm's own tag, "
         "or the classifier's result",

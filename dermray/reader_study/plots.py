@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from dermray.classification.plots import PALETTE
-from dermray.evaluation.plots import figure_bytes, new_figure
+from dermray.figures import figure_bytes, new_figure
 from dermray.reader_study.answers import Answer
 from dermray.reader_study.machines import Machine
 from dermray.reader_study.questions import Question

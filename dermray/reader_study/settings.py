@@ -1,20 +1,23 @@
 """What a reader study is built of, and what it is analysed by."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from dermray.classification.targets import BINARY, COLUMNS, Target
 from dermray.config import Config, ConfigError
 from dermray.records import ALLOWED, ENTITIES
+from dermray.result_fields import ResultOf
 
 
 class BuildConfig(Config):
     """Which images, how many, how they look. The defaults are paper 000's (section 2.3): 140 images of 256 px."""
 
     output: str
-    rows: str = Field(description="result of the ingest or caption stage: the originals")
-    synthetic: str = Field(description="result of the generate stage")
+    rows: Annotated[str, ResultOf("ingest", "caption")] = Field(
+        description="result of the ingest or caption stage: the originals"
+    )
+    synthetic: Annotated[str, ResultOf("generate")] = Field(description="result of the generate stage")
     column: str = Field("entity", description="what readers are asked to name")
     classes: tuple[str, ...] = Field((), description="of that column; the seven entities where it is entity")
     originals_per_class: int = Field(10, ge=1)
@@ -59,12 +62,12 @@ class AnalyseConfig(Config):
     """Whose answers to which study."""
 
     output: str
-    study: str = Field(description="result of `reader-study build`")
+    study: Annotated[str, ResultOf("reader-study build")] = Field(description="result of `reader-study build`")
     answers: list[str] = Field(min_length=1, description="one file a reader, CSV or Excel, named after the reader")
     unanswered: Literal["refuse", "leave_out"] = Field(
         "refuse", description="leave_out: figures are of the answered images, and those left out are counted"
     )
-    classifiers: list[str] = Field(
+    classifiers: list[Annotated[str, ResultOf("classify", "sweep", "predict")]] = Field(
         [], description="results of classify or sweep, which score the images that readers saw; or of predict"
     )
     resamples: int = Field(2000, ge=100, description="of the bootstrap over images")

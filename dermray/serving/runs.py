@@ -19,33 +19,35 @@ def with_models_of_run(config: ServiceConfig) -> ServiceConfig:
     """The config with the models of its `run` behind its own, named after what they are and their stage's key.
 
     Raises:
-        FileNotFoundError: the run has no model. ValueError: what lies under a stage's name is another stage's result.
+        FileNotFoundError: the run has no model. ValueError: a manifest in it cannot be read.
     """
     if config.run is None:
         return config
     run = storage.normalise(config.run)
     tasks = TASKS | CAPTIONER if config.captioner else TASKS
-    places = {stage: storage.join(run, stage) for stage in tasks}
-    finished = {
-        stage: manifest.read(place, stage)
-        for stage, place in places.items()
-        if storage.exists(storage.join(place, "manifest.json"))
-    }
-    if not finished:
+    there = _finished(run)
+    found = [result for stage in tasks for result in there if result.manifest.stage == stage]
+    if not found:
         state = "no finished stage of " + ", ".join(tasks) if storage.exists(run) else "no such directory"
         raise FileNotFoundError(f"run={config.run}: {state}; give a finished run, or models=[...]")
-    if config.captioner and "captioner" not in finished:
+    if config.captioner and not any(result.manifest.stage in CAPTIONER for result in found):
         raise FileNotFoundError(
             f"captioner=true: {run} has no finished captioner stage; leave it out, or name a captioner in models=[...]"
         )
     of_run = [
-        _captioner(run, result) if stage in CAPTIONER else _served(result.manifest, result.uri)
-        for stage, result in finished.items()
+        _captioner(result, there) if result.manifest.stage in CAPTIONER else _served(result.manifest, result.uri)
+        for result in found
     ]
     models = [*(model.model_dump(mode="json") for model in config.models), *of_run]
     shown = list(dict.fromkeys((*config.runs, run)))  # its pages, too
     settled = {"run": None, "captioner": False, "models": models, "runs": shown}
     return validate(ServiceConfig, config.model_dump(mode="json") | settled)
+
+
+def _finished(run: str) -> list[Result]:
+    """All results right below a run, whatever its stages are named."""
+    places = (storage.join(run, name) for name in storage.list_directories(run))
+    return [manifest.read(place) for place in places if storage.exists(storage.join(place, "manifest.json"))]
 
 
 def _served(about: Manifest, uri: str) -> dict[str, Any]:
@@ -59,14 +61,13 @@ def _served(about: Manifest, uri: str) -> dict[str, Any]:
     return {"task": TASKS[about.stage], "name": f"{name[:40]}-{about.key}", "model": uri}
 
 
-def _captioner(run: str, result: Result) -> dict[str, Any]:
-    """As the run's caption stage asked it, where that is finished."""
-    served = {"task": "captioning", "name": f"captioner-{result.manifest.key}", "model": result.uri}
-    place = storage.join(run, "caption")
-    if not storage.exists(storage.join(place, "manifest.json")):
-        return served
-    asked = manifest.read(place, "caption").manifest.config
-    if asked["remote"] is not None:  # another captioner wrote its captions
+def _captioner(captioner: Result, there: list[Result]) -> dict[str, Any]:
+    """As a caption stage of the run asked it, where one did."""
+    about = captioner.manifest
+    served = {"task": "captioning", "name": f"captioner-{about.key}", "model": captioner.uri}
+    asking = (result.manifest for result in there if result.manifest.stage == "caption")
+    asked = next((each.config for each in asking if each.inputs.get("captioner") == about.key), None)
+    if asked is None:  # another captioner wrote its captions, or it has none
         return served
     engine = {name: value for name, value in asked["engine"].items() if name not in OF_REPLICAS}
     gpus = asked["engine"]["gpus"] * engine["tensor_parallel_size"]

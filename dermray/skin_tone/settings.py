@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from dermray import manifest, storage
 from dermray.config import Config
 from dermray.manifest import Result
+from dermray.result_fields import ResultOf
 from dermray.skin_tone.filling import AS_TOLD, Filling
 
 FIELD = "skin_tone"
@@ -18,7 +19,9 @@ BY_CLASSIFIER = "dermray.classification.skin_tones"  # imported when it is asked
 class ByClassifierConfig(Config):
     """A classifier of skin tones."""
 
-    classifier: str = Field(description="result of the classify or sweep stage on the column skin_tone")
+    classifier: Annotated[str, ResultOf(*CLASSIFIERS)] = Field(
+        description="result of the classify or sweep stage on the column skin_tone"
+    )
 
 
 def _known(given: Any) -> Any:

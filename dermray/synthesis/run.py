@@ -21,6 +21,7 @@ from dermray.synthesis.gate.stage import make_gate
 from dermray.synthesis.gate.stage import write_page as write_gate_page
 from dermray.synthesis.planning import Drawable, planned_here, write_plan
 from dermray.synthesis.preview import in_words
+from dermray.synthesis.report_block import report_block as report_block  # into a run's report
 from dermray.synthesis.settings import SynthesisConfig
 from dermray.training.run import image_size
 

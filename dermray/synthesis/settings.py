@@ -1,11 +1,12 @@
 """What a synthesis may be told. Apart from what draws, which takes seconds to import."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray.config import ConfigError, HowFast
 from dermray.datasets.licences import CommercialUse
+from dermray.result_fields import ResultOf
 from dermray.synthesis.gate.settings import GateConfig
 from dermray.synthesis.plan_settings import Balanced, Exact, FillUp, Plan
 
@@ -16,8 +17,10 @@ class SynthesisConfig(CommercialUse):
     """How many images, of what, and how they are sampled."""
 
     output: str
-    generator: str = Field(description="result of the train stage")
-    rows: str = Field(description="result of the caption stage that the generator was trained on")
+    generator: Annotated[str, ResultOf("train")] = Field(description="result of the train stage")
+    rows: Annotated[str, ResultOf("caption")] = Field(
+        description="result of the caption stage that the generator was trained on"
+    )
     count: int | None = Field(
         None, ge=1, description=f"images; default {COUNT}. Not with plan.mode fill_up or exact, which say it themselves"
     )

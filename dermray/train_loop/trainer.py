@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,7 @@ def _train(settings: dict[str, Any]) -> None:
                 _metrics(state, loss),
                 checkpoint=_saved(state, task, rank),
                 checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,  # the next step waits for a local file only
+                checkpoint_upload_fn=partial(_uploaded, settings["directory"]),
             )
         if state.step % config.pictures_every == 0 or state.step == config.steps:
             _preview(state, task, log)  # after the checkpoint of the same step: what goes wrong here costs nothing
@@ -352,6 +354,17 @@ def _saved(state: State, task: Task, rank: int) -> Any:
         return Checkpoint.from_directory(directory)
     directory.rmdir()
     return None
+
+
+def _uploaded(directory: str, checkpoint: Any, name: str) -> Any:
+    """This worker's part of a checkpoint where Ray would have it. Ray's own copying is pyarrow's, which says nothing
+    where S3 refuses a file: see s3_transfers.py."""
+    from ray.train import Checkpoint
+
+    target = storage.join(directory, RUN, name)
+    storage.copy_directory(checkpoint.path, target)
+    system, path = storage.filesystem(target)
+    return Checkpoint(path, filesystem=system)
 
 
 def room_for_checkpoints(state: State, directory: str) -> None:

@@ -23,6 +23,7 @@ from dermray.training.encode import at_least, encode, read_crops
 from dermray.training.gpu_room import require_room
 from dermray.training.precompute import Encoder, draw_prior, precompute
 from dermray.training.previews import preview_requests
+from dermray.training.report_block import report_block as report_block  # into a run's report
 from dermray.training.settings import TrainConfig as TrainConfig  # beside `run`, as every stage has its own
 from dermray.training.settings import check
 from dermray.training.several_captions import more_captions

@@ -1,12 +1,13 @@
 """What a training is asked for, and what of it does not go together."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from dermray.config import ConfigError, HowFast, section
 from dermray.datasets.licences import CommercialUse
 from dermray.generators.base import Generator, family
+from dermray.result_fields import ResultOf
 from dermray.train_loop import LoopConfig
 from dermray.training.aspects import AspectConfig, check_aspects
 from dermray.training.previews import PreviewConfig, check_previews
@@ -18,8 +19,9 @@ class TrainConfig(CommercialUse):
     """Which rows, which family, how long."""
 
     output: str
-    rows: str = Field(description="result of the caption stage")
-    captions: HowFast[tuple[str, ...]] = Field(  # what they hold is in the result's key, where they lie is not
+    rows: Annotated[str, ResultOf("caption")] = Field(description="result of the caption stage")
+    # what they hold is in the result's key, where they lie is not
+    captions: HowFast[tuple[Annotated[str, ResultOf("caption")], ...]] = Field(
         (), description="further caption results of the same images: an epoch shows one caption of each image"
     )
     answers_apart: bool = Field(

@@ -1,5 +1,6 @@
 """The captioner stage: train the nano captioner on phantoms with Ray Train, export it for vLLM."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,9 @@ from torch import nn
 from dermray import manifest
 from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
+from dermray.pages import Block
 from dermray.train_loop import LoopConfig, fit, how_far, tidy
+from dermray.train_loop.report_block import training_block
 from dermray.train_loop.settings import images_of
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
 from dermray.vlm.nano import NanoConfig, build_model, build_processor, save
@@ -111,3 +114,8 @@ class CaptionerTask:
         """The captioner alone, in both formats."""
         assert isinstance(module, Pupil)
         save(module.model, build_processor(self.config.model), directory)
+
+
+def report_block(result: Result, inputs: Mapping[str, Result]) -> Block:
+    """Its loss, for a run's report."""
+    return training_block("The captioner's training", result)

@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 
 from dermray.cli import DESCRIPTIONS, parser
-from dermray.pipeline import COMMANDS, INPUTS
+from dermray.pipeline import COMMANDS, command
 from dermray.reference.configs import schema_of
 from dermray.reference.presets import presets
 from dermray.reference.tables import tables
+from dermray.result_fields import result_fields
 
 DOCS = Path(__file__).parents[1]
 # What each stage does, in the order of the menu: those of a pipeline first, as they follow one another. Two more have a
 # config and are no stage.
 STAGES = {name: DESCRIPTIONS[name] for name in COMMANDS} | {
-    "run": "run all stages in order, then write a report",
+    "run": "run a graph of stages, then write a report",
     "serve": "serve generation, classification and captions over HTTP",
 }
 OVERVIEW = "{{ stages }}"  # stands in stages/index.md where the table goes
@@ -40,7 +41,8 @@ def overview() -> str:
     """A line a stage."""
     lines = ["| stage | what it does | reads results of | presets |", "|---|---|---|---|"]
     for name, text in STAGES.items():
-        fed = ", ".join(sorted(set(INPUTS.get(name, {}).values())))
+        fields = result_fields(command(name)[0]) if name in COMMANDS else {}
+        fed = ", ".join(sorted({stage for stages in fields.values() for stage in stages}))
         link = f"[`{name}`]({Path(page_of(name)).name})"
         lines.append(f"| {link} | {text} | {fed} | {len(presets_of(name)) or ''} |")
     return "\n".join(lines)

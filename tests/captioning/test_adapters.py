@@ -94,8 +94,8 @@ def test_an_adapter_of_another_base_is_refused_before_anything_starts(tmp_path: 
         models.chosen(model, VllmConfig(lora=wider))
     named = adapters.read(written(tmp_path / "n", base_model_name_or_path="google/medgemma-4b-it"), "engine.lora")
     with pytest.raises(ValueError, match="an adapter of google/medgemma-4b-it, not of google/gemma-3-4b-it"):
-        adapters.require_base(named, "google/gemma-3-4b-it", {}, "engine.lora")
-    adapters.require_base(named, "copies/MedGemma-4b-it", {}, "engine.lora")
+        adapters.require_base(named, "google/gemma-3-4b-it", None, "engine.lora")
+    adapters.require_base(named, "copies/MedGemma-4b-it", None, "engine.lora")
 
 
 def test_other_things_that_are_wrong_with_an_adapter(tmp_path: Path) -> None:

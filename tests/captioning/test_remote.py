@@ -24,10 +24,10 @@ from dermray.captioning.ledger import Ledger
 from dermray.captioning.run import CaptionConfig, run
 from dermray.captioning.settings import RemoteConfig, Sampling
 from dermray.config import validate
-from dermray.datasets import ingest
 from dermray.failures import plain_cause
 from dermray.records import read_columns
 from tests.captioning.endpoint import KEY, Endpoint, ask_all, completion, serving
+from tests.classification import made_rows
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -251,8 +251,7 @@ def test_gemini_s_models_may_be_named_as_it_lists_them_or_short(
 
 
 def ingested(directory: Path, count: int) -> str:
-    source = {"source": "phantom", "count": count, "size": 64, "seed": 11}
-    return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri
+    return made_rows.result(f"{directory}/ingest", "ingest", made_rows.phantoms(count, seed=11)).uri
 
 
 @pytest.mark.slow

@@ -17,14 +17,14 @@ from dermray.captioning.finish import Finish
 from dermray.captioning.prepare import Prepare, shown
 from dermray.captioning.run import CaptionConfig, run
 from dermray.config import ConfigError, validate
-from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.failures import plain_cause
-from dermray.manifest import Result, Rows
+from dermray.manifest import Rows
 from dermray.page_index import PagedColumn
 from dermray.records import CAPTIONED, IMAGES, conform, count_rows, read_columns, sample_id
 from dermray.training.encode import encode
-from tests.tampering import double_a_row, lose_a_row, swap_a_row
+from tests.classification import made_rows
+from tests.tampering import lose_a_row
 
 CONSTANTS = {"captioner": "key", "captioner_revision": "abc", "sampling": "{}"}
 PAIRS = '[{"question": "What?", "answer": "An asymmetric patch."}, {"question": "Why?", "answer": "%s"}]'
@@ -133,8 +133,7 @@ def test_retry_failed_redoes_only_those(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model_directory(str(tmp_path))
-    source = {"source": "phantom", "count": 60, "size": 16}
-    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    made_rows.result(f"{tmp_path}/ingest", "ingest", made_rows.phantoms(60))
     base = ["caption", "--config", "caption/nano", f"rows={tmp_path}/ingest", f"captioner={tmp_path}/model"]
     monkeypatch.setattr(choose, "prepared", Moody().prepared)
     cli.main([*base, f"output={tmp_path}/first"])
@@ -180,45 +179,36 @@ def test_retry_failed_redoes_only_those(
 
 
 @pytest.mark.slow
-def test_a_row_lost_or_doubled_after_it_was_written_is_no_result(
+def test_a_row_lost_after_it_was_written_is_no_result(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = {"source": "phantom", "count": 60, "size": 16, "duplicates": 0, "broken": 0}
-    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    """Nor is one in which a row is double, or stands in another's place: tests/test_exactly_once.py."""
+    made_rows.result(f"{tmp_path}/ingest", "ingest", made_rows.phantoms(60))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")  # the stand-in needs none
     (tmp_path / "record").mkdir()
     monkeypatch.setattr(choose, "prepared", StandIn(record=f"{tmp_path}/record").prepared)
-    config = {"rows": f"{tmp_path}/ingest", "captioner": f"{tmp_path}/model", "rows_per_block": 16}
+    config = {"output": f"{tmp_path}/lost", "rows": f"{tmp_path}/ingest", "captioner": f"{tmp_path}/model",
+              "rows_per_block": 16}  # fmt: skip
     write = asking.stream
 
-    def caption(output: str, tamper: Any) -> Result:
-        def tampered(asked: Any, data: str, *arguments: Any) -> None:
-            write(asked, data, *arguments)
-            tamper(data)
+    def tampered(asked: Any, data: str, *arguments: Any) -> None:
+        write(asked, data, *arguments)
+        lose_a_row(data)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(asking, "stream", tampered)
-            return run(validate(CaptionConfig, config | {"output": f"{tmp_path}/{output}"}))
-
-    with pytest.raises(Exception, match="no manifest|No manifest") as refused:
-        caption("lost", lose_a_row)
+    with monkeypatch.context() as patch:
+        patch.setattr(asking, "stream", tampered)
+        with pytest.raises(Exception, match="no manifest|No manifest") as refused:
+            run(validate(CaptionConfig, config))
     assert re.search(
         r"1 of 60 rows are missing, such as [0-9a-f]{64}\. No .*; start again", str(plain_cause(refused.value))
     )
     assert not (tmp_path / "lost" / "manifest.json").exists()
     for note in (tmp_path / "record").iterdir():
         note.unlink()
-    again = caption("lost", lambda data: None).manifest.rows
+    again = run(validate(CaptionConfig, config)).manifest.rows
     asked = [i for file in (tmp_path / "record").iterdir() for i in file.read_text().split()]
     assert again.ok == again.rows_in == 60 and len(asked) == 1, "the lost one alone is asked again"
-
-    with pytest.raises(Exception, match="No manifest") as refused:
-        caption("double", double_a_row)
-    assert "1 occur more than once, such as " in str(plain_cause(refused.value))
-    with pytest.raises(Exception, match="No manifest") as refused:
-        caption("both", swap_a_row)
-    assert "1 of 60 rows are missing" in str(plain_cause(refused.value)), "though their number is right"
 
 
 def test_preview_prints_filled_prompts_and_starts_nothing(

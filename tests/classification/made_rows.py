@@ -10,7 +10,7 @@ from dermray import storage
 from dermray.datasets.phantom import LESIONS_PER_PATIENT, SourceConfig, phantom_row
 from dermray.manifest import Manifest, Result, Rows
 from dermray.page_index import write_options
-from dermray.records import SYNTHETIC, conform, sample_id
+from dermray.records import IMAGES, SYNTHETIC, conform, sample_id
 
 SIDE = 32  # px
 SPLITS = ("train", "train", "test", "train", "val")  # of patients, one after the other
@@ -47,13 +47,15 @@ def result(
         key: of its manifest; its name if not given.
     """
     storage.make_directory(f"{uri}/data/rows")
+    schema = IMAGES if stage == "ingest" else SYNTHETIC
     for number in range(2):
-        table: pa.Table = conform(rows[number::2], SYNTHETIC)
-        pq.write_table(table, f"{uri}/data/rows/{number}.parquet", **write_options(SYNTHETIC))
+        table: pa.Table = conform(rows[number::2], schema)
+        pq.write_table(table, f"{uri}/data/rows/{number}.parquet", **write_options(schema))
     counts = Rows(rows_in=len(rows), ok=len(rows), rejected=0, failed=0)
     made = Manifest(
         stage=stage, key=key or uri.rpartition("/")[2], config={}, inputs=inputs or {}, data="data", rows=counts,
         versions={}, started=0, seconds=0, cpus=1, gpus=0,
+        licences=sorted({row["licence"] for row in rows if row.get("licence")}),
     )  # fmt: skip
     storage.write_bytes(f"{uri}/manifest.json", made.model_dump_json().encode())
     return Result(uri, made)

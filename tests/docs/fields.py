@@ -13,7 +13,7 @@ from dermray.reference.configs import schema_of
 @cache
 def schemas() -> list[dict[str, Any]]:
     """Of all stages; of train by family, of ingest by source, as alone they say nothing of `model` and `sources`."""
-    stages = [schema_of(stage) for stage in [*COMMANDS, "serve"] if stage not in ("train", "ingest")]
+    stages = [schema_of(stage) for stage in [*COMMANDS, "run", "serve"] if stage not in ("train", "ingest")]
     kinds = [schema_of("train", family) for family in FAMILIES] + [schema_of("ingest", source) for source in SOURCES]
     return [*stages, *kinds, ExportConfig.model_json_schema()]
 

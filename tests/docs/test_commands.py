@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dermray import cli
+from dermray import cli, pipeline
 from dermray.config import load
 from dermray.pipeline import COMMANDS, PipelineConfig, command
 from dermray.provenance.settings import ExportConfig
@@ -43,7 +43,9 @@ def accepted(arguments: argparse.Namespace, page: str, tmp_path: Path) -> None:
     if name == "serve" and getattr(arguments, "run", None):
         arguments.overrides.append(f"run={arguments.run}")
     given = {"export": ["result=runs/a", "output=b"], "export-images": ["images=runs/a", "output=b"]}.get(name, [])
-    load(cls, file, [*given, *arguments.overrides])
+    config = load(cls, file, [*given, *arguments.overrides])
+    if isinstance(config, PipelineConfig):
+        pipeline.load(config)
 
 
 @pytest.mark.parametrize("shown", OURS, ids=str)

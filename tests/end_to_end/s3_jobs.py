@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dermray.failures import plain_cause
 from tests.conftest import kill_family, s3_environment
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,4 +95,8 @@ def job(*arguments: Any) -> Iterator[Job]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])
+    try:
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])
+    except Exception as error:
+        print(f"failed: {plain_cause(error)}", flush=True)  # as the command line says it
+        raise

@@ -22,6 +22,7 @@ from dermray.records import read_columns
 from dermray.synthesis import run as synthesis
 from dermray.synthesis.settings import SynthesisConfig
 from dermray.training import run as training
+from tests.classification import made_rows
 from tests.conftest import call_cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -152,8 +153,7 @@ def test_all_captions_rejected(local_ray: None, tmp_path: Path, monkeypatch: pyt
             return super().answer(rows, ask).map(lambda row: row | {"text": ""})
 
     monkeypatch.setattr(choose, "prepared", Silent().prepared)
-    source = {"source": "phantom", "count": 60}
-    ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]}))
+    made_rows.result(f"{tmp_path}/ingest", "ingest", made_rows.phantoms(60))
     config = {"output": f"{tmp_path}/caption", "rows": f"{tmp_path}/ingest", "captioner": str(tmp_path)}
     text = message_of(lambda: captioning.run(validate(captioning.CaptionConfig, config)))
     assert "no caption out of" in text and "empty answer" in text and "another captioner" in text

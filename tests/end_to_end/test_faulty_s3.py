@@ -14,13 +14,14 @@ from dermray import manifest, storage
 from dermray.manifest import Rows
 from dermray.records import CAPTIONED, IMAGES, conform, read_columns
 from tests.end_to_end.s3_jobs import Job, job
-from tests.faulty_s3 import FaultyS3, faulty, kill_client
+from tests.faulty_s3 import FaultyS3, Refusal, faulty, kill_client
 
 pytestmark = pytest.mark.slow
 # Requests a row, beside those for images of a source and those that come with time; the aim is 0.05. Reached at 5,120
 # rows: 0.035, 0.090 and 0.071. A block of captions, of 160 rows here, costs five to write.
 BUDGET = {"ingest": 0.05, "caption": 0.10, "train": 0.08}
 WITH_TIME = ("/claim", "/progress.txt", "/rows/", "/raw/")  # every few seconds; the last are listings for progress
+FULL = Refusal(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
 PLACES = {"ingest": "/raw/", "caption": "/rows/", "train": "/run/checkpoint_"}  # where a stage's work is written
 
 
@@ -62,6 +63,38 @@ def _bears_outages(proxy: FaultyS3, run: str, rows: int, seconds: float, stages:
     )
     assert manifest.read(f"{run}/train").manifest.rows.ok == trained
     return said
+
+
+@pytest.mark.timeout(900)
+def test_a_store_that_is_full_in_mid_work(proxy: FaultyS3, bucket: str) -> None:
+    """Blocks of rows and, in a training, checkpoints: told at once, with what to do; and the next start completes."""
+    run, said = f"{bucket}/run", dict[str, str]()
+    for stages, place in (("ingest",), "/raw/"), (("caption", "train"), "/run/checkpoint_"):
+        written = set[str]()
+
+        def refuse(kind: str, key: str) -> Refusal | None:
+            """All but the first file there, or the first checkpoint."""
+            if kind != "PutObject" or place not in key:  # noqa: B023
+                return None
+            written.add(key.rpartition("/")[0] if "checkpoint" in key else key)  # noqa: B023
+            return FULL if len(written) > 1 else None  # noqa: B023
+
+        proxy.refuses = refuse
+        with job(proxy.endpoint, run, 128, 64, 0.0, *stages) as work:
+            assert not work.finish(300), "it is done without what was refused"
+            assert not work.done(stages[-1])
+            said[stages[-1]] = "".join(work.said)
+        with pytest.raises(FileNotFoundError, match="no finished result"):
+            manifest.read(f"{run}/{stages[-1]}")
+        proxy.refuses = lambda kind, key: None
+        with job(proxy.endpoint, run, 128, 64, 0.0, *stages) as work:
+            assert work.finish(300), "".join(work.said)[-6000:]
+    assert all(
+        "make room there or raise its quota, then start the same command again" in text for text in said.values()
+    )
+    assert len(set(_ids(run, "ingest"))) == len(_ids(run, "ingest")) == 128
+    splits = read_columns(f"{manifest.read(f'{run}/caption').data}/rows", ["split"])["split"].to_pylist()
+    assert manifest.read(f"{run}/train").manifest.rows.ok == splits.count("train")
 
 
 @pytest.mark.timeout(900)

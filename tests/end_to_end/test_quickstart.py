@@ -57,23 +57,24 @@ def test_every_row_is_accounted_for(summary: dict[str, Any], quickstart: Quickst
 
 
 def test_captions_are_true(summary: dict[str, Any]) -> None:
-    accuracy = summary["captioning"]["attribute_accuracy"]
+    accuracy = summary["stages"]["caption"]["attribute_accuracy"]
     assert accuracy["images"] >= 512
     assert accuracy["mean"] >= 0.92
     assert accuracy.keys() >= {"asymmetry", "border", "colours", "skin_tone"}
 
 
 def test_the_generator_draws_what_it_is_asked_for(summary: dict[str, Any]) -> None:
-    generation = summary["generation"]
+    [generation] = summary["stages"]["evaluate"]["sources"].values()
     assert generation["attribute_accuracy"]["mean"] >= 0.78
     assert generation["frechet_distance"] <= 12 * generation["frechet_floor"]
 
 
 def test_the_sweep_is_paired_and_its_controls_come_out(summary: dict[str, Any]) -> None:
-    trials = {(t["arm"], t["backbone"], t["seed"]) for t in summary["sweep"]}
-    assert len(trials) == len(summary["sweep"]) == len(arms_of(ArmSettings())) * 8
-    assert all(0 <= t["metrics"]["auc"] <= 1 and set(t["metrics"]["groups"]) == set("ABC") for t in summary["sweep"])
-    verdict = {v["better"] + " > " + v["worse"]: v for v in summary["verdict"]}
+    sweep = summary["stages"]["sweep"]
+    trials = {(t["arm"], t["backbone"], t["seed"]) for t in sweep["trials"]}
+    assert len(trials) == len(sweep["trials"]) == len(arms_of(ArmSettings())) * 8
+    assert all(0 <= t["metrics"]["auc"] <= 1 and set(t["metrics"]["groups"]) == set("ABC") for t in sweep["trials"])
+    verdict = {v["better"] + " > " + v["worse"]: v for v in sweep["verdict"]}
     assert verdict["real only > shuffled labels"]["came_out"]
     assert verdict["more real > real only"]["came_out"]
 
@@ -118,7 +119,7 @@ def test_no_word_of_the_quickstart_is_lost(quickstart: Quickstart) -> None:
         assert read["texts"] == texts > 0 and read["longest"] <= read["limit"] == 40
         assert read["cut"] == read["unknown_words"] == read["wordless"] == 0
     assert generate.metrics["captions_left_out"] == 0
-    assert "Text that generators read" in (quickstart.directory / "report.html").read_text()
+    assert "Text that the generator read" in (quickstart.directory / "report.html").read_text()
 
 
 def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +132,7 @@ def test_a_run_can_be_moved(quickstart: Quickstart, tmp_path: Path, capsys: pyte
 
 
 def test_another_config_does_not_overwrite_a_run(quickstart: Quickstart, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, said = call_cli(capsys, "quickstart", f"output={quickstart.directory}", "ingest.seed=5")
+    code, _, said = call_cli(capsys, "quickstart", f"output={quickstart.directory}", "stages.ingest.seed=5")
     assert code == 1 and "seed: 0 then, 5 now" in said and "choose another output" in said
 
 
@@ -144,7 +145,7 @@ def test_the_report_is_self_contained_and_says_what_came_out(quickstart: Quickst
     page = (quickstart.directory / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count('src="data:image/') >= 14
-    assert page.count("no: not shown here") == sum(not v["came_out"] for v in summary["verdict"])
+    assert page.count("no: not shown here") == sum(not v["came_out"] for v in summary["stages"]["sweep"]["verdict"])
     assert "not a clinical" in page.lower() or "nothing here is a clinical result" in page.lower()
 
 

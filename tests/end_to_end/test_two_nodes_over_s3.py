@@ -81,23 +81,25 @@ def test_real_photographs_from_image_to_report_on_two_nodes_that_share_nothing_b
     storage.write_bytes(f"{weights}/answer.txt", ANSWER.encode())
     cut = [
         f"output={run}",
-        f"ingest.sources=[{{source: ham10000, path: {bucket}/images/ham10000_nc_subset}},"
+        f"stages.ingest.sources=[{{source: ham10000, path: {bucket}/images/ham10000_nc_subset}},"
         f"{{source: pad_ufes_20, path: {bucket}/images/pad_ufes_20_subset, extension: .jpg}}]",
-        "captioner=null",
-        f"caption.captioner={weights}",
-        "caption.rows_per_block=64",
+        "stages.captioner=null",
+        f"stages.caption.captioner={weights}",
+        "stages.caption.rows_per_block=64",
         # two engines, workers and later actors of four CPUs cannot share a node of six: there is one on each
-        "train.loop.workers=2",
-        "train.loop.cpus_per_worker=4",
-        "train.loop.batch_size=12",
-        "train.loop.steps=10",
-        "train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
-        "generate={count: 40, sampling_steps: 2, actors: 2, cpus_per_actor: 4, batch_size: 5, "
+        "stages.train.loop.workers=2",
+        "stages.train.loop.cpus_per_worker=4",
+        "stages.train.loop.batch_size=12",
+        "stages.train.loop.steps=10",
+        "stages.train.model={image_size: 64, width: 32, blocks: 1, stem_width: 8}",
+        "stages.generate={generator: {from: train}, rows: {from: caption}, "
+        "count: 40, sampling_steps: 2, actors: 2, cpus_per_actor: 4, batch_size: 5, "
         "gate: {false_rate: 0, training_steps: 10, planted: 2}}",
-        "evaluate={judge_steps: 10, pairs: 10}",
-        "sweep={real_images: 16, seeds: 2, image_size: 64, training: {steps: 10}, "
+        "stages.evaluate={rows: {from: caption}, synthetic: {from: generate}, judge_steps: 10, pairs: 10}",
+        "stages.sweep={rows: {from: caption}, synthetic: {from: generate}, "
+        "real_images: 16, seeds: 2, image_size: 64, training: {steps: 10}, "
         "backbones: [{name: test_resnet, learning_rate: 6.0e-3}]}",
-        "sweep.resamples=20",
+        "stages.sweep.resamples=20",
     ]
     environment = os.environ | own_environment(tmp_path / "driver")
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": nodes, "PYTHONPATH": str(ROOT)}
@@ -107,7 +109,7 @@ def test_real_photographs_from_image_to_report_on_two_nodes_that_share_nothing_b
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     summary: dict[str, Any] = json.loads(storage.read_bytes(f"{run}/summary.json"))
     assert summary["stages"]["ingest"]["rows_in"] == 501
-    assert summary["captioning"]["attribute_accuracy"] == {}, "photographs have no drawn truth"
+    assert summary["stages"]["caption"]["attribute_accuracy"] == {}, "photographs have no drawn truth"
     page = storage.read_bytes(f"{run}/report.html").decode()
     assert "CC-BY-4.0, CC-BY-NC-4.0" in page and "knows nothing of photographs" in page
 

@@ -16,13 +16,14 @@ from dermray.serving.settings import ServiceConfig
 from tests.serving.models import write_classifier, write_generator
 
 
-def finished(run: Path, stage: str, config: dict[str, Any]) -> str:
+def finished(run: Path, stage: str, config: dict[str, Any], name: str | None = None, **inputs: str) -> str:
     """A stage's result with a real model; its key."""
-    with manifest.work(stage, str(run / stage), validate(ServiceConfig, {"run": "x"}), {}) as work:
+    name = name or stage
+    with manifest.work(stage, str(run / name), validate(ServiceConfig, {"run": "x"}), {}) as work:
         (write_generator if stage == "train" else write_classifier)(Path(work.data) / "model")
         result = work.commit(manifest.Rows(rows_in=1, ok=1, rejected=0, failed=0), 1)
-    path = run / stage / "manifest.json"  # the config of a stage that was not run here
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    path = run / name / "manifest.json"  # the config of a stage that was not run here
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config, "inputs": inputs}))
     return result.manifest.key
 
 
@@ -51,6 +52,13 @@ def test_all_models_of_a_run_behind_those_that_are_named(tmp_path: Path) -> None
     for model in config.models[1:]:
         assert place_of(model.source, model.task).uri.endswith("/model")
     assert [line.split()[3] for line in said(config, "127.0.0.1", 8000) if "404" in line] == ["captioning:"]
+
+
+def test_every_generator_of_a_run_is_served_whatever_it_is_named(tmp_path: Path) -> None:
+    finished(tmp_path, "train", {"family": "dermdit"}, "small")
+    finished(tmp_path, "sweep", {"backbones": [{"name": "test_resnet"}]}, "figure_4")
+    finished(tmp_path, "train", {"family": "glide"}, "large")
+    assert [m.name.split("-")[0] for m in served(tmp_path).models] == ["glide", "dermdit", "test_resnet"]
 
 
 def test_a_name_of_the_run_given_again(tmp_path: Path) -> None:
@@ -82,15 +90,16 @@ def test_a_run_s_captioner_is_served_where_it_is_asked_for(tmp_path: Path) -> No
     assert with_captioner(tmp_path).models[1].name == f"captioner-{key}"
     engine = VllmConfig(replicas=2, gpus=0.5, tensor_parallel_size=2, kv_cache_gib=0.125).model_dump(mode="json")
     asked = {"prompt_set": "structured", "metadata": [], "sampling": {"max_tokens": 99}, "image_side": 64}
-    finished(tmp_path, "caption", asked | {"engine": engine, "remote": None})
+    finished(tmp_path, "caption", asked | {"engine": engine, "prompt_set": "abc"}, captioner="another")
+    finished(tmp_path, "caption", asked | {"engine": engine}, "said", captioner=key)
     config = with_captioner(tmp_path)
     captioner: Any = config.models[1]
     assert (captioner.prompt_set, captioner.metadata, captioner.image_side) == ("structured", (), 64)
     assert (captioner.sampling.max_tokens, captioner.engine.kv_cache_gib, captioner.gpus_per_replica) == (99, 0.125, 1)
     assert not config.captioner and config.run is None
     assert not [line for line in said(config, "127.0.0.1", 8000) if "captioning: " in line]
-    path = tmp_path / "caption" / "manifest.json"
-    path.write_text(path.read_text().replace('"remote": null', '"remote": {"model": "m"}'))
+    path = tmp_path / "said" / "manifest.json"
+    path.write_text(path.read_text().replace(key, "another"))
     other: Any = with_captioner(tmp_path).models[1]
     assert other.prompt_set == "abc", "another captioner wrote these captions"
 

@@ -129,12 +129,12 @@ def memory() -> int:
     return sum(p.memory_full_info().uss for name in ("ServeReplica", "ProxyActor") for p in processes(name)) >> 20
 
 
-@pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.soak)])
 def test_twice_what_it_can_bear(steady: Live, seconds: float) -> None:
-    sustained = under_load(steady, lambda client: closed_loop(asks(client), RUNNING, 5))
+    sustained = under_load(steady, lambda client: closed_loop(asks(client), RUNNING, 3))
     assert set(statuses(sustained)) == {200}
-    rate = 2 * len(sustained) / 5
-    under_load(steady, lambda client: open_loop(asks(client), rate, 5))  # buffers grow to their size once
+    rate = 2 * len(sustained) / 3
+    under_load(steady, lambda client: open_loop(asks(client), rate, 3))  # buffers grow to their size once
     before, began = memory(), time.monotonic()
     answers = under_load(steady, lambda client: open_loop(asks(client), rate, seconds, seed=1))
     took, after = time.monotonic() - began, memory()
@@ -171,7 +171,7 @@ def test_killed_while_at_work(steady: Live, title: str) -> None:
 
     async def run(client: httpx.AsyncClient) -> tuple[list[Answered], list[Answered], int]:
         await until_ready(client)
-        work = asyncio.create_task(closed_loop(trying_once_more(client), 4, 8))
+        work = asyncio.create_task(closed_loop(trying_once_more(client), 4, 5))
         await asyncio.sleep(2)
         victim = processes(title)[0]
         os.kill(victim.pid, signal.SIGKILL)

@@ -23,6 +23,7 @@ OF_S3 = ("s3_500", "s3_503", "s3_slow", "s3_lost", "s3_cut_off", "s3_refused", "
 OF_DISK = ("disk_full",)
 FAULTS = KILLS + OF_S3 + OF_DISK
 NODES, CPUS = 1, 4  # beside the head, which is never killed; logical ones of each
+WRITES = ("PutObject", "CopyObject", "POST")
 SHARE, LATENCY = 0.3, 0.7  # of requests that fail; seconds that an answer takes longer
 
 
@@ -110,13 +111,22 @@ class Machine:
             proxy.out(seconds)
             time.sleep(seconds)
         else:
-            errors = {"s3_500": faulty_s3.INTERNAL_ERROR, "s3_503": faulty_s3.SLOW_DOWN, "s3_full": faulty_s3.FULL}
+            errors = {"s3_500": faulty_s3.INTERNAL_ERROR, "s3_503": faulty_s3.SLOW_DOWN}
             proxy.error = errors.get(kind, faulty_s3.SLOW_DOWN)
-            proxy.share_of_errors = {"s3_full": 1.0}.get(kind, SHARE if kind in errors else 0.0)
+            proxy.share_of_errors = SHARE if kind in errors else 0.0
             proxy.share_lost = SHARE if kind == "s3_lost" else 0.0
             proxy.latency = LATENCY if kind == "s3_slow" else 0.0
+            proxy.refuses = self._full if kind == "s3_full" else lambda kind, key: None
             time.sleep(seconds)
             proxy.share_of_errors = proxy.share_lost = proxy.latency = 0.0
+            proxy.refuses = lambda kind, key: None
+
+    def _full(self, kind: str, key: str) -> faulty_s3.Refusal | None:
+        """Nothing can be written, all can be read."""
+        if kind not in WRITES:
+            return None
+        self.proxy.failed += 1
+        return faulty_s3.FULL
 
     def _fill(self, seconds: float, driver: "subprocess.Popen[bytes]") -> str:
         """Until the driver ends or the seconds are over: what others free meanwhile is taken too."""

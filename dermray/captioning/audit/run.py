@@ -1,8 +1,9 @@
 """`dermray audit-captions`: one or several captioning results in; numbers, a report and a page for experts out."""
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -20,6 +21,7 @@ from dermray.exactly_once import Ids, shared
 from dermray.manifest import Result, Rows
 from dermray.picked import least, pick, take
 from dermray.records import about, read_columns
+from dermray.result_fields import ResultOf
 from dermray.row_files import RowFiles
 
 HERE = Path(__file__).parent
@@ -31,7 +33,9 @@ class AuditConfig(Config):
     """Which captions, how many of them."""
 
     output: str
-    captions: list[str] = Field(min_length=1, description="results of the caption stage; several are compared")
+    captions: list[Annotated[str, ResultOf("caption")]] = Field(
+        min_length=1, description="results of the caption stage; several are compared"
+    )
     max_rows: int = Field(20_000, ge=50, description="audited per result, drawn by sample_id")
     folds: int = Field(5, ge=2)
     images: int = Field(100, ge=1, description="on the experts' page, where several results are compared")
@@ -67,8 +71,7 @@ def run(config: AuditConfig) -> Result:
         compared = len(names) > 1
         if compared:
             shared = _shared(list(results.values()), config)
-            page = pages.render(HERE / "compare.html", images=shared, seed=config.seed, grades=experts.GRADES)
-            _write(work.data, "compare.html", page)
+            _write(work.data, "compare.html", compare_page(shared, config.seed))
         page = pages.render(HERE / "audit.html", audits=audits, agreed=agreed, compared=compared, grades=experts.GRADES)
         _write(work.data, "audit.html", page)
         total = sum(a["audited"] for a in audits.values())
@@ -79,6 +82,13 @@ def run(config: AuditConfig) -> Result:
             experts=agreed,
             page="audit.html",
         )
+
+
+def compare_page(images: list[dict[str, Any]], seed: int) -> str:
+    """What experts grade. Its id keeps its answers apart from those to other pages in the same browser."""
+    told = json.dumps([[image["sample_id"], image["answers"]] for image in images])
+    page_id = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return pages.render(HERE / "compare.html", images=images, seed=seed, grades=experts.GRADES, page_id=page_id)
 
 
 def audit(result: Result, config: AuditConfig) -> dict[str, Any]:

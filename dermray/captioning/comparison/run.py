@@ -12,6 +12,8 @@ result of its own, so the same command goes on after a crash, and asks no captio
 
 import hashlib
 import json
+from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from dermray import storage
@@ -22,6 +24,7 @@ from dermray.captioning.audit.run import AuditConfig
 from dermray.captioning.comparison.images import chosen
 from dermray.captioning.comparison.settings import CompareConfig
 from dermray.manifest import Result
+from dermray.pages import Block
 
 
 def run(config: CompareConfig) -> Result:
@@ -93,3 +96,8 @@ def table(result: Result) -> list[str]:
             f"{' and '.join(pair['experts'])}: kappa {kappa}, weighted {weighted}, {pair['captions']} captions"
         )
     return lines
+
+
+def report_block(result: Result, inputs: Mapping[str, Result]) -> Block:
+    """The same table, for a run's report."""
+    return Block("Captioners compared", "<pre>" + escape("\n".join(table(result))) + "</pre>")

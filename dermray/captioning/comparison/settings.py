@@ -2,13 +2,14 @@
 
 import json
 import re
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from dermray import storage
 from dermray.captioning.run import CaptionConfig
 from dermray.config import Config, ConfigError, decisive, section
+from dermray.result_fields import ResultOf, SectionOf
 
 STRATA = ("malignant", "entity", "diagnosis", "modality", "skin_tone", "fitzpatrick", "sex", "site", "source", "split")
 FILLED = ("output", "rows", "retry_failed")  # of CaptionConfig: not a captioner's to say
@@ -19,11 +20,13 @@ class CompareConfig(Config):
     """Images, captioners, and experts' answers where there are some."""
 
     output: str = Field(description="directory of the comparison: its images, captions and audits lie in it")
-    rows: str = Field(description="result of the ingest stage")
-    captioners: dict[str, dict[str, Any]] = Field(
+    rows: Annotated[str, ResultOf("ingest")] = Field(description="result of the ingest stage")
+    captioners: dict[str, Annotated[dict[str, Any], SectionOf(CaptionConfig)]] = Field(
         description="two or more by names of yours; each has settings of the caption stage, but output and rows"
     )
-    each: dict[str, Any] = Field({}, description="settings of the caption stage for all that do not say otherwise")
+    each: Annotated[dict[str, Any], SectionOf(CaptionConfig)] = Field(
+        {}, description="settings of the caption stage for all that do not say otherwise"
+    )
     images: int = Field(100, ge=2, le=2000, description="of different lesions; of all of them experts see captions")
     stratify_by: list[str] = Field(
         ["malignant", "skin_tone"], description=f"as many images of each combination as there are: out of {STRATA}"

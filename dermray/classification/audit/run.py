@@ -1,6 +1,6 @@
 """`dermray audit-classifier`: a classifier in; how far its score shifts where one attribute of a lesion changes out."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ from dermray.counters import count_rows
 from dermray.exactly_once import Ids
 from dermray.manifest import Result, Rows
 from dermray.progress import rows_written, watched
+from dermray.result_fields import ResultOf
 from dermray.training.run import load_generator, load_readers
 
 RENDERER = "renderer"
@@ -27,9 +28,15 @@ class AuditClassifierConfig(Config):
     """Which classifier, what draws for it, and what is changed."""
 
     output: str
-    classifier: str = Field(description="result of the classify or sweep stage")
-    generator: str = Field(description="result of the train stage; or renderer, which draws phantoms")
-    rows: str | None = Field(None, description="result of the caption stage that the generator was trained on")
+    classifier: Annotated[str, ResultOf("classify", "sweep")] = Field(
+        description="result of the classify or sweep stage"
+    )
+    generator: Annotated[str, ResultOf("train")] = Field(
+        description="result of the train stage; or renderer, which draws phantoms"
+    )
+    rows: Annotated[str, ResultOf("caption")] | None = Field(
+        None, description="result of the caption stage that the generator was trained on"
+    )
     attributes: dict[str, tuple[str, ...]] = Field(
         {"skin_tone": ("A", "B", "C")}, min_length=1, description="skin_tone, sex, site, and the values of each"
     )

@@ -1,22 +1,18 @@
 """What of a model is trained: LoRA adapters beside frozen weights, or the weights of some of its parts."""
 
 import json
-import math
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import nn
 
 from dermray import manifest, storage, weights
+from dermray.captioning import adapters
 from dermray.vlm.tuning import merged
 from dermray.vlm.tuning.base import DTYPES, Base
 from dermray.vlm.tuning.parts import linear_layers, part_of_each
 from dermray.vlm.tuning.settings import LoraConfig, TuneConfig
-
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."  # of peft's names
 
 
 def with_adapters(model: Any, base: Base, parts: tuple[str, ...], lora: LoraConfig) -> Any:
@@ -73,9 +69,9 @@ def save(model: Any, base: Base, directory: Path) -> None:
         for settings in model.peft_config.values():
             settings.base_model_name_or_path = base.place  # not where it lay on this node
         model.save_pretrained(str(directory), save_embedding_layers=False)
-        written = json.loads((directory / CONFIG).read_text())
+        written = json.loads((directory / adapters.CONFIG).read_text())
         written["target_modules"] = sorted(written["target_modules"])  # a set: each process has another order
-        (directory / CONFIG).write_text(json.dumps(written, indent=2))
+        (directory / adapters.CONFIG).write_text(json.dumps(written, indent=2))
         return
     whole = {name: tensor.to(DTYPES[base.dtype]) if tensor.is_floating_point() else tensor
              for name, tensor in model.state_dict().items()}  # fmt: skip
@@ -88,7 +84,7 @@ def locate_adapter(start_from: str) -> Path:
     or a hub id.
 
     Raises:
-        FileNotFoundError: there is none. ValueError: not of LoRA.
+        FileNotFoundError: nothing is there. ValueError: no adapter, or none of LoRA.
     """
     made = storage.normalise(start_from)
     if storage.exists(storage.join(made, "manifest.json")):
@@ -96,42 +92,28 @@ def locate_adapter(start_from: str) -> Path:
     else:
         made = start_from
     found = Path(weights.locate_adapter(made, "start_from"))
-    for name in (CONFIG, TENSORS):
-        if not (found / name).is_file():
-            raise FileNotFoundError(f"start_from={start_from}: no {name} there; expected a LoRA adapter of peft")
-    kind = json.loads((found / CONFIG).read_text()).get("peft_type")
-    if kind != "LORA":
-        raise ValueError(f"start_from={start_from}: an adapter of type {kind}; expected LORA")
+    adapters.read(str(found), "start_from")
     return found
 
 
-def check_adapter(adapter: Path, model: Any, base: Base, start_from: str) -> None:
+def check_adapter(place: Path, model: Any, base: Base, start_from: str) -> int:
     """Whether an adapter is one of this base. `model` may have no weights.
 
+    Returns:
+        How many weights the adapter has.
+
     Raises:
-        ValueError: another base is named in it, a layer is missing, or has another shape; or a result of ours was
-            tuned on other weights.
+        ValueError: see `adapters.require_base`; or a result of ours was tuned on other weights.
     """
-    named = json.loads((adapter / CONFIG).read_text()).get("base_model_name_or_path")
-    other = f"start_from={start_from}: adapter of another base"
     if (trained_on := _trained_on(start_from)) and trained_on["base_revision"] != base.revision:
-        raise ValueError(f"{other}: it was tuned on {trained_on['base']}, whose weights are not those of {base.name}; "
-                         "give the base that it was tuned on")  # fmt: skip
-    if named and named != base.name and weights.is_hub_id(named) and weights.is_hub_id(base.name):
-        raise ValueError(f"{other}: it was trained on {named}, base is {base.name}; give that as base")
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    for name, matrix, shape in _matrices(adapter / TENSORS):
-        layer = layers.get(name)
-        if layer is None:
-            raise ValueError(f"{other}: {base.name} has no linear layer {name}; give the base that it was trained on")
-        wide = layer.in_features if matrix == "lora_A" else layer.out_features
-        got = shape[1] if matrix == "lora_A" else shape[0]
-        if got != wide:
-            side = "inputs" if matrix == "lora_A" else "outputs"
-            raise ValueError(
-                f"{other}: it was trained for {got} {side} of {name}, which has {wide} in {base.name}; give the base "
-                "that it was trained on"
-            )
+        raise ValueError(
+            f"start_from={start_from}: an adapter of another base than {base.name}: it was tuned on "
+            f"{trained_on['base']}, whose weights are others; give the base that it was tuned on"
+        )
+    adapter = replace(adapters.read(str(place), "start_from"), uri=start_from)
+    # peft looks for layers by their whole names, and passes over adapters' that it does not find
+    adapters.require_base(adapter, base.name, adapters.linear_sizes(model), "start_from", whole_names=True)
+    return adapter.weights
 
 
 def _trained_on(start_from: str) -> dict[str, Any] | None:
@@ -140,20 +122,6 @@ def _trained_on(start_from: str) -> dict[str, Any] | None:
     if not storage.exists(storage.join(made, "manifest.json")):
         return None
     return manifest.read(made, "tune-vlm").manifest.metrics
-
-
-def _matrices(file: Path) -> Iterator[tuple[str, str, list[int]]]:
-    """Layer, lora_A or lora_B, and shape."""
-    with safe_open(file, "pt") as tensors:
-        for key in tensors.keys():  # noqa: SIM118  # it is no dict
-            name, _, matrix = key.removeprefix(PREFIX).removesuffix(".weight").rpartition(".")
-            if matrix in ("lora_A", "lora_B"):
-                yield name, matrix, tensors.get_slice(key).get_shape()
-
-
-def weights_in(adapter: Path) -> int:
-    """How many weights an adapter's matrices have."""
-    return sum(math.prod(shape) for _, _, shape in _matrices(adapter / TENSORS))
 
 
 def trained_and_frozen(model: nn.Module) -> tuple[int, int]:

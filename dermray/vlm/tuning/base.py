@@ -27,7 +27,7 @@ class Base:
     """It travels to workers, each of which finds the weights by itself."""
 
     place: str  # what every node understands: directory, s3:// URI, hub id
-    name: str  # what adapters and cards remember
+    name: str  # what people call it, in messages and cards: of a result, the place that the config gives
     revision: str | None  # commit of a hub id, or fingerprint of the directory
     dtype: str = "fp32"
 
@@ -108,7 +108,7 @@ def find(config: TuneConfig) -> Found:
         result = manifest.read(made)
         if result.manifest.stage not in ("captioner", "tune-vlm"):
             raise ValueError(f"base={config.base}: result of stage {result.manifest.stage!r}; expected captioner")
-        place, name, inputs = storage.join(result.data, "model"), result.manifest.key, {"base": result}
+        place, name, inputs = storage.join(result.data, "model"), config.base, {"base": result}
     else:
         place = name = weights.everywhere(config.base, "base")
     base = Base(place, name, weights.revision_of(place, config.revision), config.dtype)

@@ -4,7 +4,7 @@ from dermray import storage
 from dermray.train_loop.optimizers import KEPT
 from dermray.training.bill import memory_bytes
 from dermray.vlm.tuning import base as bases
-from dermray.vlm.tuning.adapters import check_adapter, locate_adapter, prepared, trained_and_frozen, weights_in
+from dermray.vlm.tuning.adapters import check_adapter, locate_adapter, prepared, trained_and_frozen
 from dermray.vlm.tuning.base import DTYPES, Found
 from dermray.vlm.tuning.parts import counts
 from dermray.vlm.tuning.settings import TuneConfig
@@ -22,8 +22,8 @@ def planned(config: TuneConfig, found: Found) -> tuple[int, int]:
     empty = found.base.empty()
     if config.start_from:
         adapter = locate_adapter(config.start_from)
-        check_adapter(adapter, empty, found.base, config.start_from)
-        return weights_in(adapter), sum(weight.numel() for weight in empty.parameters())
+        learned = check_adapter(adapter, empty, found.base, config.start_from)
+        return learned, sum(weight.numel() for weight in empty.parameters())
     return trained_and_frozen(prepared(empty, found.base, config, None))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,24 +10,10 @@ from torch import Tensor
 
 from dermray.config import ConfigError
 from dermray.datasets.decode import BadImage, decode, size_of
-from dermray.vlm.tuning.conversations import Conversation, Unusable
+from dermray.vlm.tuning.conversations import IGNORED, Conversation, Tokenised, Unusable
 from dermray.vlm.tuning.templates import PROBE, ChatTemplate, Said
 
-IGNORED = -100  # the label that transformers' losses leave out
 REMEMBERED = 100_000  # image sizes
-
-
-class Tokens(NamedTuple):
-    """A conversation's text as tokens; the image is still its placeholder."""
-
-    text: str
-    ids: list[int]
-    labels: list[int]  # IGNORED but where the model has to say something
-
-    @property
-    def first(self) -> int:
-        """Where the first answer begins."""
-        return next(place for place, label in enumerate(self.labels) if label != IGNORED)
 
 
 class Collator:
@@ -124,7 +110,7 @@ class Collator:
         ]
         return _cut({**batch, "labels": labels}, kept, self.tokenizer.pad_token_id)
 
-    def _label(self, tokens: Tokens, ids: Tensor, mask: Tensor, labels: Tensor) -> int:
+    def _label(self, tokens: Tokenised, ids: Tensor, mask: Tensor, labels: Tensor) -> int:
         """Writes the labels of a row; returns by how many tokens it is longer than its text."""
         length = int(mask.sum())
         growth = length - len(tokens.ids)
@@ -137,7 +123,7 @@ class Collator:
         labels[tail + growth : length] = torch.tensor(tokens.labels[tail:])
         return growth
 
-    def _kept(self, tokens: Tokens, growth: int) -> int:
+    def _kept(self, tokens: Tokenised, growth: int) -> int:
         """Tokens that stay, all or up to the last within max_length that has a label."""
         length = len(tokens.ids) + growth
         if self.max_length is None or length <= self.max_length:
@@ -150,13 +136,25 @@ class Collator:
             )
         return growth + max(place for place in range(room) if tokens.labels[place] != IGNORED) + 1
 
-    def _tokens(self, conversations: list[Conversation]) -> list[Tokens]:
+    def tokenised(self, conversation: Conversation) -> Conversation:
+        """The conversation with its tokens, so that no batch has to make them again.
+
+        Raises:
+            Unusable: it holds words that the template reserves.
+        """
+        return replace(conversation, tokenised=self._tokens([conversation])[0])
+
+    def _tokens(self, conversations: list[Conversation]) -> list[Tokenised]:
+        made = [conversation.tokenised for conversation in conversations if conversation.tokenised is not None]
+        return made if len(made) == len(conversations) else self._tokenise(conversations)
+
+    def _tokenise(self, conversations: list[Conversation]) -> list[Tokenised]:
         rendered = [self.template.render(conversation) for conversation in conversations]
         texts = [text for text, _ in rendered]
         special = self._adds_special(texts[0])
         encoded = self.tokenizer(texts, add_special_tokens=special, return_offsets_mapping=True)
         return [
-            Tokens(text, ids, self._labels(ids, places, said))
+            Tokenised(text, ids, self._labels(ids, places, said))
             for (text, said), ids, places in zip(rendered, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         ]
 

@@ -3,7 +3,7 @@ becomes that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -20,17 +20,35 @@ class Unusable(ValueError):
     """A conversation that cannot be trained on; the message is the row's reason."""
 
 
+IGNORED = -100  # the label that transformers' losses leave out
+
+
+class Tokenised(NamedTuple):
+    """A conversation's text in a model's chat template and its tokens; the image is still its placeholder."""
+
+    text: str
+    ids: list[int]
+    labels: list[int]  # IGNORED but where the model has to say something
+
+    @property
+    def first(self) -> int:
+        """Where the first answer begins."""
+        return next(place for place, label in enumerate(self.labels) if label != IGNORED)
+
+
 @dataclass(frozen=True)
 class Conversation:
     """Questions and answers about one image, which comes first.
 
     Args:
-        sample_id: of the row. image: encoded bytes. turns: (question, answer) each.
+        sample_id: of the row. image: encoded bytes. turns: (question, answer) each. tokenised: if that was done
+            already.
     """
 
     sample_id: str
     image: bytes
     turns: tuple[tuple[str, str], ...]
+    tokenised: Tokenised | None = None
 
 
 class AnswersConfig(Config):
@@ -61,6 +79,12 @@ class AnswersConfig(Config):
             raise ConfigError(
                 f"prompt_set={self.prompt_set!r}: it asks for JSON, which answers={self.answers!r} is not; "
                 "expected another prompt set, or questions"
+            )
+        told = () if self.questions else prompts.prompt_set(self.prompt_set).needs
+        if self.answers == ATTRIBUTES and "skin_tone" in told:
+            raise ConfigError(
+                f"prompt_set={self.prompt_set!r}: its question names the skin tone that answers={ATTRIBUTES!r} shall "
+                "give, so the model would learn to copy it; expected a set that tells none, such as abc, or questions"
             )
         return self
 

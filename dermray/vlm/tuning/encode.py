@@ -1,8 +1,9 @@
 """Conversations out of rows, once, in Ray Data, into shards that workers map into memory.
 
-A shard is an uncompressed Arrow file of (sample_id, image, questions, answers, tokens, learned): the image as small as
-the model needs it, still encoded, and how many tokens the conversation has in a batch, and of these how many are
-learned. `index.json` beside them is written last. The layout is that of generators' images (training.encode).
+A shard is an uncompressed Arrow file of (sample_id, image, questions, answers, text, ids, labels, tokens, learned):
+the image as small as the model needs it, still encoded; the text in the model's template and its tokens; how many
+tokens the conversation has in a batch, and of these how many are learned. `index.json` beside them is written last.
+The layout is that of generators' images (training.encode).
 """
 
 import hashlib
@@ -39,6 +40,9 @@ ENCODED = pa.schema(
         ("image", pa.binary()),
         ("questions", pa.list_(pa.string())),
         ("answers", pa.list_(pa.string())),
+        ("text", pa.string()),  # of conversations.Tokenised, as are ids and labels
+        ("ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
         ("tokens", pa.int32()),
         ("learned", pa.int32()),
         ("reason", pa.string()),  # why it cannot be trained on
@@ -154,9 +158,12 @@ def conversed(table: pa.Table, learn: AnswersConfig, tokens: Tokens, split: str,
 def _line(conversation: Conversation, collator: Collator) -> dict[str, Any]:
     if reason := collator.problem(conversation):
         return {"reason": NUMBERS.sub("N", reason)}  # so that counts are by kind
+    conversation = collator.tokenised(conversation)
+    assert conversation.tokenised is not None
     size, learned = collator.measure(conversation)
     questions, answers = map(list, zip(*conversation.turns, strict=True))
-    return {"image": conversation.image, "questions": questions, "answers": answers, "tokens": size, "learned": learned}
+    line = {"image": conversation.image, "questions": questions, "answers": answers, "tokens": size, "learned": learned}
+    return line | conversation.tokenised._asdict()
 
 
 def write_shard(table: pa.Table, target: str) -> pa.Table:

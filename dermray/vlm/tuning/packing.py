@@ -6,7 +6,7 @@ Positions begin anew with each conversation, and a 4-D mask lets a token see wha
 import torch
 from torch import Tensor
 
-from dermray.vlm.tuning.collate import IGNORED
+from dermray.vlm.tuning.conversations import IGNORED
 
 # Whose images are embedded in the places of their tokens, in order, and whose positions are one number a token.
 PACKABLE = ("llava", "idefics3", "smolvlm")

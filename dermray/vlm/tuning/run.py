@@ -1,11 +1,15 @@
 """The tune-vlm stage: rows with words in, an adapter or a whole vision-language model out, by Ray Train."""
 
+from collections.abc import Mapping
+
 from dermray import manifest, storage, weights
 from dermray.config import ConfigError
 from dermray.datasets.leaks import require_whole_groups
 from dermray.datasets.licences import of_result
 from dermray.manifest import Result, Rows, Work
+from dermray.pages import Block
 from dermray.train_loop import fit, how_far, tidy
+from dermray.train_loop.report_block import training_block
 from dermray.vlm.tuning import base as bases
 from dermray.vlm.tuning import merged
 from dermray.vlm.tuning.adapters import locate_adapter
@@ -134,3 +138,8 @@ def _counted(train: Survey, written: Written, config: TuneConfig) -> Rows:
         rows_in=written.count + rejected, ok=written.count, rejected=rejected, failed=0,
         reasons={f"rejected: {reason}": count for reason, count in reasons.items()},
     )  # fmt: skip
+
+
+def report_block(result: Result, inputs: Mapping[str, Result]) -> Block:
+    """Its loss, for a run's report."""
+    return training_block("Tuning of a vision-language model", result)

@@ -1,16 +1,38 @@
 """Settings of a tuning, and which of them exclude each other."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray.config import Config, ConfigError, HowFast
 from dermray.datasets.licences import CommercialUse
-from dermray.train_loop import LoopConfig
+from dermray.result_fields import ResultOf
+from dermray.train_loop.settings import Decay, LoopConfig
 from dermray.vlm.tuning.conversations import AnswersConfig
 
 PARTS = ("language_model", "vision_tower", "projector")
 Part = Literal["language_model", "vision_tower", "projector"]
+
+
+def _default_rate(settings: dict[str, Any]) -> float:
+    """A tenth of what a model from scratch learns with; Prodigy finds it itself."""
+    return {"prodigy": 1.0, "lion": 2e-5}.get(settings.get("optimizer", "adamw"), 2e-4)
+
+
+class TuningLoop(LoopConfig):
+    """The loop that trains generators, with what the recipes of pretrained models share as defaults: a cosine from the
+    warm-up on, AdamW's own betas, no decay and no average of weights (see the presets, each of which names its own)."""
+
+    batch_size: int = Field(16, ge=1, description="conversations per step, over all workers and accumulated parts")
+    learning_rate: float = Field(
+        default_factory=_default_rate, gt=0, description="default: 2e-4; 1 for prodigy, 2e-5 for lion"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field("cosine", description="how the rate falls to 0")
+    warmup_steps: int = Field(30, ge=0)
+    decay_from: float = Field(0.0, ge=0, le=1, description="share of the steps after which the rate starts to fall")
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="0 for none")
 
 
 class LoraConfig(Config):
@@ -30,8 +52,10 @@ class TuneConfig(CommercialUse):
     """Which rows, which model, how it is tuned."""
 
     output: str
-    rows: str = Field(description="result of the instruct or caption stage, or of ingest with a column of text")
-    base: str = Field(
+    rows: Annotated[str, ResultOf("instruct", "caption", "ingest")] = Field(
+        description="result of the instruct or caption stage, or of ingest with a column of text"
+    )
+    base: Annotated[str, ResultOf("captioner", "tune-vlm")] = Field(
         description="image-text-to-text model of transformers: directory, s3:// URI or hub id, or a result of the "
         "captioner stage"
     )
@@ -45,7 +69,7 @@ class TuneConfig(CommercialUse):
         ("language_model",), min_length=1, description="parts that are trained; the others are frozen"
     )
     lora: LoraConfig = LoraConfig()
-    start_from: str | None = Field(
+    start_from: Annotated[str, ResultOf("tune-vlm")] | None = Field(
         None, description="LoRA adapter of the same base to start from, in peft's format, or a tune-vlm result"
     )
     learn: AnswersConfig = AnswersConfig()
@@ -74,7 +98,7 @@ class TuneConfig(CommercialUse):
         description="a batch is one row without padding whose conversations do not attend to each other; for LLaVA, "
         "Idefics3, SmolVLM",
     )
-    loop: LoopConfig
+    loop: TuningLoop
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dermray.training.batches import MappedRows
 from dermray.training.encode import read_index
-from dermray.vlm.tuning.conversations import Conversation
+from dermray.vlm.tuning.conversations import Conversation, Tokenised
 
 
 class Conversations(MappedRows):
@@ -17,9 +17,10 @@ class Conversations(MappedRows):
     def read(self, index: np.ndarray) -> list[Conversation]:
         """Conversations `index`."""
         columns = (self._take(name, index) for name in ("sample_id", "image", "questions", "answers"))
+        texts = (self._take(name, index) for name in Tokenised._fields)
         return [
-            Conversation(name, image, tuple(zip(asked, said, strict=True)))
-            for name, image, asked, said in zip(*columns, strict=True)
+            Conversation(name, image, tuple(zip(asked, said, strict=True)), Tokenised(*tokens))
+            for name, image, asked, said, tokens in zip(*columns, zip(*texts, strict=True), strict=True)
         ]
 
     def lengths(self, index: np.ndarray) -> np.ndarray:

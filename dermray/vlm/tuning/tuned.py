@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dermray.vlm.tuning.collate import IGNORED
+from dermray.vlm.tuning.conversations import IGNORED
 
 
 @dataclass(frozen=True)

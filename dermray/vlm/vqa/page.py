@@ -59,5 +59,6 @@ def page(title: str, result: dict[str, Any], shown: list[dict[str, Any]], names:
         split=config.split,
         lower=LOWER_IS_BETTER,
         note=told.NOTE,
+        enough=told.ENOUGH,
         kappa=told.kappa,
     )

@@ -1,12 +1,13 @@
 """The vqa stage's config."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dermray import weights
 from dermray.captioning.settings import RemoteConfig, Sampling, VllmConfig
 from dermray.config import Config, ConfigError, HowFast
+from dermray.result_fields import ResultOf
 from dermray.vlm.vqa.questions import NAMES, PAIRS
 
 Text = Literal["bleu", "rouge", "bertscore"]
@@ -16,7 +17,7 @@ class Answerer(Config):
     """A captioner to ask, and its name in tables."""
 
     name: str = Field(pattern=r"^[\w .:/+@-]+$", description="for example: before tuning")
-    captioner: str | None = Field(
+    captioner: Annotated[str, ResultOf("captioner", "tune-vlm")] | None = Field(
         None, description="result of a stage that trains captioners, model directory, s3:// URI or hub id"
     )
     remote: RemoteConfig | None = Field(None, description="ask an OpenAI-compatible endpoint instead")
@@ -35,7 +36,9 @@ class VqaConfig(Config):
     """Which images, which questions, who answers, and how answers are scored."""
 
     output: str
-    rows: str = Field(description="result of the ingest, caption or instruct stage")
+    rows: Annotated[str, ResultOf("ingest", "caption", "instruct")] = Field(
+        description="result of the ingest, caption or instruct stage"
+    )
     captioners: list[Answerer] = Field(
         min_length=1, description="each two of several are compared on the same questions; the first is the baseline"
     )

@@ -1,6 +1,7 @@
 """The audit on results made by hand: phantoms with answers whose faults are known."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from dermray import cli, manifest
 from dermray.captioning.answers import Attributes, phrase
 from dermray.captioning.audit.experts import order
+from dermray.captioning.audit.run import compare_page
 from dermray.captioning.run import CaptionConfig
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Rows
@@ -79,3 +81,12 @@ def test_an_audit_needs_caption_results(tmp_path: Path, capsys: pytest.CaptureFi
             ["audit-captions", "--config", "audit-captions/default", f"captions=[{tmp_path}]", f"output={tmp_path}/o"]
         )
     assert "no manifest.json" in capsys.readouterr().err
+
+
+def test_pages_of_other_answers_do_not_share_what_a_browser_keeps() -> None:
+    images = [{"sample_id": "a", "url": "data:,", "answers": ["Red.", "Black."]}]
+    others = [images[0] | {"answers": ["Red.", "Blue."]}]
+    keys = [
+        re.findall(r'key = "(dermray-compare-\w{12})"', compare_page(shown, 0)) for shown in (images, images, others)
+    ]
+    assert keys[0] == keys[1] != keys[2] and all(len(key) == 1 for key in keys)

@@ -23,6 +23,7 @@ GOOD = [
     "Compared with a melanoma, the network is regular.",
     "Such lesions are more common in women.",
     "A history would help to judge this lesion.",
+    "The border stands out against the skin tone. A brown network fades at its edge.",
     "I cannot give a diagnosis from an image alone, but the lesion is symmetric, brown and sharply bordered.",
 ]
 BAD = [
@@ -35,6 +36,8 @@ BAD = [
     ("The internal context says that the lesion is on the back.", "quotes the internal context"),
     ("Brown lesion; anatomical site: back.", "quotes the internal context"),
     ("A brown lesion in a 45-year-old patient.", "quotes the internal context"),
+    ("skin tone A.", "quotes the internal context"),
+    ("A brown lesion; the skin tone is of type A, with a regular border.", "quotes the internal context"),
     ("This female patient has a brown, symmetric lesion.", "quotes the internal context"),
     ("A brown lesion of a 70-year-old patient.", "contradicts the metadata: age"),
     ("This male patient has a brown lesion.", "contradicts the metadata: sex"),
@@ -71,6 +74,11 @@ def test_what_may_not(answer: str, reason: str) -> None:
 )
 def test_where_nothing_is_known_only_what_no_image_shows_is_rejected(answer: str, reason: str | None) -> None:
     assert judge(answer, UNKNOWN, context(UNKNOWN)) == reason
+
+
+def test_a_code_that_the_model_was_not_told_is_no_quotation() -> None:
+    assert judge("skin tone A.", ROW, context(ROW, ["modality"])) is None
+    assert judge("skin tone B.", ROW, context(ROW, ["modality"])) == "contradicts the metadata: skin tone"
 
 
 @pytest.mark.parametrize(

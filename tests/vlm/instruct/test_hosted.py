@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dermray.config import load, preset, validate
-from dermray.datasets import ingest
+from dermray.config import load, preset
 from dermray.records import read_columns
 from dermray.vlm.instruct.run import InstructConfig, run
+from tests.classification import made_rows
 from tests.quickstart import SERVED_KEY
 
 pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstart
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.timeout(3000)  # the first test waits for the quickstar
 @pytest.mark.slow
 def test_the_nano_captioner_answers_in_json(vllm_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SERVED_KEY)
-    source = {"source": "phantom", "count": 24, "size": 64, "duplicates": 0, "broken": 0}
-    rows = ingest.run(validate(ingest.IngestConfig, {"output": f"{tmp_path}/ingest", "sources": [source]})).uri
+    rows = made_rows.result(f"{tmp_path}/ingest", "ingest", made_rows.phantoms(24)).uri
     endpoint = json.dumps({"base_url": vllm_server, "model": "nano"})
     given = [f"output={tmp_path}/o", f"rows={rows}", f"remote={endpoint}", "captioner=null"]
     result = run(load(InstructConfig, preset("instruct/nano"), given))

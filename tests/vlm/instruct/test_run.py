@@ -20,13 +20,13 @@ from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray import cli, manifest
 from dermray.captioning import choose
 from dermray.config import ConfigError, validate
-from dermray.datasets import ingest
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from dermray.manifest import Result, Rows
 from dermray.records import IMAGES, INSTRUCTED, conform, read_columns
 from dermray.vlm.instruct.questions import questions
 from dermray.vlm.instruct.run import InstructConfig, run
 from tests.captioning.endpoint import KEY, Endpoint, completion, serving
+from tests.classification import made_rows
 from tests.conftest import call_cli
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -39,8 +39,7 @@ SPECIFIC = (
 
 
 def ingested(directory: Path, count: int) -> str:
-    source = {"source": "phantom", "count": count, "size": 16, "seed": 11}
-    return ingest.run(validate(ingest.IngestConfig, {"output": f"{directory}/ingest", "sources": [source]})).uri
+    return made_rows.result(f"{directory}/ingest", "ingest", made_rows.phantoms(count, seed=11)).uri
 
 
 class Answering(StandIn):
@@ -144,6 +143,7 @@ class Gated(Endpoint):
 
 
 @pytest.mark.slow
+@pytest.mark.soak  # in CI: captions over an endpoint (test_remote.py), rounds that are cut off (test_second_round.py)
 def test_a_killed_job_over_an_endpoint_goes_on(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,8 +203,8 @@ def test_a_preview_starts_nothing(
     rows = result_of("ingest", tmp_path, phantoms(8))
     cli.main(["instruct", "--config", "instruct/nano", f"rows={rows}", "--preview", "5"])
     shown = capsys.readouterr().out.split("\n---\n")
-    assert len(shown) == 5 and all("- skin tone: " in text and "specific: " in text for text in shown)
-    assert not any("- label: " in text for text in shown), "the preset tells the model skin tone and modality alone"
+    assert len(shown) == 5 and all("- image type: " in text and "specific: " in text for text in shown)
+    assert not any("- skin tone: " in text for text in shown), "the preset tells the model the modality alone"
 
 
 def test_wrong_input_is_refused_before_anything_starts(

@@ -15,7 +15,6 @@ from benchmarks.stand_in_engine import StandIn, model_directory
 from dermray import manifest
 from dermray.captioning import choose
 from dermray.config import validate
-from dermray.datasets import ingest
 from dermray.manifest import Result
 from dermray.records import AT, INSTRUCTED, kind, read_columns
 from dermray.vlm.instruct import second_round, whole_set
@@ -25,6 +24,7 @@ from dermray.vlm.instruct.self_instruct import KIND, SelfInstructConfig, seeds
 from dermray.vlm.instruct.settings import InstructConfig
 from dermray.vlm.instruct.similarity import Spelling
 from dermray.vlm.instruct.taken import SIMILAR, Taken
+from tests.classification import made_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 IMAGES = 90
@@ -59,8 +59,7 @@ class Talking(StandIn):
 def ingested(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("second_round")
     model_directory(str(root))
-    source = {"source": "phantom", "count": IMAGES, "size": 16}
-    ingest.run(validate(ingest.IngestConfig, {"output": f"{root}/ingest", "sources": [source]}))
+    made_rows.result(f"{root}/ingest", "ingest", made_rows.phantoms(IMAGES))
     return root
 
 

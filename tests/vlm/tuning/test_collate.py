@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dermray.config import ConfigError
 from dermray.datasets.decode import decode
-from dermray.vlm.tuning.collate import IGNORED, Collator
-from dermray.vlm.tuning.conversations import Conversation
+from dermray.vlm.tuning.collate import Collator
+from dermray.vlm.tuning.conversations import IGNORED, Conversation
 from dermray.vlm.tuning.templates import messages_of
 from tests.vlm.tuning.conftest import Family, picture
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dermray.vlm.tuning.collate import IGNORED, Collator
-from dermray.vlm.tuning.conversations import Conversation
+from dermray.vlm.tuning.collate import Collator
+from dermray.vlm.tuning.conversations import IGNORED, Conversation
 from dermray.vlm.tuning.packing import PACKABLE, packed, refusal
 from tests.vlm.tuning.conftest import Family, picture
 

@@ -12,8 +12,8 @@ from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from dermray.config import ConfigError
 from dermray.datasets.decode import decode
-from dermray.vlm.tuning.collate import IGNORED, Collator
-from dermray.vlm.tuning.conversations import Conversation
+from dermray.vlm.tuning.collate import Collator
+from dermray.vlm.tuning.conversations import IGNORED, Conversation
 from dermray.vlm.tuning.templates import ChatTemplate, messages_of
 from tests.vlm.tuning.conftest import Family, picture
 from tests.vlm.tuning.tiny import LLAVA, QWEN, SMOLVLM, WORDS

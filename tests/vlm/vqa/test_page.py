@@ -23,6 +23,7 @@ def test_one_captioner_alone() -> None:
     questions = [{"question": "Is it?", "right": "no", "answers": [answer]}]
     html = page("One", found, [{"url": "data:,", "sample_id": "f" * 64, "questions": questions}], ["one"], config)
     assert "&lt;b&gt;Yes&lt;/b&gt;" in html and "states age" in html and "rejected: refusal: 1" in html
+    assert "With fewer than 20 groups do not trust" in html and "wrong:" in html
     assert "0.750" in html and "against each other" not in html and "<h2>The judge" not in html
     said = told.summary(found, ["one"])
     groups = found["leak_groups"]

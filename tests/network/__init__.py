@@ -1,0 +1,1 @@
+"""Machines that are network namespaces of this one: nodes that can be far away, cut off, killed."""

@@ -46,6 +46,15 @@ class Machine:
         head = {"num_cpus": CPUS, "object_store_memory": 200_000_000, "include_dashboard": False}
         self.cluster: Any = Cluster(initialize_head=True, head_node_args=head | {"_system_config": NOTICED_SOON})
         self.nodes = [add_node(self.cluster) for _ in range(NODES)]
+        self._first_job()
+
+    def _first_job(self) -> None:
+        """Ray (2.60) lets a cluster's first driver in once its first workers are there, and waits for ever where one of
+        them is killed. The soak has met that; it is no matter of the rounds that follow."""
+        import ray
+
+        self.cluster.connect()
+        ray.shutdown()
 
     def close(self) -> None:
         """End the nodes and take the disk away."""

@@ -129,6 +129,8 @@ class Round:
             self._until_done(driver)
         finally:
             self.told.wrong += watch.end()
+            self._driver.kill()  # where the soak itself is ended
+            self._driver.wait()
         self.told.looks = watch.looks
         self.told.wrong += [line for line in self._wrong() if not any(line in known for known in self.told.wrong)]
         self.told.seconds = time.monotonic() - start
@@ -198,7 +200,8 @@ class Round:
         with self.log.open("a") as log:
             log.write(f"--- {self.plan}, start {self.told.starts}\n")
             log.flush()
-            return Process(self.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            self._driver = Process(self.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        return self._driver
 
     def _wrong(self, final: bool = True) -> list[str]:
         """What is wrong with the result; at the end also what else lies there, which is tidied up after a manifest."""

@@ -74,5 +74,5 @@ def _below(annotation: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[
         for name, field in annotation.model_fields.items():
             kind = field.annotation
             for metadata in field.metadata:
-                kind = Annotated[kind, metadata]  # type: ignore[assignment]  # an annotation, not a type
+                kind = Annotated[kind, metadata]
             yield from _below(kind, (*path, name))

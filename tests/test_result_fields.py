@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from dermray.classification.run import SweepConfig
+from dermray.classification.sweep_settings import SweepConfig
 from dermray.config import Config, HowFast
 from dermray.pipeline import COMMANDS, command
 from dermray.result_fields import ResultOf, SectionOf, named_results, result_fields, stages_of

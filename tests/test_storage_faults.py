@@ -75,7 +75,7 @@ def _checkpoint(uri: str, tmp_path: Path) -> None:
 
     (tmp_path / "local").mkdir(exist_ok=True)
     (tmp_path / "local" / "w.bin").write_bytes(bytes(1000))
-    trainer._uploaded(uri, Checkpoint.from_directory(tmp_path / "local"), "checkpoint_1")
+    trainer._uploaded(uri, storage.filesystem(uri)[0], Checkpoint.from_directory(tmp_path / "local"), "checkpoint_1")
 
 
 # The ways in which stages write to S3: botocore, pyarrow's streams (Ray Data's too), s3transfer, Ray Train's.
@@ -184,6 +184,21 @@ def test_a_file_whose_last_request_is_refused_is_not_taken_for_copied(
     assert not storage.exists(f"{bucket}/to/b")
     storage.copy_directory(str(tmp_path), f"{bucket}/to")
     assert {name: len(data) for name, data in _written(f"{bucket}/to").items()} == {"/a": size, "/b": size}
+
+
+def test_ray_train_takes_an_uploaded_checkpoint_for_its_own(place: str, tmp_path: Path) -> None:
+    from ray.train import Checkpoint
+    from ray.train.v2._internal.execution.context import is_managed_checkpoint
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "w.bin").write_bytes(b"w")
+    system, path = storage.filesystem(place)
+    of_ray = StorageContext(path, trainer.RUN, system)
+    there = trainer._uploaded(place, system, Checkpoint.from_directory(tmp_path / "local"), "checkpoint_1")
+    assert is_managed_checkpoint(of_ray, there)
+    assert there.path == of_ray.build_checkpoint_path_from_name("checkpoint_1")
+    assert storage.read_bytes(f"{place}/{trainer.RUN}/checkpoint_1/w.bin") == b"w"
 
 
 def test_others_may_read_what_was_copied_from_a_temporary_directory(tmp_path: Path) -> None:

@@ -53,10 +53,9 @@ class Processes:
         Args:
             told: prints when it begins and ends.
         """
-        return self._waiters.submit(self._run, instance, told)
+        return self._waiters.submit(self._run, instance, told, told.begins(instance))
 
-    def _run(self, instance: Instance, told: Told) -> Result:
-        began = told.begins(instance)
+    def _run(self, instance: Instance, told: Told, began: float) -> Result:
         with tempfile.TemporaryDirectory() as directory:
             place = Path(directory) / "result"
             given = {"name": instance.name, "stage": instance.stage, "section": instance.section}

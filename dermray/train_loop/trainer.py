@@ -284,7 +284,9 @@ def _train(settings: dict[str, Any]) -> None:
                 _metrics(state, loss),
                 checkpoint=_saved(state, task, rank),
                 checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,  # the next step waits for a local file only
-                checkpoint_upload_fn=partial(_uploaded, settings["directory"]),
+                checkpoint_upload_fn=partial(
+                    _uploaded, settings["directory"], context.get_storage().storage_filesystem
+                ),
             )
         if state.step % config.pictures_every == 0 or state.step == config.steps:
             _preview(state, task, log)  # after the checkpoint of the same step: what goes wrong here costs nothing
@@ -356,15 +358,18 @@ def _saved(state: State, task: Task, rank: int) -> Any:
     return None
 
 
-def _uploaded(directory: str, checkpoint: Any, name: str) -> Any:
+def _uploaded(directory: str, system: Any, checkpoint: Any, name: str) -> Any:
     """This worker's part of a checkpoint where Ray would have it. Ray's own copying is pyarrow's, which says nothing
-    where S3 refuses a file: see s3_transfers.py."""
+    where S3 refuses a file: see s3_transfers.py.
+
+    Args:
+        system: Ray's file system for `directory`: it asks whether the checkpoint has the very same.
+    """
     from ray.train import Checkpoint
 
     target = storage.join(directory, RUN, name)
     storage.copy_directory(checkpoint.path, target)
-    system, path = storage.filesystem(target)
-    return Checkpoint(path, filesystem=system)
+    return Checkpoint(storage.filesystem(target)[1], filesystem=system)
 
 
 def room_for_checkpoints(state: State, directory: str) -> None:

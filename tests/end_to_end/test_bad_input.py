@@ -50,52 +50,41 @@ def test_broken_files_become_rows_with_a_reason(local_ray: None, tmp_path: Path)
     (folder / "nv" / "cut.png").write_bytes(good[: len(good) // 2])
     (folder / "nv" / "text.jpg").write_text("I am no image")
     (folder / "nv" / "copy.png").write_bytes(good)
+    (folder / "mel" / "same.png").write_bytes((folder / "nv" / "1.png").read_bytes())  # and is used under neither label
+    Image.new("RGB", (3, 2), (9, 9, 9)).save(folder / "nv" / "tiny.png")  # and is kept with its size
     rows = ingest_folder(folder, tmp_path / "out").manifest.rows
-    assert (rows.rows_in, rows.ok, rows.rejected, rows.failed) == (28, 24, 4, 0)
+    assert (rows.rows_in, rows.ok, rows.rejected, rows.failed) == (30, 24, 6, 0)
     assert rows.reasons == {
         "rejected: empty file": 1,
         "rejected: truncated or damaged image": 1,
         "rejected: not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF": 1,
         "rejected: exact duplicate of another file": 1,
+        "rejected: same image under conflicting labels: diagnosis, entity, malignant": 2,
     }
 
 
-def test_a_table_that_names_missing_files(local_ray: None, tmp_path: Path) -> None:
-    folder = image_folder(tmp_path / "in")
-    lines = [f"{name}/{i}.png,{name}" for name in ("nv", "mel") for i in range(12)]
-    (folder / "t.csv").write_text("image,dx\n" + "\n".join([*lines, "nv/gone.png,nv"]) + "\n")
-    source = {"source": "folder", "path": str(folder), "table": "t.csv", "columns": {"diagnosis": "dx"},
-              "malignant_classes": ["mel"], "benign_classes": ["nv"]}  # fmt: skip
-    config = validate(ingest.IngestConfig, {"output": str(tmp_path / "out"), "sources": [source]})
-    rows = ingest.run(config).manifest.rows
-    assert (rows.ok, rows.failed, rows.reasons) == (24, 1, {"failed: image file missing": 1})
-
-
-def test_same_image_under_two_labels_is_used_under_neither(local_ray: None, tmp_path: Path) -> None:
-    folder = image_folder(tmp_path / "in")
-    (folder / "mel" / "same.png").write_bytes((folder / "nv" / "0.png").read_bytes())
-    rows = ingest_folder(folder, tmp_path / "out").manifest.rows
-    assert rows.reasons == {"rejected: same image under conflicting labels: diagnosis, entity, malignant": 2}
-
-
 def test_a_table_as_people_write_it(local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Semicolons, Windows-1252, other cases, two folders, ids that mean nobody, ages that are none, a short line."""
+    """Semicolons, Windows-1252, other cases, two folders, ids that mean nobody, ages that are none, a file that is
+    gone, a short line."""
     folder = image_folder(tmp_path / "in")
     ages = ["45,5", "999", "85+", "inf"]
     lines = [f"{i};NV ;{'N/A' if i < 6 else f'P{i}'};{ages[i % 4]};ü" for i in range(12)]
     for i in range(12):  # the two folders must not hold the same names
         (folder / "mel" / f"{i}.png").rename(folder / "mel" / f"m{i}.png")
         lines.append(f"m{i};Mel;P{i + 20};40;ü")
+    lines.append("gone;NV;P99;40;ü")
     (folder / "t.csv").write_bytes("\r\n".join(["Bild;DX;Patient;Age;Größe", *lines, "short;NV"]).encode("cp1252"))
     source = {"source": "folder", "name": "clinic", "path": str(folder), "table": "t.csv", "images": ["nv", "mel"],
               "extension": ".png", "image_column": "bild", "malignant_classes": ["mel"], "benign_classes": ["nv"],
               "columns": {"diagnosis": "dx", "patient_id": "patient", "age": "age"}}  # fmt: skip
     result = ingest.run(validate(ingest.IngestConfig, {"output": str(tmp_path / "out"), "sources": [source]}))
     rows, facts = result.manifest.rows, result.manifest.metrics
-    assert (rows.rows_in, rows.ok, rows.failed) == (25, 24, 1)
-    assert list(rows.reasons) == [
-        "failed: table row of 2 cells, expected the header's 5; complete it, or quote the cell that holds the delimiter"
-    ]
+    assert (rows.rows_in, rows.ok, rows.failed) == (26, 24, 2)
+    assert rows.reasons == {
+        "failed: image file missing": 1,
+        "failed: table row of 2 cells, expected the header's 5; complete it, or quote the cell that holds the "
+        "delimiter": 1,
+    }
     table = read_columns(
         f"{result.data}/rows", ["source_id", "patient_id", "malignant", "age", "cell_issues", "reason"]
     )
@@ -103,7 +92,7 @@ def test_a_table_as_people_write_it(local_ray: None, tmp_path: Path, capsys: pyt
     assert sum(row["patient_id"] is None for row in by_id.values()) == 6 + 1
     assert [by_id[str(i)]["age"] for i in range(4)] == [45.5, None, 85, None]
     assert by_id["1"]["cell_issues"][0].endswith("t.csv line 3: '999'")
-    assert by_id[f"{folder}/t.csv line 26"]["reason"].endswith("@ t.csv line 26")
+    assert by_id[f"{folder}/t.csv line 27"]["reason"].endswith("@ t.csv line 27")
     assert facts["sources"][0]["table"]["columns_not_read"] == ["Größe"]
     assert facts["sources"][0]["table"]["encoding"] == "cp1252" and facts["missing"]["clinic"]["patient_id"] == 7
     (issue,) = facts["cell_issues"].values()
@@ -210,9 +199,3 @@ def test_rows_of_another_run_are_refused(small_run: Path, tmp_path: Path, capsys
     given = [f"generator={small_run}/train", f"rows={small_run}/ingest", f"output={tmp_path}/g"]
     code, _, said = call_cli(capsys, "generate", "--config", "generate/nano", *given)
     assert code == 1 and "result of stage 'ingest', expected one of 'caption'" in said
-
-
-def test_a_tiny_image_is_kept_with_its_size(local_ray: None, tmp_path: Path) -> None:
-    folder = image_folder(tmp_path / "in")
-    Image.new("RGB", (3, 2), (9, 9, 9)).save(folder / "nv" / "tiny.png")
-    assert ingest_folder(folder, tmp_path / "out").manifest.rows.ok == 25

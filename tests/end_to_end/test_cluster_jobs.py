@@ -113,12 +113,13 @@ def test_all_stages_as_submitted_jobs(
         ("generate", "generate/nano", [rows, f"generator={run}/train", "count=24", "sampling_steps=2",
                                        "gate={false_rate: 0, training_steps: 10, planted: 2}", "actors=1"]),
         ("sweep", "sweep/nano", [rows, f"synthetic={run}/generate", "real_images=8", "seeds=2", "training.steps=10",
-                                 "resamples=20", "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]"]),
+                                 "resamples=20", "backbones=[{name: test_resnet, learning_rate: 6.0e-3}]",
+                                 "arms={ratios: [1], synthetic_only: [], shuffled: [], more_real: []}"]),
     ]  # fmt: skip
     for name, preset, overrides in jobs:
         cluster.submit(name, "--config", preset, f"output={run}/{name}", *overrides)
     assert manifest.read(f"{run}/caption").manifest.metrics["attribute_accuracy"]["mean"] > 0.85
-    assert len(manifest.read(f"{run}/sweep").manifest.metrics["trials"]) == 12
+    assert len(manifest.read(f"{run}/sweep").manifest.metrics["trials"]) == 4
     assert {path.parent.name for path in run.glob("*/manifest.json")} == {job[0] for job in jobs}
 
 

@@ -21,7 +21,8 @@ FIRST = ("ingest", "caption", "train", "generate")
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("stages", [FIRST, pytest.param((*FIRST, "evaluate", "sweep"), marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("stages", [FIRST, (*FIRST, "evaluate", "sweep")])
 def test_four_nodes_over_a_bad_network_make_what_one_machine_makes(
     stages: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

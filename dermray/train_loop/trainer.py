@@ -161,13 +161,17 @@ def _run(trainer: Any, directory: str) -> Any:
     Raises:
         TrainingFailed: with the cause.
     """
+    from ray.exceptions import RayActorError
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     try:
         with watched(text_at(storage.join(directory, PROGRESS))), _interrupts_kept():
             return trainer.fit()
     except TrainingFailedError as error:
-        raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
+        why = _cause(error)
+    except RayActorError:  # Ray Train starts workers again, but not its own actor, which runs on the driver's node
+        why = "training stopped: Ray Train's controller died"
+    raise TrainingFailed(f"{directory}: {why}; the last checkpoint is kept, run again to go on")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,15 @@ from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
-from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints, tidy
+from dermray.train_loop.trainer import (
+    _built,
+    _going_on,
+    _interrupts_kept,
+    _run,
+    last_checkpoint,
+    room_for_checkpoints,
+    tidy,
+)
 from dermray.training.order import Order
 from dermray.training.run import TrainConfig
 from tests.quickstart import wait_for
@@ -326,6 +334,20 @@ def test_ctrl_c_is_heard_after_a_training_as_before() -> None:
     with _interrupts_kept():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_training_whose_controller_is_killed_says_how_to_go_on(tmp_path: Path) -> None:
+    """`benchmarks.chaos_soak` has killed one. Ray says only that an actor died before its task was finished."""
+    from ray.exceptions import ActorDiedError
+
+    class Killed:
+        def fit(self) -> None:
+            raise ActorDiedError
+
+    with pytest.raises(
+        TrainingFailed, match=f"^{tmp_path}: training stopped: .* controller died; .* run again to go on"
+    ):
+        _run(Killed(), str(tmp_path))
 
 
 @pytest.fixture(scope="module")

@@ -65,10 +65,13 @@ def bits(output: str) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """A file's bytes; safetensors writes its metadata in an order that changes from process to process."""
+    """A file's bytes, which equal weights have in common."""
     data = path.read_bytes()
-    if path.suffix != ".safetensors":
-        return data
+    return headed(data) if path.suffix == ".safetensors" else data
+
+
+def headed(data: bytes) -> bytes:
+    """Safetensors with its metadata sorted, whose order changes from process to process."""
     end = 8 + int.from_bytes(data[:8], "little")
     return json.dumps(json.loads(data[8:end]), sort_keys=True).encode() + data[end:]
 

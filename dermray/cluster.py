@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from dermray import node_watch, runtime_env, s3
 # Every Ray Data operator and every engine stage holds a CPU while it waits, so a machine of two cores must
 # offer more logical ones than it has, or pipelines wait for ever.
 MINIMUM_LOGICAL_CPUS = 8
+LET_IN = 120.0  # seconds after which it is told that a cluster does not let this job in
 
 WORKER_ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -142,8 +144,8 @@ def _compare_nodes(shared: str | None) -> None:
 def _start(ray: Any, side_by_side: int = 1) -> None:
     quiet = _quiet()
     options: dict[str, Any] = {"log_to_driver": not quiet} | ({"logging_level": QUIET["ray"]} if quiet else {})
-    if os.environ.get("RAY_ADDRESS"):
-        with runtime_env.of_driver() as environment:
+    if address := os.environ.get("RAY_ADDRESS"):
+        with _told_if_stuck(address), runtime_env.of_driver() as environment:
             ray.init(**options, runtime_env=environment)
         return
     # A local Ray's workers have the driver's interpreter and environment already; saying so costs seconds.
@@ -173,6 +175,22 @@ def _init(ray: Any, options: dict[str, Any]) -> None:
         if type(error) is not Exception:
             raise
         raise RuntimeError(f"Ray did not start; is this machine short of CPUs, memory or disk? ({error})") from error
+
+
+@contextlib.contextmanager
+def _told_if_stuck(address: str) -> Iterator[None]:
+    """Says so where a cluster does not let this process in. Ray (2.60) has no limit of time for it."""
+    said = (
+        f"dermray: the Ray cluster at {address} has not let this job in for {LET_IN:.0f} s. Look at `ray status`; if "
+        "its nodes are well, end this command and start it again: it goes on from here"
+    )
+    timer = threading.Timer(LET_IN, print, args=(said,), kwargs={"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def under_fire(job: Job, kills: int, nodes: int = 2, head_cpus: int = 1) -> None
 
     head = {"num_cpus": head_cpus, "object_store_memory": 200_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": NOTICED_SOON})
-    alive = [_add_node(cluster) for _ in range(nodes)]
+    alive = [add_node(cluster) for _ in range(nodes)]
     os.environ["RAY_ADDRESS"] = cluster.address
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns()))
     print(f"CHAOS_SEED={seed}", flush=True)
@@ -69,7 +69,7 @@ def under_fire(job: Job, kills: int, nodes: int = 2, head_cpus: int = 1) -> None
             continue
         if kind == "node":
             cluster.remove_node(alive.pop(0), allow_graceful=False)
-            alive.append(_add_node(cluster))
+            alive.append(add_node(cluster))
         elif kind == "driver":
             driver.kill()
             driver.wait()
@@ -107,7 +107,7 @@ def _named(process: psutil.Process, name: str) -> bool:
         return False
 
 
-def _add_node(cluster: Any) -> Any:
+def add_node(cluster: Any) -> Any:
     """One of two CPUs."""
     # Nodes of one machine share a session's directory: without a place of its own, a new one unpacks the driver's code
     # over what others stand in.

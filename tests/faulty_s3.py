@@ -43,6 +43,8 @@ class Refusal:
 
 
 SLOW_DOWN = Refusal(503, "SlowDown", "Reduce your rate.")
+INTERNAL_ERROR = Refusal(500, "InternalError", "We encountered an internal error. Please try again.")
+FULL = Refusal(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
 SKEWED = Refusal(403, "RequestTimeTooSkewed", "The difference between the clocks is too large.")
 
 
@@ -55,7 +57,9 @@ class FaultyS3(ThreadingHTTPServer):
     def __init__(self, server: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(server).netloc
-        self.share_of_errors = 0.0  # of requests that are answered 503 SlowDown
+        self.share_of_errors = 0.0  # of requests that are answered with `error`
+        self.error = SLOW_DOWN
+        self.share_lost = 0.0  # of requests that are done, and whose connections then end without an answer
         self.refuses: Callable[[str, str], Refusal | None] = lambda kind, key: None  # of a request's kind and key
         self.resets = False  # connections, where others end without an answer
         self.clock_ahead = 0.0  # seconds that its clock is ahead of this machine's
@@ -65,9 +69,14 @@ class FaultyS3(ThreadingHTTPServer):
         self.out_until = 0.0  # monotonic seconds: until then connections end without an answer
         self.answered: Callable[[str, str, int], Any] | None = None  # of a request's kind and key, client's port
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by key without its numbers
-        self.failed = 0
+        self.failed, self.unanswered = 0, 0
         self.dice = random.Random(0)
         self.counting = threading.Lock()
+
+    @property
+    def upstream_url(self) -> str:
+        """The server behind it."""
+        return f"http://{self.upstream}"
 
     @property
     def endpoint(self) -> str:
@@ -94,6 +103,24 @@ class FaultyS3(ThreadingHTTPServer):
         thread = threading.Thread(target=wait, daemon=True)
         thread.start()
         return thread
+
+    def closed(self, seconds: float) -> None:
+        """Refuse connections for so long, and end those that there are; returns afterwards."""
+        self.out(seconds)
+        self.shutdown()
+        self.socket.close()
+        time.sleep(seconds)
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        serve(self)
+
+    def loses(self) -> bool:
+        """Whether this answer is one of those that are lost."""
+        with self.counting:
+            lost = self.dice.random() < self.share_lost
+            self.unanswered += lost
+            return lost
 
     def fails(self) -> bool:
         """Whether this request is one of those that are refused."""
@@ -133,6 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind, key = kind_of(self.command, self.path, dict(self.headers.items()))
         body = self._body()
         if time.monotonic() < self.server.out_until:
+            self.server.unanswered += 1
             self._hang_up()
             return
         if self.server.latency:
@@ -145,13 +173,16 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, data = self._asked(body)
         if self.server.answered is not None and status < 300:
             self.server.answered(kind, key, self.client_address[1])
+        if self.server.loses():
+            self._hang_up()
+            return
         self._send(status, headers, data, kind)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
 
     def _refusal(self, kind: str, key: str) -> Refusal | None:
         if self.server.fails():
-            return SLOW_DOWN
+            return self.server.error
         if self.server.clock_ahead and (signed := self.headers.get("X-Amz-Date")):
             at = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
             if abs(self._now() - at) > LARGEST_SKEW:
@@ -226,11 +257,16 @@ def kind_of(method: str, path: str, headers: dict[str, str]) -> tuple[str, str]:
     return names[method], key
 
 
+def serve(proxy: FaultyS3) -> None:
+    """Take connections, in a thread."""
+    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+
+
 @contextlib.contextmanager
 def faulty(server: str) -> Iterator[FaultyS3]:
     """A proxy before `server`, while the body runs."""
     proxy = FaultyS3(server)
-    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+    serve(proxy)
     try:
         yield proxy
     finally:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,6 +45,25 @@ def test_a_ray_that_is_late_is_started_once_more(
     with pytest.raises(RuntimeError, match=r"Ray did not start; .*no memory"):
         cluster._start(broken)
     assert broken.started == 1
+
+
+class ClosedRay:
+    """Stands in for the module: a cluster that lets nobody in for a while."""
+
+    def init(self, **_: Any) -> None:
+        time.sleep(1)
+
+
+def test_a_cluster_that_lets_nobody_in_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    cluster._start(ClosedRay())
+    assert not capsys.readouterr().err, "not within seconds"
+    monkeypatch.setattr(cluster, "LET_IN", 0.05)
+    cluster._start(ClosedRay())
+    said = capsys.readouterr().err
+    assert "the Ray cluster at 10.0.0.1:6379 has not let this job in for 0 s" in said and "start it again" in said
 
 
 def test_ray_s_notice_is_left_out_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:

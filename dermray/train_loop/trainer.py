@@ -37,7 +37,8 @@ class TrainingFailed(RuntimeError):
 
 
 def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
-    """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped.
+    """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped, until
+    `tidy` has removed the checkpoints.
 
     Returns:
         steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
@@ -53,14 +54,19 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     history, metrics = _keep_model(result, config, directory)
     if at_the_end := notes_lost(directory):  # of after the last checkpoint too
         history["notes_lost"] = at_the_end
-    storage.delete_tree(storage.join(directory, RUN))
-    for name in (PROGRESS, LOST, NOTE):
-        storage.delete_file(storage.join(directory, name))
     if config.mlflow:
         end_mlflow_run(config.mlflow, directory)
     if lost := told(history.get("notes_lost", {})):
         print(f"      warning: notes of this training were lost: {lost}", flush=True)
     return _report(history, config) | {"model_of_step": metrics["step"]}
+
+
+def tidy(directory: str) -> None:
+    """Remove checkpoints and notes, which only a training in progress needs. To be called once there is a manifest:
+    killed before it, all would be trained again."""
+    storage.delete_tree(storage.join(directory, RUN))
+    for name in (PROGRESS, LOST, NOTE):
+        storage.delete_file(storage.join(directory, name))
 
 
 def last_checkpoint(directory: str) -> dict[str, Any] | None:
@@ -155,13 +161,17 @@ def _run(trainer: Any, directory: str) -> Any:
     Raises:
         TrainingFailed: with the cause.
     """
+    from ray.exceptions import RayActorError
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     try:
         with watched(text_at(storage.join(directory, PROGRESS))), _interrupts_kept():
             return trainer.fit()
     except TrainingFailedError as error:
-        raise TrainingFailed(f"{directory}: {_cause(error)}; the last checkpoint is kept, run again to go on") from None
+        why = _cause(error)
+    except RayActorError:  # Ray Train starts workers again, but not its own actor, which runs on the driver's node
+        why = "training stopped: Ray Train's controller died"
+    raise TrainingFailed(f"{directory}: {why}; the last checkpoint is kept, run again to go on")
 
 
 @contextlib.contextmanager

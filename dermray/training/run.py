@@ -14,7 +14,7 @@ from dermray.generators.base import SOURCES, Generator, family
 from dermray.generators.coverage import Coverage, Reader, together
 from dermray.manifest import Result, Rows, Work
 from dermray.records import count_rows
-from dermray.train_loop import fit, how_far
+from dermray.train_loop import fit, how_far, tidy
 from dermray.training.aspects import told_of
 from dermray.training.batches import Source, caption_counts, directories
 from dermray.training.card import model_card
@@ -72,7 +72,7 @@ def run(config: TrainConfig) -> Result:
         reasons = {"rejected: smaller than the smallest size": dropped} if dropped else {}
         counts = Rows(rows_in=expected, ok=images, rejected=dropped, failed=0, reasons=reasons)
         workers = report["workers"]
-        return work.commit(
+        result = work.commit(
             counts,
             expected,
             cpus=workers * config.loop.cpus_per_worker,
@@ -84,6 +84,8 @@ def run(config: TrainConfig) -> Result:
             images_by_captions=_captions(config, task),
             text={name: part.model_dump() for name, part in text.items()},
         )
+        tidy(work.data)
+        return result
 
 
 def _counted(config: TrainConfig, settings: BaseModel, rows: Result) -> tuple[int, int]:

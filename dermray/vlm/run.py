@@ -13,7 +13,7 @@ from dermray import manifest
 from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
 from dermray.pages import Block
-from dermray.train_loop import LoopConfig, fit, how_far
+from dermray.train_loop import LoopConfig, fit, how_far, tidy
 from dermray.train_loop.report_block import training_block
 from dermray.train_loop.settings import images_of
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
@@ -54,7 +54,10 @@ def run(config: CaptionerConfig) -> Result:
         loop = config.loop.counted(config.phantoms)
         report = fit(CaptionerTask(config.model_dump() | {"loop": loop.model_dump()}), loop, work.data)
         rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
-        return work.commit(rows, config.phantoms, cpus=report["workers"] * config.loop.cpus_per_worker, training=report)
+        cpus = report["workers"] * config.loop.cpus_per_worker
+        result = work.commit(rows, config.phantoms, cpus=cpus, training=report)
+        tidy(work.data)
+        return result
 
 
 @dataclass

@@ -40,11 +40,12 @@ def main(directory: str, kills: int, rows: int = ROWS) -> None:
     ingested(f"{directory}/ingest", rows)
     script = DRIVER.format(latency=LATENCY, concurrency=CONCURRENCY, replicas=REPLICAS, block=BLOCK)
     command = [sys.executable, "-c", script, directory]
-    job = Job(Path(directory), command, KINDS, _victims, lambda: len(os.listdir(record)), pause=(0.1, 1.0))
+    job = Job(Path(directory), command, KINDS, victims, lambda: len(os.listdir(record)), pause=(0.1, 1.0))
     under_fire(job, kills, REPLICAS, head_cpus=4)
 
 
-def _victims(kind: str) -> list[psutil.Process]:
+def victims(kind: str) -> list[psutil.Process]:
+    """Actors that hold an engine, or the processes of these engines."""
     actors = processes("MapBatches(_Engine)")
     return [child for actor in actors for child in _children(actor)] if kind == "engine" else actors
 

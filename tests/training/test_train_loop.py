@@ -26,7 +26,15 @@ from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
 from dermray.train_loop.state import step_seed
-from dermray.train_loop.trainer import _built, _going_on, _interrupts_kept, last_checkpoint, room_for_checkpoints
+from dermray.train_loop.trainer import (
+    _built,
+    _going_on,
+    _interrupts_kept,
+    _run,
+    last_checkpoint,
+    room_for_checkpoints,
+    tidy,
+)
 from dermray.training.order import Order
 from dermray.training.run import TrainConfig
 from tests.quickstart import wait_for
@@ -328,6 +336,20 @@ def test_ctrl_c_is_heard_after_a_training_as_before() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_training_whose_controller_is_killed_says_how_to_go_on(tmp_path: Path) -> None:
+    """`benchmarks.chaos_soak` has killed one. Ray says only that an actor died before its task was finished."""
+    from ray.exceptions import ActorDiedError
+
+    class Killed:
+        def fit(self) -> None:
+            raise ActorDiedError
+
+    with pytest.raises(
+        TrainingFailed, match=f"^{tmp_path}: training stopped: .* controller died; .* run again to go on"
+    ):
+        _run(Killed(), str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def whole(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """An uninterrupted training."""
@@ -358,6 +380,16 @@ def test_a_killed_training_resumed_equals_an_uninterrupted_one(
     for name, tensor in weights(directory).items():
         assert torch.equal(tensor, weights(killed)[name]), name
     assert resumed["losses"] == report["losses"]
+
+
+@pytest.mark.slow
+def test_a_training_that_has_no_manifest_yet_is_not_made_again(whole: tuple[dict[str, Any], Path]) -> None:
+    """As where a stage is killed, or its store is full, after the model was written: days of work stay."""
+    report, directory = whole
+    before = weights(directory)
+    again = fit(LineTask(bad_from=0), CONFIG, str(directory))  # it would fail in any step
+    assert again["losses"] == report["losses"] and again["model_of_step"] == report["model_of_step"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(directory).items())
 
 
 @pytest.mark.slow
@@ -397,7 +429,9 @@ def test_a_loss_that_is_no_number_stops_with_the_samples_and_fewer_workers_go_on
     assert report["notes_lost"]["previews"] == 2, "a training goes on without them"
     assert [tuple(pair) for pair in report["workers_from_step"]] == [(0, 2), (10, 1)]
     assert [step for step, _ in report["losses"]] == list(range(5, 41, 5))
+    tidy(str(tmp_path))
     assert last_checkpoint(str(tmp_path)) is None and how_far(str(tmp_path)) == "no checkpoint yet"
+    assert not {"progress.txt", "notes_lost.json"} & set(os.listdir(tmp_path))
 
 
 def test_going_on_says_what_changes() -> None:

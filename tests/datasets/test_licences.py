@@ -11,7 +11,7 @@ import pytest
 from dermray.config import ConfigError, load, preset, validate
 from dermray.datasets import folder, labelled_folders, mednode, sources
 from dermray.datasets.ingest import IngestConfig
-from dermray.datasets.licences import ANY_USE, PER_IMAGE, CommercialUse, _allowed, _table, of_result
+from dermray.datasets.licences import ANY_USE, PER_IMAGE, CommercialUse, _table, of_result, use_of
 from dermray.datasets.sources import SOURCES
 from tests.datasets import published as p
 
@@ -32,10 +32,10 @@ def test_the_table_says_what_each_source_writes(name: str) -> None:
     expected: str | None = PER_IMAGE
     if said.startswith("cells"):
         words = re.findall(r'"(CC[^"]+)"', said)
-        assert all(_allowed(word) for word in words)
+        assert all(use_of(word) for word in words)
     else:
         expected = None if said == "None" else said.strip('"')
-        assert expected is None or _allowed(expected), "the word is in the reviewed table"
+        assert expected is None or use_of(expected), "the word is in the reviewed table"
     assert name in _table()["sources"] and _table()["sources"][name] == expected
 
 
@@ -43,7 +43,7 @@ def test_every_source_is_in_the_table_and_every_word_has_a_use() -> None:
     assert set(_table()["sources"]) == set(SOURCES) - OWN
     assert set(_table()["licences"].values()) == {ANY_USE, "non-commercial", "research only", "no adaptations"}
     for word in ("CC-0", "CC-BY", "CC-BY-NC"):  # the archive's, in its exports and in MILK10k and ISIC 2024
-        assert _allowed(word)
+        assert use_of(word)
 
 
 @pytest.mark.parametrize("word", ["CC0-1.0", "CC BY 4.0", "cc-by-4.0", "CC-BY", "CC-BY-SA-4.0",
@@ -110,7 +110,7 @@ def test_an_ingest_refuses_before_anything_is_read() -> None:
 def test_presets_are_refused_or_not_as_the_table_says(name: str) -> None:
     given = load(IngestConfig, preset(f"ingest/{name}")).sources
     word = _table()["sources"][name]
-    if word == PER_IMAGE or _allowed(str(word)) == ANY_USE:
+    if word == PER_IMAGE or use_of(str(word)) == ANY_USE:
         ingest(*given)
     else:
         with pytest.raises(ConfigError, match=f"commercial_use=true: {name}: "):

@@ -49,8 +49,8 @@ class Machine:
         self._first_job()
 
     def _first_job(self) -> None:
-        """Ray (2.60) lets a cluster's first driver in once its first workers are there, and waits for ever where one of
-        them is killed. The soak has met that; it is no matter of the rounds that follow."""
+        """A soak's first round once waited in `ray.init` until it was ended, with a worker's kill planned in it; the
+        cause is not known. Ray has no limit of time there, and rounds are to test what comes after."""
         import ray
 
         self.cluster.connect()

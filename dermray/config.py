@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -204,6 +205,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
             key = _key(place, parent)
             if isinstance(place, dict) and place.get(key) is None:
                 place[key] = {}
+            # a copy: a section that stands in two places by YAML's `*alias` is one object, and only this place is meant
+            place[key] = copy(place[key])
             place = place[key]
         place[_key(place, last)] = _value(text)
     except ConfigError as error:

@@ -211,6 +211,16 @@ def test_items_of_lists_and_keys_below_nothing_are_overridden(tmp_path: Path) ->
             load(PipelineConfig, tmp_path / "c.yaml", [f"stages.ingest.sources.{wrong}.seed=5"])
 
 
+def test_an_override_changes_one_of_two_sections_that_an_alias_shares(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "output: o\nstages:\n  first: {loop: &loop {steps: 1, betas: [0.5, 0.6]}}\n  second: {loop: *loop}\n"
+    )
+    overrides = ["stages.second.loop.steps=2", "stages.second.loop.betas.0=0.4"]
+    given = load(PipelineConfig, tmp_path / "c.yaml", overrides).sections
+    assert given["first"]["loop"] == {"steps": 1, "betas": [0.5, 0.6]}
+    assert given["second"]["loop"] == {"steps": 2, "betas": [0.4, 0.6]}
+
+
 INGEST = {"output": "o", "sources": [{"source": "phantom"}]}
 CAPTION = {"output": "o", "rows": "r", "captioner": "c"}
 TRAIN = {"output": "o", "rows": "r", "loop": {"steps": 1}}

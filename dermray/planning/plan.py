@@ -30,7 +30,7 @@ ESTIMATORS = {
     "classify": f"{STAGES}.classifying:classify",
     "predict": f"{STAGES}.classifying:predict",
 }
-ON_CPUS = ("audit-captions", "sweep-splits", "reader-study build", "reader-study analyse")
+ON_CPUS = ("audit-captions", "compare-paper", "sweep-splits", "reader-study build", "reader-study analyse")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dermray import s3, storage
+from dermray import patience, storage
 from dermray.datasets.looking import _examine
 from dermray.datasets.phantom import SourceConfig, phantom_row
 from tests.conftest import s3_environment
@@ -55,7 +55,7 @@ def test_what_passes_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     row = _examine({"uri": "s3://b/503-2"})
     assert (row["status"], row["image"]) == ("ok", IMAGE) and Moody.asked["503"] >= 3
     system, _ = storage.filesystem("s3://b")
-    monkeypatch.setattr(s3, "TRIES", 4)  # more than pyarrow's own three
+    monkeypatch.setenv(patience.VARIABLE, "0.12")  # four requests, more than pyarrow's own three
     with pytest.raises(OSError, match="500"):
         pickle.loads(pickle.dumps(system)).get_file_info("b/500")
     assert Moody.asked["500"] == 4, "a worker is as patient as the driver"
@@ -73,7 +73,7 @@ def test_only_an_object_that_is_not_there_or_not_ours_is_a_failed_row(status: st
 @pytest.mark.usefixtures("moody")
 @pytest.mark.parametrize("status", ["500", "503"])
 def test_a_store_that_stays_away_ends_the_job(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "TRIES", 2)
+    monkeypatch.setenv(patience.VARIABLE, "0")
     with pytest.raises(OSError, match=f"s3://b/{status}: S3 does not give this image, .* start again .*{status}"):
         _examine({"uri": f"s3://b/{status}"})
     assert Moody.asked == {status: 2}

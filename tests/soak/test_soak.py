@@ -111,7 +111,7 @@ def test_a_seed_decides_the_rounds_and_every_stage_meets_every_fault() -> None:
     [
         pytest.param(
             ["30", "--seed", "1925", "--rounds", "1-4", "--stages", "ingest,caption,train"], 3,
-            marks=pytest.mark.timeout(1800), id="four rounds",
+            marks=[pytest.mark.soak, pytest.mark.timeout(1800)], id="four rounds",
         ),
         pytest.param(
             ["60", "--seed", "31"], 12, marks=[pytest.mark.soak, pytest.mark.timeout(10_000)], id="an hour",

@@ -89,9 +89,7 @@ def test_two_branches_side_by_side_outlive_a_kill(small_run: Path, tmp_path: Pat
     assert page.count('class="graph"') == 1 and ">turned</text>" in page and "stroke-dasharray" not in page
 
 
-def test_a_branch_alone_one_that_fails_and_two_side_by_side(
-    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_branch_alone_and_one_that_fails(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "two.yaml"
     config = config_of(small_run, tmp_path / "run") | {"parallel": 1}
     config["stages"]["turned"]["loop"] = config["stages"]["plain"]["loop"] = {"steps": 2, "batch_size": 8}
@@ -108,10 +106,5 @@ def test_a_branch_alone_one_that_fails_and_two_side_by_side(
     code, _, error = call_cli(capsys, "run", "--config", str(file), "stages.turned.loop.steps=3")
     assert code == 1 and "holds the result of other work (stage 'train', not 'generate')" in error
     assert "dermray: images failed; not run: turned" in error
-    manifest_of_images.unlink()
-    code, out, error = call_cli(capsys, "run", "--config", str(file), "parallel=2", "stages.turned.loop.steps=3")
-    assert code == 0 and "turned | " in out and "images | " in out, error
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())["stages"]
-    assert summary["images"]["rows_in"] == 12 and summary["plain"]["loss"] != summary["turned"]["loss"]
     code, out, error = call_cli(capsys, "run", "--config", str(file), "--only", "turned", "stages.turned.loop.steps=3")
-    assert code == 0 and "[1/1] turned (train): " in out and "already done" in out, error
+    assert code == 0 and "[1/1] turned (train) ..." in out, error

@@ -107,7 +107,7 @@ def test_a_store_that_is_full_in_mid_work(
 
 @pytest.mark.timeout(900)
 def test_errors_latency_and_short_outages(proxy: FaultyS3, bucket: str) -> None:
-    _bears_outages(proxy, f"{bucket}/run", 256, 5, ("ingest", "caption"))
+    _bears_outages(proxy, f"{bucket}/run", 128, 5, ("ingest", "caption"))
 
 
 @pytest.mark.soak

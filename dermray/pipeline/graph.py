@@ -14,6 +14,7 @@ readers mean.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any, Self
@@ -24,6 +25,7 @@ from dermray import storage
 from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.pipeline.commands import COMMANDS, command
 from dermray.pipeline.references import FROM, references, require_inputs, require_no_bare_names, resolved
+from dermray.pipeline.scales import ScaleConfig, at_scale, lineage
 from dermray.result_fields import result_fields
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of an instance, and of its directory
@@ -36,19 +38,37 @@ class PipelineConfig(Config):
     output: str = Field(description="directory or s3:// URI of the run; a stage's output is <output>/<its name>")
     title: str = Field("dermray run", description="of the report")
     notes: list[str] = Field([], description="printed at the top of the report")
+    scale: str | None = Field(None, description="at which of `scales` to run")
+    scales: dict[str, ScaleConfig] = Field({}, description="by name; stages have their fields at each under `scales`")
     parallel: HowFast[int] = Field(1, ge=1, description="stages that do not need each other, at a time")
     stages: dict[str, dict[str, Any] | None] = Field(
         description="by name: `stage` (which one; default: that of this name), and that stage's own config; a field "
-        "that takes a result also takes `{from: <name>}`; null leaves one out",
+        "that takes a result also takes `{from: <name>}`; `preset`: fields to begin with; `scales`: fields at a scale; "
+        "null leaves one out",
     )
 
-    @property
+    @cached_property
     def sections(self) -> dict[str, dict[str, Any]]:
-        """What is said of each instance that is not left out."""
-        return {name: section for name, section in self.stages.items() if section is not None}
+        """What is said of each instance that is not left out, at this run's scale.
+
+        Raises:
+            ConfigError: a stage lacks the scale, or names a preset that is none of its stage's.
+        """
+        line = [] if self.scale is None else lineage(self.scale, self.scales)
+        given = {name: section for name, section in self.stages.items() if section is not None}
+        fields = {name: at_scale(name, section, line, str(section.get(KIND, name))) for name, section in given.items()}
+        return {name: section for name, section in fields.items() if section is not None}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Notes of this run, and of its scale and those that it is like."""
+        line = [] if self.scale is None else lineage(self.scale, self.scales)
+        return [*self.notes, *(note for scale in line for note in self.scales[scale].notes)]
 
     @model_validator(mode="after")
-    def _not_empty(self) -> Self:
+    def _can_be_run(self) -> Self:
+        if self.scales and self.scale is None:
+            raise ConfigError(f"scale: missing; expected one of {', '.join(self.scales)}")
         if not self.sections:
             raise ConfigError("stages: expected one stage or more")
         return self

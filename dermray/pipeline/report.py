@@ -29,14 +29,15 @@ def write(
     """
     blocks = {name: block_of(graph[name], result) for name, result in results.items()}
     summary: dict[str, Any] = {
+        "scale": config.scale,
         "stages": {name: _numbers(graph[name], result) | blocks[name].facts for name, result in results.items()},
         "peak_rss_bytes": memory.peak,
         "peak_rss_measured": memory.measured,
     }
     page = pages.render(
         Path(__file__).parent / "report.html",
-        title=config.title,
-        notes=config.notes,
+        title=config.title if config.scale is None else f"{config.title}, scale {config.scale}",
+        notes=config.remarks,
         picture=as_svg(graph, set(results)),
         graph=graph,
         results=results,

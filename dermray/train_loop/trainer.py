@@ -28,6 +28,7 @@ from dermray.train_loop.state import State, Task
 from dermray.train_loop.wandb_run import NOTE, require_wandb
 
 RUN = "run"  # Ray's directory of checkpoints, below the training's own
+TEMPORARY = (f"{RUN}/", PROGRESS, LOST, NOTE)  # checkpoints and notes, which only a training in progress needs
 HOPELESS = "hopeless.txt"  # why: a worker that is started again reads it and stops, instead of failing the same way
 UPLOAD_SECONDS = 600  # at most, that a failed worker waits for its last checkpoint; S3 takes minutes for gigabytes
 
@@ -38,7 +39,7 @@ class TrainingFailed(RuntimeError):
 
 def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped, until
-    `tidy` has removed the checkpoints.
+    what is TEMPORARY goes, after the manifest.
 
     Returns:
         steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
@@ -59,14 +60,6 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     if lost := told(history.get("notes_lost", {})):
         print(f"      warning: notes of this training were lost: {lost}", flush=True)
     return _report(history, config) | {"model_of_step": metrics["step"]}
-
-
-def tidy(directory: str) -> None:
-    """Remove checkpoints and notes, which only a training in progress needs. To be called once there is a manifest:
-    killed before it, all would be trained again."""
-    storage.delete_tree(storage.join(directory, RUN))
-    for name in (PROGRESS, LOST, NOTE):
-        storage.delete_file(storage.join(directory, name))
 
 
 def last_checkpoint(directory: str) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ TUNE = "tune/"  # Ray Tune's own files: named by the time, and those of each sta
 # A claim that was given back stays; a number or a hash in a name differs from run to run.
 CLAIM = re.compile(r"claim(\.\d+)?$")
 NUMBERS = re.compile(r"[0-9A-Za-z]*\d[0-9A-Za-z]*")
+LONG_NUMBER = re.compile(r"\d+\.\d{7,}(e[-+]?\d+)?")
 IDS = ("plan_id", "answer_id", "sample_id")  # the first that rows have names them
 
 
@@ -68,7 +69,7 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str
 
 def _from_where_they_differ(found: str, expected: str) -> str:
     begin = max(0, len(commonprefix([found, expected])) - 100)
-    return f"{found[begin:begin + 300]}, expected {expected[begin:begin + 300]}"
+    return f"{found[begin : begin + 300]}, expected {expected[begin : begin + 300]}"
 
 
 def beside(uri: str, result: Result) -> list[str]:
@@ -134,12 +135,19 @@ def _content(name: str, data: bytes) -> bytes:
         return headed(data)
     if name.endswith(".json"):
         return _text(json.loads(data)).encode()
+    if name.endswith(".csv"):
+        return _rounded(data.decode()).encode()
     return data
 
 
 def _text(value: Any) -> str:
     """JSON without what tells of times."""
-    return json.dumps(_timeless(value), sort_keys=True, default=str)
+    return _rounded(json.dumps(_timeless(value), sort_keys=True, default=str))
+
+
+def _rounded(text: str) -> str:
+    """Numbers to six digits: sums over blocks of rows end otherwise in the tenth where blocks come in another order."""
+    return LONG_NUMBER.sub(lambda number: f"{float(number[0]):.6g}", text)
 
 
 def _timeless(value: Any) -> Any:

@@ -16,8 +16,10 @@ from dermray.manifest import Result
 
 # Names of what tells of a run, not of its result: times, hosts, curves by the clock. Only that they exist is compared.
 OF_A_RUN = re.compile(r"tensorboard/|page\.html$|summary\.json$|README\.md$|progress\.txt$|^tune/$")
-# Likewise, and places; and rows that an engine which died had been asked about already.
-OF_A_FIELD = re.compile(r"second|time|start|duration|peak|memory|resumed|attempts|image_file|rows_asked_again")
+# Likewise, and places; rows that a dead engine had been asked about; kinds of lost notes, of which S3 has one more.
+OF_A_FIELD = re.compile(
+    r"second|time|start|duration|peak|memory|resumed|attempts|image_file|rows_asked_again|notes_lost"
+)
 TUNE = "tune/"  # Ray Tune's own files: named by the time, and those of each start in a directory of its own
 # A claim that was given back stays; a number or a hash in a name differs from run to run.
 CLAIM = re.compile(r"claim(\.\d+)?$")

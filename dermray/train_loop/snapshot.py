@@ -27,8 +27,8 @@ def read(directory: str, name: str = SNAPSHOT) -> dict[str, Any] | None:
 
 
 def keep(directory: str) -> None:
-    """Copy the list, where it is whole. To be called before Ray learns of another checkpoint: those in this list are
-    there until it has written the next one."""
+    """Copy the list, where it is whole. To be called after Ray wrote it: what it names is there until Ray has written
+    the next one."""
     if not storage.is_s3(directory) and (snapshot := read(directory)) is not None:
         storage.write_bytes(storage.join(directory, RUN, KEPT), json.dumps(snapshot).encode())
 

@@ -125,6 +125,8 @@ def _trainer(task: Task, config: LoopConfig, directory: str) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from dermray.train_loop.listed import Keeping
+
     system, path = storage.filesystem(directory)
     gpu = config.gpus_per_worker > 0
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if gpu else {})
@@ -143,6 +145,7 @@ def _trainer(task: Task, config: LoopConfig, directory: str) -> Any:
                 checkpoint_score_order="min",
             ),
             failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[Keeping(directory)],
         ),
     )
 
@@ -365,7 +368,6 @@ def _uploaded(directory: str, system: Any, checkpoint: Any, name: str) -> Any:
 
     target = storage.join(directory, RUN, name)
     storage.copy_directory(checkpoint.path, target)
-    snapshot.keep(directory)
     return Checkpoint(storage.filesystem(target)[1], filesystem=system)
 
 

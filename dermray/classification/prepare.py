@@ -86,7 +86,7 @@ def prepare(
         ValueError: labels that cannot be learned, rows that leak, too few images for an arm, or a test set that
             training or a generator saw.
     """
-    require_whole_groups(rows.row_files())
+    require_whole_groups(rows)
     target = _target(rows, wanted)
     real = (pc.field("status") == "ok") & (pc.field("origin") == "real")
     read = {

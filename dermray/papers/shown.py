@@ -20,7 +20,7 @@ COLUMNS = ("paper", "table", "read_at", "what", "published", "published_value", 
            "comparable", "inside", "not_comparable_because", "note")  # fmt: skip
 UNTOLD = "n/a"
 # Of `Measured.where`, what tells several of ours that stand beside one number apart.
-APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbone", "rule", "captioner")
+APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbone", "rule", "captioner", "split")
 
 
 @dataclass(frozen=True)

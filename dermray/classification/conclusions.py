@@ -56,6 +56,7 @@ def conclude(
         scored += [other.scored(trial_files.scores_of(place, other.key)[name]) for other in others]
         analysis = analyse(scored, [held_out], config.resamples, config.seed)
         analysis |= {"removed": prepared.tests[name]["removed"], "threshold": config.threshold}
+        analysis["seen_by_generator"] = prepared.tests[name].get("seen_by_generator", {})
         tested.append((analysis, scored, [held_out]))
         rows += _table(scored, held_out, prepared.tests[name]["removed"]["all"])
     page.write(work.data, "dermray sweep", tested, leak_mark(work.leaking_groups))

@@ -147,6 +147,10 @@ def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
             print(f"      synthetic {name}: {shown['all']} images show test images and are left out "
                   f"({in_words(shown)})", flush=True)  # fmt: skip
     for name, told in prepared.tests.items():
+        for source, seen in told.get("seen_by_generator", {}).items():
+            if seen:
+                print(f"      WARNING: the generator of {source} saw {seen} of the {told['images']} images of test set "
+                      f"{name}, or of their patients", flush=True)  # fmt: skip
         if removed := told["removed"]["all"]:
             print(f"      test set {name}: {removed} of {removed + told['images']} images are shared with training and "
                   f"left out ({in_words(told['removed'])})", flush=True)  # fmt: skip

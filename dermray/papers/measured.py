@@ -33,9 +33,11 @@ class Run:
         return self._by_key.get(result.manifest.inputs.get(name, ""))
 
     def data(self, result: Result) -> tuple[str, ...] | None:
-        """Sources of the real rows behind it."""
+        """Sources of the real rows behind it, each once."""
         ingested = next((each for each in self._behind(result) if each.manifest.stage == "ingest"), None)
-        return tuple(given["source"] for given in ingested.manifest.config["sources"]) if ingested else None
+        if ingested is None:
+            return None
+        return tuple(dict.fromkeys(given["source"] for given in ingested.manifest.config["sources"]))
 
     def family(self, drawn: Result | None) -> str | None:
         """Of the generator behind a result of the generate stage."""

@@ -34,9 +34,11 @@ class Run:
         return self._by_key.get(result.manifest.inputs.get(name, ""))
 
     def data(self, result: Result) -> tuple[str, ...] | None:
-        """Sources of the real rows behind it."""
+        """Sources of the real rows behind it, each once."""
         ingested = self._ingested(result)
-        return tuple(given["source"] for given in ingested.manifest.config["sources"]) if ingested else None
+        if ingested is None:
+            return None
+        return tuple(dict.fromkeys(given["source"] for given in ingested.manifest.config["sources"]))
 
     def split(self, result: Result) -> Literal["random", "official", "grouped"]:
         """How the real rows behind it were parted."""

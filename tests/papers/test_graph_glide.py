@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dermray import pipeline
 from dermray.classification.arms import needed
-from dermray.config import load, preset
+from dermray.config import preset
 from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph

@@ -1,13 +1,17 @@
 """Paper 001's graph: its settings are the paper's, and it runs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.compute as pc
 import pytest
+import torch
 
 from dermray import manifest
 from dermray.captioning import prompts
 from dermray.classification.arms import needed
+from dermray.generators.dermdit import DermDiTConfig, geometry
+from dermray.generators.dit import Transformer
 from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph
@@ -61,6 +65,18 @@ def test_two_are_unconditional_and_the_others_the_published_network_beside_ours(
     assert model["dit_5_fixed"]["compat"] == "fixed"
     same = {key: value for key, value in model["dit_5"].items() if key != "compat"}
     assert same == {key: value for key, value in model["dit_5_fixed"].items() if key != "compat"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # Counted on the public code, with its table of positions of 64 x 1024: tests/generators/test_dermdit.py
+    [("dit_2", 407_964_800), ("dit_5", 407_964_800)],
+)
+def test_conditional_networks_have_the_published_size(name: str, parameters: int, paper: Graph) -> None:
+    vae = SimpleNamespace(block_out_channels=(128, 256, 512, 512), latent_channels=4)  # of Stable Diffusion
+    with torch.device("meta"):
+        network = Transformer(geometry(DermDiTConfig(**paper[name].config.model), vae))
+    assert sum(p.numel() for p in network.parameters()) + network.pos_embed.numel() == parameters
 
 
 def test_images_are_as_many_as_section_3_2_draws(paper: Graph) -> None:

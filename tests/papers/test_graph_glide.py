@@ -31,6 +31,7 @@ def test_data_are_ham10000_without_the_test_set_that_came_later(paper: Graph) ->
         [source] = config.sources
         assert source["source"] == "ham10000" and source["table"] == "HAM10000_metadata.csv"
         assert config.fractions.test == 0.2, "section 2.4: 80-20%"
+        assert paper["ablation"].config.real_images < 0.99 * config.fractions.train * 10_015, "copies are left out"
     assert paper["ham10000"].config.split_by == "group" and paper["ham10000_by_image"].config.split_by == "image"
 
 

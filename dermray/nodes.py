@@ -71,11 +71,11 @@ def require_shared(directory: str) -> None:
     """
     storage.make_directory(directory)
     probe = Path(directory) / f".{uuid.uuid4().hex}.probe"
-    probe.write_text("dermray looks whether all nodes see this file\n")
     try:
+        probe.write_text("dermray looks whether all nodes see this file\n")
         answers = ask_all(_sees, str(probe))
     finally:
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a full disk makes the file, and refuses what is in it
     if blind := sorted(node for node, answer in answers.items() if answer is not True):
         raise ValueError(
             f"{directory}: not seen by node(s) {', '.join(blind)} of this cluster; give a path on a disk that all "

@@ -1,5 +1,6 @@
 """Nodes that differ are told before work starts: two raylets with a disk and code of their own."""
 
+import errno
 import os
 import re
 import shutil
@@ -72,3 +73,14 @@ def test_skew_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     told = f"node 10.0.0.2 has torch 1.0, here {here['torch']}. On these nodes: pip install torch=={here['torch']}"
     with pytest.raises(RuntimeError, match=re.escape(told)):
         nodes.require_same_software()
+
+
+def test_a_full_disk_keeps_nothing_of_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, text: str) -> None:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    with pytest.raises(OSError, match="No space left"):
+        nodes.require_shared(str(tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -19,9 +19,10 @@ CHAINED = re.compile(
     r"During handling of the above exception, another exception occurred):\n\n"
 )
 RAISED = re.compile(r"([A-Za-z_][\w.]*)(?:: ?(.*))?")
-# Behind some messages: stacks of C++, and Ray Data's notes on what it might have tried again.
+# Behind some messages: stacks of C++, and what Ray Data says of its tries (in an OSError, for the name of a file).
 BEHIND = re.compile(
     r"\n\s*(?:Exception raised from |C\+\+ CapturedTraceback|frame #\d+:|Failed to .* after \d+/\d+ attempts)"
+    r"|: ['\"]Failed to .* after \d+/\d+ attempts"
 )
 
 

@@ -2,11 +2,12 @@
 
     <output>/manifest.json      no manifest, no result
     <output>/data-<key>/        what the stage writes while it works; the manifest names it by relative path
-    <output>/begun-<key>.json   of work that is not finished: stage, config and inputs
+    <output>/begun-<key>.json   of work that is not finished, or not yet tidied up: stage, config and inputs
     <output>/claim              held while a writer is at work (lease.py); on a disk claim.<n>
 
 `key` is a hash of the stage, its config and its inputs' keys. A manifest with the same key answers the stage; data of
-the same key is what an interrupted run left, and is gone on with. Unfinished data of another key is told of.
+the same key is what an interrupted run left, and is gone on with. Unfinished data of another key is told of. What only
+unfinished work needs is removed after the manifest, or by the next start where a kill came before that.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import os
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,7 @@ class Manifest(BaseModel):
     inputs: dict[str, str]  # name -> key of the manifest that was read
     data: str  # directory, relative to the manifest
     kept: Kept | None = None
+    temporary: list[str] = []  # of the data: removed once there is a manifest; directories end in /
     rows: Rows
     metrics: dict[str, Any] = {}
     licences: list[str] = []
@@ -191,12 +193,15 @@ class Work:
         attempt = self.lease.attempt if self.lease else ""
         return f"data-{self.key}-{attempt}" if attempt else f"data-{self.key}"
 
-    def commit(self, rows: Rows, expected: int, cpus: float = 1, gpus: float = 0, **metrics: Any) -> Result:
-        """Write the manifest: from now on the result exists.
+    def commit(
+        self, rows: Rows, expected: int, cpus: float = 1, gpus: float = 0, temporary: Sequence[str] = (), **metrics: Any
+    ) -> Result:
+        """Write the manifest: from now on the result exists. Then remove what only unfinished work needs.
 
         Args:
             rows: counted in what was written. expected: how many went in, from the input or the config. Stages whose
-                rows have ids compare these too: see `exactly_once`.
+                rows have ids compare these too: see `exactly_once`. temporary: files and, ending in /, directories
+                below the data that go once there is a manifest: killed before it, all they hold would be done again.
 
         Raises:
             OutputTaken: another writer finished first, or has taken over. RuntimeError: rows were lost or doubled.
@@ -212,6 +217,7 @@ class Work:
             inputs=self.inputs,
             data=self.directory,
             kept=_kept(self.uri, self.kept) if self.kept else None,
+            temporary=list(temporary),
             rows=rows,
             metrics=metrics,
             licences=sorted(set(self.licences)),
@@ -222,11 +228,8 @@ class Work:
             gpus=gpus,
         )
         storage.create(storage.join(self.uri, "manifest.json"), manifest.model_dump_json(indent=1).encode())
-        storage.delete_file(_begun(self.uri, self.key))
-        for name in _attempts(self):  # after the manifest: nobody goes on with them any more
-            if name != self.directory:
-                storage.delete_tree(storage.join(self.uri, name))
         self.finished = Result(self.uri, manifest)
+        _tidy(self, self.finished)
         return self.finished
 
     def require(self, written: int, expected: int) -> None:
@@ -289,6 +292,9 @@ def work(
     _require_reachable(uri)
     job.finished = _answer(job)
     if job.finished is not None:
+        if storage.exists(_begun(uri, job.key)):
+            with contextlib.suppress(OSError):  # by somebody who may read here and not write
+                _tidy(job, job.finished)
         yield job
         return
     storage.make_directory(uri)
@@ -304,6 +310,18 @@ def work(
             if store_errors.cause_of(str(plain_cause(error))):  # which may name a file, or nothing
                 error.add_note(f"the stage wrote to {uri}, which keeps what was done")
             raise
+
+
+def _tidy(job: Work, result: Result) -> None:
+    """Remove what nobody goes on with any more. The note that work began here goes last: while it is there, a start
+    that finds the result tidies again."""
+    for name in result.manifest.temporary:
+        remove = storage.delete_tree if name.endswith("/") else storage.delete_file
+        remove(storage.join(result.data, name.removesuffix("/")))
+    for name in _attempts(job):
+        if name != result.manifest.data:
+            storage.delete_tree(storage.join(job.uri, name))
+    storage.delete_file(_begun(job.uri, job.key))
 
 
 def _kept(uri: str, earlier: Result) -> Kept:

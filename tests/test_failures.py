@@ -60,6 +60,14 @@ def test_the_cause_of_a_task_is_unwrapped(error: Exception) -> None:
             "bad row",
             True,
         ),
+        (
+            "OSError: [Errno 28] No space left on device: 'Failed to apply UDF transform after 1/1 attempts (total "
+            "backoff 0.0s).\\nTo change retry attempts, configure `ray.data`.'",
+            OSError,
+            "[Errno 28] No space left on device; make room there or raise its quota, then start the same command "
+            "again, which resumes",
+            True,
+        ),
     ],
 )
 def test_the_cause_in_ray_data_is_read_from_its_text(raised: str, kind: type, said: str, mendable: bool) -> None:

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,40 @@ def test_what_attempts_left_is_gone_after_the_commit(place: str) -> None:
         storage.write_bytes(f"{place}/out/data-other/x", b"x")
         work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0), 0)
     assert sorted(storage.list_directories(settings.output)) == sorted([work.directory, "data-other"])
+
+
+def leaving_things(output: str) -> None:
+    """Work that keeps notes until it is done."""
+    with manifest.work("caption", output, Settings(output=output), {}) as work:
+        for name in ("x", "notes", "checkpoint/1", "ledger/1"):
+            storage.write_bytes(f"{work.data}/{name}", b"x")
+        work.commit(Rows(rows_in=1, ok=1, rejected=0, failed=0), 1, temporary=["checkpoint/", "ledger/", "notes"])
+
+
+@pytest.mark.parametrize("kill", range(4))
+def test_a_kill_amid_the_tidying_is_made_good_by_the_next_start(
+    place: str, kill: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of it was done: nothing, two things, or all but the note that work began."""
+    output, removed, tree, file = f"{place}/out", list[str](), storage.delete_tree, storage.delete_file
+
+    def remove(uri: str, how: Callable[[str], None]) -> None:
+        if "claim" not in uri:
+            if len(removed) == kill:
+                raise KeyboardInterrupt
+            removed.append(uri)
+        how(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "delete_tree", lambda uri: remove(uri, tree))
+        patch.setattr(storage, "delete_file", lambda uri: remove(uri, file))
+        with pytest.raises(KeyboardInterrupt):
+            leaving_things(output)
+    note = f"{output}/begun-{manifest.read(output).manifest.key}.json"
+    assert len(removed) == kill and storage.exists(note)
+    result = finish(output)
+    assert storage.list_files(result.data) == [f"{result.data}/x"], "only what the result is"
+    assert not storage.exists(note)
 
 
 def test_relative_outputs_are_refused_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ through the engine, the proof that each row was written once, and the end of the
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -30,6 +30,7 @@ from dermray.progress import rows_written, watched
 from dermray.records import IMAGES
 from dermray.result_fields import ResultOf
 
+TEMPORARY = ("checkpoint/", "ledger/", "answers/")  # what only a killed job needs
 ENGINES = ("CaptionEngine", "Client")  # what actors of vllm_engine.py and remote.py run
 
 
@@ -269,13 +270,17 @@ def kept_counts(work: manifest.Work) -> summary.Counts:
 
 def conclude(
     work: manifest.Work, counts: summary.Counts, expected: int, told: dict[str, Any], page: str, config: AskingConfig,
-    **metrics: Any,
+    temporary: Sequence[str] = (), **metrics: Any,
 ) -> Result:  # fmt: skip
-    """Write `summary.json` (`told`) and `page.html`, then the manifest, then remove what only a killed job needs."""
+    """Write `summary.json` (`told`) and `page.html`, then the manifest.
+
+    Args:
+        temporary: of the stage's own, beside what each asking one has.
+    """
     storage.write_bytes(storage.join(work.data, "summary.json"), json.dumps(told, indent=1).encode())
     storage.write_bytes(storage.join(work.data, "page.html"), page.encode())
     cpus, gpus = summary.held(config.host)
-    result = work.commit(Rows.count(counts.statuses), expected, cpus=cpus, gpus=gpus, page="page.html", **metrics)
-    for left in ("checkpoint", "ledger", "answers"):  # not before: killed in between, all was lost
-        storage.delete_tree(storage.join(work.data, left))
-    return result
+    return work.commit(
+        Rows.count(counts.statuses), expected, cpus=cpus, gpus=gpus, temporary=[*TEMPORARY, *temporary],
+        page="page.html", **metrics,
+    )  # fmt: skip

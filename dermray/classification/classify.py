@@ -31,6 +31,7 @@ from dermray.progress import text_at, watched
 SOURCES = ("ingest", "caption")
 PIXELS, PROGRESS, STATE = "pixels", "progress.txt", "state.pt"
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
+TEMPORARY = (f"{PIXELS}/", "workers/", f"{search.DIRECTORY}/", STATE, PROGRESS, METRICS, workers.HOPELESS)
 
 
 def run(config: ClassifyConfig) -> Result:
@@ -60,14 +61,14 @@ def run(config: ClassifyConfig) -> Result:
         used = sum(len(split.labels) for split in data.splits.values())
         reasons = {"rejected: label unknown": data.unknown} if data.unknown else {}
         rows = Rows(rows_in=used + data.unknown, ok=used, rejected=data.unknown, failed=0, reasons=reasons)
-        result = work.commit(
-            rows, rows.rows_in, cpus=config.workers * config.cpus, gpus=config.workers * config.gpus, **metrics
+        return work.commit(
+            rows,
+            rows.rows_in,
+            cpus=config.workers * config.cpus,
+            gpus=config.workers * config.gpus,
+            temporary=TEMPORARY,
+            **metrics,
         )
-        for left in (PIXELS, "workers", search.DIRECTORY):  # not before: killed in between, they would be made again
-            storage.delete_tree(storage.join(work.data, left))
-        for left in (STATE, PROGRESS, METRICS, workers.HOPELESS):
-            storage.delete_file(storage.join(work.data, left))
-        return result
 
 
 def _inputs(config: ClassifyConfig) -> dict[str, Result]:

@@ -94,16 +94,15 @@ def run(config: PredictConfig) -> Result:
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         counts = tally(target, ["label"])
         labels = {label: number for (status, _, label), number in sorted(counts.items(), key=str) if status == "ok"}
-        result = work.commit(
+        return work.commit(
             Rows.count(tally(target, [])),
             expected,
+            temporary=["checkpoint/"],
             cpus=config.actors * config.cpus_per_actor,
             gpus=config.actors * config.gpus_per_actor,
             labels=labels,
             summary=", ".join(f"{number} {label}" for label, number in labels.items()),
         )
-        storage.delete_tree(checkpoint)  # not before: killed in between, all would be scored again
-        return result
 
 
 def result_of(uri: str, field: str, stages: tuple[str, ...]) -> Result:

@@ -240,9 +240,10 @@ def _finish(
     )
     at_once, tests = config.tune.concurrent * config.workers_per_trial, prepared.tests
     sizes = {name: model["size"] for name, model in models.items()}
-    result = work.commit(
+    return work.commit(
         counts,
         counts.rows_in,
+        temporary=[f"{PIXELS}/"],
         cpus=at_once * config.tune.cpus_per_trial,
         gpus=at_once * config.tune.gpus_per_trial,
         classes=list(prepared.target.classes),
@@ -252,5 +253,3 @@ def _finish(
         sources_unknown=[source.name for source in config.sources if source.trained_on == UNKNOWN],
         **told,
     )
-    storage.delete_tree(storage.join(work.data, PIXELS))  # not before: killed in between, all would be decoded again
-    return result

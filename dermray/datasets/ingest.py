@@ -72,7 +72,6 @@ def run(config: IngestConfig) -> Result:
     with manifest.work("ingest", config.output, config, previous | judges, **contents) as work:
         if work.finished:  # perhaps of a config that did not ask
             config.require_commercial(of_result(work.uri, work.finished.manifest.licences))
-            _tidy(work.finished.data)  # where a kill came before that
             return work.finished
         import ray
 
@@ -114,9 +113,8 @@ def run(config: IngestConfig) -> Result:
         if uncompared:
             _print([f"warning: {uncompared} pairs of look-alikes were too many to compare: splits may share pictures"])
         facts |= {"modifications": modified, "near_duplicates_uncompared": uncompared} | joins
-        result = work.commit(told, expected, cpus=manifest.cpu_count(), **facts)
-        _tidy(work.data)  # after the manifest: until then a start that follows a kill needs it
-        return result
+        made_of = [f"{RAW_ROWS}/", f"{EMBEDDED}/"]
+        return work.commit(told, expected, cpus=manifest.cpu_count(), temporary=made_of, **facts)
 
 
 def _embed(raw: str, embedded: str, config: IngestConfig) -> None:
@@ -129,12 +127,6 @@ def _embed(raw: str, embedded: str, config: IngestConfig) -> None:
     storage.delete_tree(embedded)
     with watched(busy("embedding the images")):
         embed_all(raw, embedded, config.near_duplicates)
-
-
-def _tidy(data: str) -> None:
-    """Remove what the rows were made of."""
-    for name in (RAW_ROWS, EMBEDDED):
-        storage.delete_tree(storage.join(data, name))
 
 
 def _told(assignment: Assignment) -> tuple[int, int, dict[str, Any], str]:

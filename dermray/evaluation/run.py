@@ -44,9 +44,7 @@ def run(config: EvaluationConfig) -> Result:
 
         connect(work.uri)
         counts, metrics = _measured(work, Inputs(rows, sources, config.rows), config)
-        result = work.commit(counts, counts.rows_in, cpus=config.cpus, **metrics)
-        storage.delete_tree(storage.join(work.data, "features"))  # not before: killed in between, all would be lost
-        return result
+        return work.commit(counts, counts.rows_in, cpus=config.cpus, temporary=["features/"], **metrics)
 
 
 def synthetic_results(config: EvaluationConfig) -> dict[str, Result]:

@@ -60,9 +60,10 @@ def run(config: SynthesisConfig) -> Result:
         ray.get(ray.remote(require_each_once).remote(*ids, [checkpoint]))
         counts, median_distance = _counted(target, count)
         write_gate_page(work.data, source.captioned, gate)
-        result = work.commit(
+        return work.commit(
             Rows.count(counts),
             count,
+            temporary=["checkpoint/"],
             cpus=config.actors * config.cpus_per_actor,
             gpus=config.actors * config.gpus_per_actor,
             cells={cell.name: cell.asked for cell in settled.cells if cell.asked},
@@ -73,8 +74,6 @@ def run(config: SynthesisConfig) -> Result:
             gate=gate.summary(),
             median_nearest_distance=median_distance,
         )
-        storage.delete_tree(checkpoint)  # not before: killed in between, all would be drawn again, beside what is there
-        return result
 
 
 def preview(config: SynthesisConfig, count: int) -> str:

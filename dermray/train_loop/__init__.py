@@ -8,6 +8,8 @@ equal an uninterrupted one bit for bit. Frozen weights are in no checkpoint: the
 
 from dermray.train_loop.settings import LoopConfig, learning_rate
 from dermray.train_loop.state import State, Task, ema_update
-from dermray.train_loop.trainer import TrainingFailed, fit, how_far, tidy
+from dermray.train_loop.trainer import TEMPORARY, TrainingFailed, fit, how_far
 
-__all__ = ["LoopConfig", "State", "Task", "TrainingFailed", "ema_update", "fit", "how_far", "learning_rate", "tidy"]
+__all__ = [
+    "TEMPORARY", "LoopConfig", "State", "Task", "TrainingFailed", "ema_update", "fit", "how_far", "learning_rate",
+]  # fmt: skip

@@ -19,15 +19,17 @@ from dermray import storage
 from dermray.bookkeeping import told
 from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
+from dermray.train_loop import snapshot
 from dermray.train_loop.building import in_turn, keep_frozen_apart
 from dermray.train_loop.checkpoint import restore, save, save_model
 from dermray.train_loop.log import LOST, PROGRESS, TrainingLog, end_mlflow_run, mlflow_client, notes_lost
 from dermray.train_loop.optimizers import KEPT, doubtful
 from dermray.train_loop.settings import Hopeless, LoopConfig
+from dermray.train_loop.snapshot import RUN
 from dermray.train_loop.state import State, Task
 from dermray.train_loop.wandb_run import NOTE, require_wandb
 
-RUN = "run"  # Ray's directory of checkpoints, below the training's own
+TEMPORARY = (f"{RUN}/", PROGRESS, LOST, NOTE)  # checkpoints and notes, which only a training in progress needs
 HOPELESS = "hopeless.txt"  # why: a worker that is started again reads it and stops, instead of failing the same way
 UPLOAD_SECONDS = 600  # at most, that a failed worker waits for its last checkpoint; S3 takes minutes for gigabytes
 
@@ -38,7 +40,7 @@ class TrainingFailed(RuntimeError):
 
 def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     """Train, and leave the model in `directory`/model. A rerun with the same directory goes on where it stopped, until
-    `tidy` has removed the checkpoints.
+    what is TEMPORARY goes, after the manifest.
 
     Returns:
         steps, workers (at the end), workers_from_step ((step, workers) wherever their number changed), loss (mean of
@@ -61,21 +63,10 @@ def fit(task: Task, config: LoopConfig, directory: str) -> dict[str, Any]:
     return _report(history, config) | {"model_of_step": metrics["step"]}
 
 
-def tidy(directory: str) -> None:
-    """Remove checkpoints and notes, which only a training in progress needs. To be called once there is a manifest:
-    killed before it, all would be trained again."""
-    storage.delete_tree(storage.join(directory, RUN))
-    for name in (PROGRESS, LOST, NOTE):
-        storage.delete_file(storage.join(directory, name))
-
-
 def last_checkpoint(directory: str) -> dict[str, Any] | None:
     """Of a training that was interrupted: step, workers, accumulate and time (Unix seconds) of the checkpoint that the
     next start goes on from. None where there is none."""
-    note = storage.join(directory, RUN, "checkpoint_manager_snapshot.json")  # Ray's, and what it restores by
-    if not storage.exists(note):
-        return None
-    latest = json.loads(storage.read_bytes(note)).get("latest_checkpoint_result")
+    latest = (snapshot.read(directory) or {}).get("latest_checkpoint_result")
     return latest and latest["metrics"]
 
 
@@ -94,6 +85,7 @@ def _prepare(config: LoopConfig, directory: str) -> None:
     if config.wandb:
         require_wandb(config.wandb)
     storage.make_directory(directory)
+    snapshot.mend(directory)
     storage.delete_file(storage.join(directory, HOPELESS))
     storage.write_bytes(storage.join(directory, PROGRESS), b"starting")  # an unwritable place is found now
     if doubt := doubtful(config.optimizer, config.learning_rate):
@@ -373,6 +365,7 @@ def _uploaded(directory: str, system: Any, checkpoint: Any, name: str) -> Any:
 
     target = storage.join(directory, RUN, name)
     storage.copy_directory(checkpoint.path, target)
+    snapshot.keep(directory)
     return Checkpoint(storage.filesystem(target)[1], filesystem=system)
 
 

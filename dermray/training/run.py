@@ -14,7 +14,7 @@ from dermray.generators.base import SOURCES, Generator, family
 from dermray.generators.coverage import Coverage, Reader, together
 from dermray.manifest import Result, Rows, Work
 from dermray.records import count_rows
-from dermray.train_loop import fit, how_far, tidy
+from dermray.train_loop import TEMPORARY, fit, how_far
 from dermray.training.aspects import told_of
 from dermray.training.batches import Source, caption_counts, directories
 from dermray.training.card import model_card
@@ -72,9 +72,10 @@ def run(config: TrainConfig) -> Result:
         reasons = {"rejected: smaller than the smallest size": dropped} if dropped else {}
         counts = Rows(rows_in=expected, ok=images, rejected=dropped, failed=0, reasons=reasons)
         workers = report["workers"]
-        result = work.commit(
+        return work.commit(
             counts,
             expected,
+            temporary=TEMPORARY,
             cpus=workers * config.loop.cpus_per_worker,
             gpus=workers * config.loop.gpus_per_worker,
             training=report,
@@ -84,8 +85,6 @@ def run(config: TrainConfig) -> Result:
             images_by_captions=_captions(config, task),
             text={name: part.model_dump() for name, part in text.items()},
         )
-        tidy(work.data)
-        return result
 
 
 def _counted(config: TrainConfig, settings: BaseModel, rows: Result) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dermray import manifest
 from dermray.config import Config, ConfigError
 from dermray.manifest import Result, Rows
 from dermray.pages import Block
-from dermray.train_loop import LoopConfig, fit, how_far, tidy
+from dermray.train_loop import TEMPORARY, LoopConfig, fit, how_far
 from dermray.train_loop.report_block import training_block
 from dermray.train_loop.settings import images_of
 from dermray.vlm.lessons import Lessons, Pupil, draw_lessons
@@ -55,9 +55,7 @@ def run(config: CaptionerConfig) -> Result:
         report = fit(CaptionerTask(config.model_dump() | {"loop": loop.model_dump()}), loop, work.data)
         rows = Rows(rows_in=config.phantoms, ok=config.phantoms, rejected=0, failed=0)
         cpus = report["workers"] * config.loop.cpus_per_worker
-        result = work.commit(rows, config.phantoms, cpus=cpus, training=report)
-        tidy(work.data)
-        return result
+        return work.commit(rows, config.phantoms, cpus=cpus, temporary=TEMPORARY, training=report)
 
 
 @dataclass

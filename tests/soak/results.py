@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Container, Iterator
+from os.path import commonprefix
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,11 +15,16 @@ from dermray import manifest, storage
 from dermray.manifest import Result
 
 # Names of what tells of a run, not of its result: times, hosts, curves by the clock. Only that they exist is compared.
-OF_A_RUN = re.compile(r"tensorboard/|page\.html$|summary\.json$|README\.md$|progress\.txt$")
-OF_A_FIELD = re.compile(r"second|time|start|duration|peak|memory|resumed|attempts|image_file")  # likewise, and places
+OF_A_RUN = re.compile(r"tensorboard/|page\.html$|summary\.json$|README\.md$|progress\.txt$|^tune/$")
+# Likewise, and places; rows that a dead engine had been asked about; kinds of lost notes, of which S3 has one more.
+OF_A_FIELD = re.compile(
+    r"second|time|start|duration|peak|memory|resumed|attempts|image_file|rows_asked_again|notes_lost"
+)
+TUNE = "tune/"  # Ray Tune's own files: named by the time, and those of each start in a directory of its own
 # A claim that was given back stays; a number or a hash in a name differs from run to run.
 CLAIM = re.compile(r"claim(\.\d+)?$")
 NUMBERS = re.compile(r"[0-9A-Za-z]*\d[0-9A-Za-z]*")
+LONG_NUMBER = re.compile(r"\d+\.\d{7,}(e[-+]?\d+)?")
 IDS = ("plan_id", "answer_id", "sample_id")  # the first that rows have names them
 
 
@@ -39,6 +45,8 @@ def held(result: Result, wanted: Container[str] | None = None) -> dict[str, str]
 
 def _name(file: str) -> str:
     """Of a file below a result's data, or of all rows beside it."""
+    if file.startswith(TUNE):
+        return TUNE
     if file.endswith(".parquet"):
         return f"rows in {file.rpartition('/')[0] or '.'}/"
     return NUMBERS.sub("#", file) if OF_A_RUN.search(file) else file
@@ -58,7 +66,12 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str
         elif name not in expected:
             yield f"{name}: left over"
         elif expected[name] != found[name]:
-            yield f"{name}: {found[name][:300]}, expected {expected[name][:300]}"
+            yield f"{name}: {_from_where_they_differ(found[name], expected[name])}"
+
+
+def _from_where_they_differ(found: str, expected: str) -> str:
+    begin = max(0, len(commonprefix([found, expected])) - 100)
+    return f"{found[begin : begin + 300]}, expected {expected[begin : begin + 300]}"
 
 
 def beside(uri: str, result: Result) -> list[str]:
@@ -124,12 +137,19 @@ def _content(name: str, data: bytes) -> bytes:
         return headed(data)
     if name.endswith(".json"):
         return _text(json.loads(data)).encode()
+    if name.endswith(".csv"):
+        return _rounded(data.decode()).encode()
     return data
 
 
 def _text(value: Any) -> str:
     """JSON without what tells of times."""
-    return json.dumps(_timeless(value), sort_keys=True, default=str)
+    return _rounded(json.dumps(_timeless(value), sort_keys=True, default=str))
+
+
+def _rounded(text: str) -> str:
+    """Numbers to six digits: sums over blocks of rows end otherwise in the tenth where blocks come in another order."""
+    return LONG_NUMBER.sub(lambda number: f"{float(number[0]):.6g}", text)
 
 
 def _timeless(value: Any) -> Any:

@@ -50,6 +50,13 @@ def test_two_results_of_the_same_work_differ_in_nothing(tmp_path: Path) -> None:
     assert seen(made(f"{tmp_path}/a"), made(f"{tmp_path}/b")) == []
 
 
+@pytest.mark.parametrize(("other", "same"), [(1.2701647374158, True), (1.2701747373564, False)])
+def test_sums_may_end_otherwise_and_no_more(other: float, same: bool) -> None:
+    texts = [results._content(name, json.dumps({"frechet": number}).encode())
+             for name in ("a.json", "a.csv") for number in (1.2701647373564, other)]  # fmt: skip
+    assert (texts[0] == texts[1], texts[2] == texts[3]) == (same, same)
+
+
 @pytest.mark.parametrize("tamper", [tampering.lose_a_row, tampering.double_a_row, tampering.swap_a_row])
 def test_rows_that_are_lost_doubled_or_both_are_seen(tmp_path: Path, tamper: Any) -> None:
     expected, found = made(f"{tmp_path}/a"), made(f"{tmp_path}/b")

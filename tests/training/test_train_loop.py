@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,15 +26,16 @@ from dermray.train_loop import LoopConfig, State, TrainingFailed, ema_update, fi
 from dermray.train_loop.checkpoint import restore, save
 from dermray.train_loop.log import mlflow_client
 from dermray.train_loop.settings import Hopeless, images_of
+from dermray.train_loop.snapshot import SNAPSHOT
 from dermray.train_loop.state import step_seed
 from dermray.train_loop.trainer import (
+    TEMPORARY,
     _built,
     _going_on,
     _interrupts_kept,
     _run,
     last_checkpoint,
     room_for_checkpoints,
-    tidy,
 )
 from dermray.training.order import Order
 from dermray.training.run import TrainConfig
@@ -421,17 +423,22 @@ def test_a_loss_that_is_no_number_stops_with_the_samples_and_fewer_workers_go_on
     last = last_checkpoint(str(tmp_path))
     assert last is not None and (last["step"], last["workers"], last["accumulate"]) == (10, 2, 1)
     assert re.fullmatch(r"last checkpoint of 20.{14} at step 10", how_far(str(tmp_path)))
+    lists = tmp_path / "run"
+    (lists / SNAPSHOT).write_bytes(b"")  # as a full disk leaves it
+    shutil.copytree(next(lists.glob("checkpoint_*")), lists / "checkpoint_cut_short")
     capsys.readouterr()
     alone = CONFIG.model_copy(update={"workers": 1, "accumulate": 2, "pictures_every": 20})
     report = fit(LineTask(blind=True), alone, str(tmp_path))
-    assert "going on from step 10 of 40 with 1 worker x 2 parts instead of 2 workers; steps" in capsys.readouterr().out
-    assert (report["resumed_from"], report["workers"]) == (10, 1)
+    out = capsys.readouterr().out
+    assert "cut short by a full disk; the list before it is taken" in out
+    assert "going on from step 5 of 40 with 1 worker x 2 parts instead of 2 workers; steps" in out
+    assert (report["resumed_from"], report["workers"]) == (5, 1)
+    assert not (lists / "checkpoint_cut_short").exists()
     assert report["notes_lost"]["previews"] == 2, "a training goes on without them"
-    assert [tuple(pair) for pair in report["workers_from_step"]] == [(0, 2), (10, 1)]
+    assert [tuple(pair) for pair in report["workers_from_step"]] == [(0, 2), (5, 1)]
     assert [step for step, _ in report["losses"]] == list(range(5, 41, 5))
-    tidy(str(tmp_path))
-    assert last_checkpoint(str(tmp_path)) is None and how_far(str(tmp_path)) == "no checkpoint yet"
-    assert not {"progress.txt", "notes_lost.json"} & set(os.listdir(tmp_path))
+    left = {name.rstrip("/") for name in TEMPORARY}
+    assert {"progress.txt", "notes_lost.json", "run"} <= left & set(os.listdir(tmp_path)), "what the manifest outlives"
 
 
 def test_going_on_says_what_changes() -> None:

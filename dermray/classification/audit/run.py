@@ -103,17 +103,16 @@ def run(config: AuditClassifierConfig) -> Result:
         usable = [row for batch in batches(target, MEASURED) for row in batch.to_pylist() if row["status"] == "ok"]
         found = shifts.analyse(pictures.scored(usable, attributes), attributes, config.tolerance, config.seed)
         page.write(work.data, target, found, attributes, config.of_class, config.shown)
-        result = work.commit(
+        return work.commit(
             Rows.count(tally(target, [])),
             config.lesions,
+            temporary=["checkpoint/"],
             cpus=config.actors * config.cpus_per_actor,
             gpus=config.actors * config.gpus_per_actor,
             summary="\n".join(told["sentence"] for told in found["attributes"].values()),
             page=page.NAME,
             **found,
         )
-        storage.delete_tree(checkpoint)  # not before: killed in between, all would be drawn again
-        return result
 
 
 def _inputs(config: AuditClassifierConfig) -> dict[str, Result]:

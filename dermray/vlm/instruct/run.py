@@ -41,9 +41,7 @@ def run(config: InstructConfig) -> Result:
         if config.self_instruct:
             second_round.ask(work.data, captioner, config)
         over_all = whole_set.write(work, config) if config.over_all else None
-        result = _finish(work, expected, ledger, config, over_all)
-        whole_set.remove(work.data)
-        return result
+        return _finish(work, expected, ledger, config, over_all)
 
 
 def preview(config: InstructConfig, count: int) -> list[str]:
@@ -102,7 +100,9 @@ def _finish(
     title = f"Question-answer pairs by {config.remote.model if config.remote else config.captioner}"
     shown = page.render(end.good, end.bad, told, title)
     lines = statistics.text(told["statistics"])
-    return asking.conclude(work, end.counts, expected, told, shown, config, instruct=told, summary=lines)
+    return asking.conclude(
+        work, end.counts, expected, told, shown, config, whole_set.TEMPORARY, instruct=told, summary=lines
+    )
 
 
 def _told(end: Read, asked: dict[str, Any]) -> dict[str, Any]:

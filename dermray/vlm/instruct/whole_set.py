@@ -35,6 +35,7 @@ from dermray.vlm.instruct.taken import Taken, asked_before, in_order
 from dermray.whole_file import whole_file
 
 FIRST, SECOND, JUDGED = "first", "second", "judged"
+TEMPORARY = tuple(f"{name}/" for name in (FIRST, SECOND, JUDGED))  # what the rounds leave
 COUNTS, EQUAL = "counts.json", "equal.npy"
 FILES_PER_PART = 64  # whose rows a Ray task puts together, one file after the other
 MOST_PARTS = 64  # files that are written at once: in S3 each holds 16 MiB
@@ -54,12 +55,6 @@ def write(work: manifest.Work, config: InstructConfig) -> dict[str, Any]:
         for _ in each_in_ray(_merged, range(parts), work.data, parts, _name_of_prompt(config)):
             pass
     return counts
-
-
-def remove(data: str) -> None:
-    """What the rounds left, once the result is there."""
-    for left in (FIRST, SECOND, JUDGED):
-        storage.delete_tree(storage.join(data, left))
 
 
 def _name_of_prompt(config: InstructConfig) -> str:

@@ -8,7 +8,7 @@ from dermray.datasets.leaks import require_whole_groups
 from dermray.datasets.licences import of_result
 from dermray.manifest import Result, Rows, Work
 from dermray.pages import Block
-from dermray.train_loop import fit, how_far, tidy
+from dermray.train_loop import TEMPORARY, fit, how_far
 from dermray.train_loop.report_block import training_block
 from dermray.vlm.tuning import base as bases
 from dermray.vlm.tuning import merged
@@ -56,9 +56,10 @@ def run(config: TuneConfig) -> Result:
         card = model_card(work, config, found, report, sizes, written.count)
         storage.write_bytes(storage.join(work.data, "model", "README.md"), card.encode())
         counts = _counted(train, written, config)
-        result = work.commit(
+        return work.commit(
             counts,
             train.usable + _lacking(train),
+            temporary=TEMPORARY,
             cpus=report["workers"] * config.loop.cpus_per_worker,
             gpus=report["workers"] * config.loop.gpus_per_worker,
             training=report,
@@ -70,8 +71,6 @@ def run(config: TuneConfig) -> Result:
             tokens={"all": written.tokens, "learned": written.learned},
             merged=whole,
         )
-        tidy(work.data)
-        return result
 
 
 def _identity(config: TuneConfig, found: Found) -> dict[str, str]:

@@ -174,11 +174,10 @@ def _finish(work: manifest.Work, source: Result, number: int, experts: Experts, 
     cpus, gpus = (
         sum(each) for each in zip(*(summary.held(config.host(who)) for who in config.captioners), strict=True)
     )
-    done = work.commit(
-        Rows.count(total), number * len(names), cpus=cpus, gpus=gpus, vqa=result, summary=said, page="page.html"
-    )
-    storage.delete_tree(storage.join(work.data, "passes"))  # not before: killed in between, all was lost
-    return done
+    return work.commit(
+        Rows.count(total), number * len(names), cpus=cpus, gpus=gpus, temporary=["passes/"], vqa=result, summary=said,
+        page="page.html",
+    )  # fmt: skip
 
 
 def _scored(data: str, i: int, config: VqaConfig) -> scores.Answered:

@@ -7,6 +7,7 @@ from dermray import manifest, pipeline
 from dermray.config import load, preset
 from dermray.manifest import Result
 from dermray.pipeline import Graph, PipelineConfig
+from dermray.pipeline.run import run
 
 
 def graph_of(paper: str, scale: str, *overrides: str) -> Graph:
@@ -17,8 +18,9 @@ def graph_of(paper: str, scale: str, *overrides: str) -> Graph:
 def finished(paper: str, scale: str, directory: Path, *overrides: str) -> dict[str, Result]:
     """The whole graph, run in this process; results by instance."""
     config = load(PipelineConfig, preset(f"papers/{paper}"), [f"scale={scale}", f"output={directory}", *overrides])
-    summary = pipeline.run(config)
-    return {name: manifest.read(str(directory / name)) for name in summary["stages"]}
+    summary = run(config)
+    graph = pipeline.load(config)
+    return {name: manifest.read(graph[name].output) for name in summary["stages"]}
 
 
 def compared(result: Result) -> list[dict[str, str]]:

@@ -111,13 +111,11 @@ def test_derm_t2ims_released_images_can_take_the_place_of_ours() -> None:
 
 
 @pytest.fixture(scope="module")
-def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+def smoke(local_ray: None, smoke_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """With a tiny CLIP in the place of Table 3's models, which are on a hub."""
     place = tmp_path_factory.mktemp("dermaflux")
-    clip = tiny_clip.write(place / "clip")
-    return finished(
-        "dermaflux", "smoke", place / "run", f"stages.ratios.zero_shot=[{{name: BiomedCLIP, model: {clip}}}]"
-    )
+    zero_shot = f"stages.ratios.zero_shot=[{{name: BiomedCLIP, model: {tiny_clip.write(place / 'clip')}}}]"
+    return finished("dermaflux", "smoke", place / "run", smoke_captioner, zero_shot)
 
 
 @pytest.mark.slow

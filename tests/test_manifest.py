@@ -41,7 +41,7 @@ def test_the_same_work_is_done_once_and_other_work_is_refused(place: str) -> Non
 def test_splits_that_leak_are_a_mark_on_all_that_is_made_from_them(
     place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = {}
+    results = dict[str, manifest.Result]()
     for name, inputs, leaking in (("a", [], {"a": 3}), ("b", [], {"b": 1}), ("c", ["a", "b"], {}), ("d", ["c"], {})):
         output = f"{place}/{name}"
         with manifest.work(name, output, Settings(output=output), {each: results[each] for each in inputs}) as work:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from dermray import s3, storage, store_errors
 from dermray.config import decisive
 from dermray.failures import plain_cause
+from dermray.leak_mark import leak_mark
 from dermray.lease import Lease, hold, lost
 from dermray.row_files import RowFiles
 
@@ -49,13 +50,8 @@ class Rows(BaseModel):
         for (status, _), number in statuses.items():
             by_status[status] += number
         reasons = {f"{status}: {reason}": n for (status, reason), n in statuses.most_common(50) if reason}
-        return cls(
-            rows_in=statuses.total(),
-            ok=by_status["ok"],
-            rejected=by_status["rejected"],
-            failed=by_status["failed"],
-            reasons=reasons,
-        )
+        parts = {status: by_status[status] for status in ("ok", "rejected", "failed")}
+        return cls(rows_in=statuses.total(), **parts, reasons=reasons)
 
 
 class Kept(BaseModel):
@@ -79,6 +75,7 @@ class Manifest(BaseModel):
     rows: Rows
     metrics: dict[str, Any] = {}
     licences: list[str] = []
+    leaking_groups: dict[str, int] = {}  # of each ingest behind it that was split by image: see `leak_mark`
     versions: dict[str, str]
     started: float  # Unix seconds
     seconds: float
@@ -175,6 +172,7 @@ class Work:
     lease: Lease | None = None  # held while the stage is at work
     kept: Result | None = None  # an earlier result whose good rows are this one's too
     licences: list[str] = field(default_factory=list)
+    leaking_groups: dict[str, int] = field(default_factory=dict)  # of the inputs; an ingest has its own
     started: float = field(default_factory=time.time)
     finished: Result | None = None
 
@@ -211,22 +209,11 @@ class Work:
         if self.lease is not None and not self.lease.confirm():
             raise storage.OutputTaken(lost(self.uri))
         manifest = Manifest(
-            stage=self.stage,
-            key=self.key,
-            config=self.config,
-            inputs=self.inputs,
-            data=self.directory,
-            kept=_kept(self.uri, self.kept) if self.kept else None,
-            temporary=list(temporary),
-            rows=rows,
-            metrics=metrics,
-            licences=sorted(set(self.licences)),
-            versions=library_versions(),
-            started=self.started,
-            seconds=time.time() - self.started,
-            cpus=cpus,
-            gpus=gpus,
-        )
+            stage=self.stage, key=self.key, config=self.config, inputs=self.inputs, data=self.directory,
+            kept=_kept(self.uri, self.kept) if self.kept else None, temporary=list(temporary), rows=rows,
+            metrics=metrics, licences=sorted(set(self.licences)), leaking_groups=self.leaking_groups,
+            versions=library_versions(), started=self.started, seconds=time.time() - self.started, cpus=cpus, gpus=gpus,
+        )  # fmt: skip
         storage.create(storage.join(self.uri, "manifest.json"), manifest.model_dump_json(indent=1).encode())
         self.finished = Result(self.uri, manifest)
         _tidy(self, self.finished)
@@ -289,6 +276,7 @@ def work(
     how_fast = frozenset(_flat(settings).keys() - _flat(identifying).keys())
     job = Work(uri, stage, key_of(stage, identifying, inputs_by_key), settings, inputs_by_key, how_fast)
     job.licences = [licence for r in inputs.values() for licence in r.manifest.licences]
+    job.leaking_groups = {key: n for r in inputs.values() for key, n in r.manifest.leaking_groups.items()}
     _require_reachable(uri)
     job.finished = _answer(job)
     if job.finished is not None:
@@ -304,6 +292,8 @@ def work(
             for left in _unfinished(job, how_far):
                 print(f"      {left}", flush=True)
             job.begin()
+            if mark := leak_mark(job.leaking_groups):
+                print(f"      WARNING: {mark}", flush=True)
         try:
             yield job
         except Exception as error:

@@ -27,6 +27,11 @@ def test_every_command_is_a_stage() -> None:
 def test_every_preset_is_valid(path: Path) -> None:
     if path.parent.name == "pipeline":
         assert pipeline.load(load(PipelineConfig, path))
+    elif path.parent.name == "papers":
+        scales = load(PipelineConfig, path).scales
+        assert {"paper", "nano", "smoke"} <= scales.keys()
+        for scale in scales:
+            assert pipeline.load(load(PipelineConfig, path, [f"scale={scale}"]))
     else:
         stage = path.parent.name
         if stage == "reader-study":  # a folder of both its steps

@@ -38,6 +38,21 @@ def test_the_same_work_is_done_once_and_other_work_is_refused(place: str) -> Non
         finish(f"{place}/out", steps=2)
 
 
+def test_splits_that_leak_are_a_mark_on_all_that_is_made_from_them(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = dict[str, manifest.Result]()
+    for name, inputs, leaking in (("a", [], {"a": 3}), ("b", [], {"b": 1}), ("c", ["a", "b"], {}), ("d", ["c"], {})):
+        output = f"{place}/{name}"
+        with manifest.work(name, output, Settings(output=output), {each: results[each] for each in inputs}) as work:
+            work.leaking_groups |= leaking
+            results[name] = work.commit(Rows(rows_in=0, ok=0, rejected=0, failed=0), 0)
+    assert results["d"].manifest.leaking_groups == results["c"].manifest.leaking_groups == {"a": 3, "b": 1}
+    said = capsys.readouterr().out.splitlines()
+    warning = "split by image: 4 leak groups lie in several splits, so scores on val and test images are inflated"
+    assert [line.strip() for line in said] == [f"WARNING: {warning}"] * 2, "as c and d begin"
+
+
 class Loop(Config):
     steps: int = 1
     workers: HowFast[int] = 1

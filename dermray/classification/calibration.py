@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import log_loss, roc_curve
 
 from dermray.classification.metrics import decide
+from dermray.classification.settings import Threshold
 
 SMALLEST = float(np.finfo(np.float64).tiny)  # probability that is told from none; a larger one would tie sure scores
 TEMPERATURES = (0.05, 20.0)  # a validation split without an error would ask for none at all
@@ -55,14 +56,17 @@ def fit(labels: np.ndarray, probabilities: np.ndarray, rule: Rule = "youden", ta
     return Calibration(temperature, operating_point(labels == 1, scaled[:, 1], rule, target))
 
 
-def of_validation(labels: np.ndarray, probabilities: np.ndarray | None) -> Calibration:
+def of_validation(labels: np.ndarray, probabilities: np.ndarray | None, threshold: Threshold = "youden") -> Calibration:
     """`fit`, or no scaling and the usual threshold where the validation images show fewer than two classes.
 
     Args:
         labels: (N,) int64. probabilities: (N, C); None where there are no images.
+        threshold: "0.5" is the usual one whatever the images say; scaling leaves a probability of 0.5 where it is.
     """
     if probabilities is None or len(np.unique(labels)) < 2:
         return Calibration()
+    if threshold == "0.5":
+        return Calibration(fit_temperature(labels, probabilities))
     return fit(labels, probabilities)
 
 

@@ -124,7 +124,8 @@ def _trained(config: ClassifyConfig, data: Splits, store: PixelStore, size: int,
     if team.rank():
         return
     scored = {name: probabilities(trained.model, store, rows[name]) for name in ("val", "test") if len(rows[name])}
-    said = validate(trained.model, store, rows["train"], (rows["val"], val.labels), scored.get("val"), config.seed)
+    held_out = rows["val"], val.labels
+    said = validate(trained.model, store, rows["train"], held_out, scored.get("val"), config.seed, config.threshold)
     with tempfile.TemporaryDirectory() as local:
         saved.save(local, Saved(trained.model, config.backbone, data.target, size, said))
         storage.copy_directory(local, storage.join(directory, "model"))

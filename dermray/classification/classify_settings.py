@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from dermray.backbones.networks import Backbone
-from dermray.classification.settings import Augmentation, TrainingSettings
+from dermray.classification.settings import Augmentation, Threshold, TrainingSettings
 from dermray.classification.targets import require_no_classes
 from dermray.config import Config, ConfigError, HowFast
 from dermray.datasets.licences import CommercialUse
@@ -42,6 +42,11 @@ class ClassifyConfig(CommercialUse):
     classes: tuple[str, ...] = Field((), description="of another column, if not all that the train split has")
     backbone: Backbone
     training: TrainingSettings
+    threshold: Threshold = Field(
+        "youden",
+        description="of the probability from which predict and the service call an image malignant; youden: that of "
+        "the largest sensitivity + specificity - 1 on the validation images; this stage's own metrics are at 0.5",
+    )
     search: SearchSettings | None = Field(None, description="try learning rates and augmentations before: --search")
     image_size: int | None = Field(None, ge=8, description="px; default: what the backbone's weights were trained on")
     pixels: HowFast[str | None] = Field(

@@ -18,8 +18,11 @@ from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import measure, words
 from dermray.classification.pools import Pools
 from dermray.classification.prepare import Prepared
+from dermray.classification.sweep_settings import SweepConfig
 from dermray.classification.verdict import ZERO_SHOT
 from dermray.classification.zero_shot_scores import Baseline
+from dermray.leak_mark import leak_mark
+from dermray.manifest import Work
 
 TABLE = "table.csv"
 SHOWN = ("auc", "accuracy", "balanced_accuracy", "f1_macro")  # of a test set as a whole
@@ -30,12 +33,11 @@ def conclude(
     trials: list[Trial],
     others: list[Baseline],
     prepared: Prepared,
-    directory: str,
+    work: Work,
     place: str,
-    resamples: int,
-    seed: int,
+    config: SweepConfig,
 ) -> dict[str, Any]:
-    """What goes into the manifest; the table and the page are written below `directory`.
+    """What goes into the manifest; the table and the page are written below the work's data.
 
     Args:
         others: zero-shot classifiers. place: directory of finished trials.
@@ -43,17 +45,22 @@ def conclude(
     results = trial_files.results(place, [trial.key for trial in trials])
     scores = {trial.key: trial_files.scores_of(place, trial.key) for trial in trials}
     held_back = Pools.read(prepared.pools.validation)[1]
-    chosen = {key: of_validation(held_back, each.get(trial_files.VALIDATION)) for key, each in scores.items()}
+    chosen = {
+        key: of_validation(held_back, each.get(trial_files.VALIDATION), config.threshold)
+        for key, each in scores.items()
+    }
     tested, rows = [], list[dict[str, Any]]()
     for name in prepared.pools.tests:
         held_out = _held_out(prepared, name)
         scored = [_scored(trial, scores[trial.key][name], chosen[trial.key]) for trial in trials]
         scored += [other.scored(trial_files.scores_of(place, other.key)[name]) for other in others]
-        analysis = analyse(scored, [held_out], resamples, seed) | {"removed": prepared.tests[name]["removed"]}
+        analysis = analyse(scored, [held_out], config.resamples, config.seed)
+        analysis |= {"removed": prepared.tests[name]["removed"], "threshold": config.threshold}
+        analysis["seen_by_generator"] = prepared.tests[name].get("seen_by_generator", {})
         tested.append((analysis, scored, [held_out]))
         rows += _table(scored, held_out, prepared.tests[name]["removed"]["all"])
-    page.write(directory, "dermray sweep", tested)
-    storage.write_bytes(storage.join(directory, TABLE), _csv(rows))
+    page.write(work.data, "dermray sweep", tested, leak_mark(work.leaking_groups))
+    storage.write_bytes(storage.join(work.data, TABLE), _csv(rows))
     own = prepared.pools.tests[0]
     return {
         "trials": [_told(trial, result, own) for trial, result in zip(trials, results, strict=True)],

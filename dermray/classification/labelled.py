@@ -66,8 +66,9 @@ def read(column: str, classes: tuple[str, ...], *results: Result) -> Splits:
     wanted = list(dict.fromkeys([column, *COLUMNS]))
     usable = pc.field("status") == "ok"
     table = pa.concat_tables([pick(result.row_files(), wanted, usable) for result in results])
-    grouped = table.filter(pc.is_valid(table["leak_group"]))
-    check_leaks(zip(grouped["leak_group"].to_pylist(), grouped["split"].to_pylist(), strict=True))
+    if not any(result.manifest.leaking_groups for result in results):  # else they were split by image
+        grouped = table.filter(pc.is_valid(table["leak_group"]))
+        check_leaks(zip(grouped["leak_group"].to_pylist(), grouped["split"].to_pylist(), strict=True))
     parts = {split: table.filter(pc.equal(table["split"], split)) for split in SPLITS}
     target = Target.of(column, parts["train"][column].to_pylist(), classes)
     labels = {split: target.numbers(part[column].to_pylist()) for split, part in parts.items()}

@@ -12,13 +12,13 @@ PLACE = "pictures"
 
 
 def write(
-    directory: str, title: str, tested: Sequence[tuple[dict[str, Any], Sequence[Scored], Sequence[HeldOut]]]
+    directory: str, title: str, tested: Sequence[tuple[dict[str, Any], Sequence[Scored], Sequence[HeldOut]]], mark: str
 ) -> None:
     """Draw each test set's pictures to `<directory>/pictures/<number>/`, and `page.html`, which holds them.
 
     Args:
         tested: of each test set its analysis, all classifiers on it, and the set. Each analysis is told the names of
-            its pictures, by which `pictures` finds them again.
+            its pictures, by which `pictures` finds them again. mark: of `leak_mark`.
     """
     from dermray.classification.sweep_plots import draw
 
@@ -30,7 +30,7 @@ def write(
         for name, image in images.items():
             storage.write_bytes(storage.join(directory, analysis["pictures"][name]), image)
         drawn.append((analysis, {name: pages.data_url(image) for name, image in images.items()}))
-    text = pages.render(TEMPLATE, title=title, tested=drawn)
+    text = pages.render(TEMPLATE, title=title, tested=drawn, mark=mark)
     storage.write_bytes(storage.join(directory, "page.html"), text.encode())
 
 

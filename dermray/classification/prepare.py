@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from dermray import storage
 from dermray.classification.arms import Arm, first_real, first_synthetic, needed, require_enough
-from dermray.classification.overlap import IDS, near_in
+from dermray.classification.overlap import IDS, counted, near_in, shared
 from dermray.classification.pools import Pools, read_pool
 from dermray.classification.sources import Source
 from dermray.classification.targets import Target
@@ -84,9 +84,10 @@ def prepare(
 
     Raises:
         ValueError: labels that cannot be learned, rows that leak, too few images for an arm, or a test set that
-            training or a generator saw.
+            training or a generator saw. Of rows that were split by image the own test set may have been seen: how much
+            of it is told.
     """
-    require_whole_groups(rows.row_files())
+    require_whole_groups(rows)
     target = _target(rows, wanted)
     real = (pc.field("status") == "ok") & (pc.field("origin") == "real")
     read = {
@@ -108,7 +109,11 @@ def prepare(
         near = near_in(prints.tests[given.name], [prints.rows]) if prints.rows else None
         tests[given.name], removed = without_shared(given.name, table, [train, validation], near, target)
         told[given.name] = _told(tests[given.name], unlabelled, removed)
-    _refuse_seen(tests, sources, prints)
+    for name, by_source in _seen(tests, sources, prints).items():
+        if name == OWN and rows.manifest.leaking_groups:  # as papers split that drew with a generator of all images
+            told[name]["seen_by_generator"] = {source: found["all"] for source, found in by_source.items()}
+        else:
+            refuse_seen(name, len(tests[name]), by_source)
     made, tested = dict[str, pa.Table](), dict[str, dict[str, int]]()
     for name, (table, _) in drawn.items():
         near = near_in(prints.drawn[name], [*prints.tests.values()]) if name in prints.drawn else None
@@ -144,8 +149,12 @@ def _target(rows: Result, wanted: Wanted) -> Target:
     return Target.of(wanted.column, pick(rows.row_files(), [wanted.column], train)[wanted.column].to_pylist())
 
 
-def _refuse_seen(tests: dict[str, pa.Table], sources: Sequence[Source], prints: Prints) -> None:
-    """Of generators that saw other rows than those of the sweep, whose own split keeps its test images from them."""
+def _seen(
+    tests: dict[str, pa.Table], sources: Sequence[Source], prints: Prints
+) -> dict[str, dict[str, dict[str, int]]]:
+    """How many images of each test set each generator saw, of those that saw other rows than the sweep's, whose own
+    split keeps its test images from them. By what they share, as `counted` has it."""
+    found: dict[str, dict[str, dict[str, int]]] = {name: {} for name in tests}
     for source in sources:
         if source.seen is None:
             continue
@@ -155,7 +164,8 @@ def _refuse_seen(tests: dict[str, pa.Table], sources: Sequence[Source], prints: 
         seen = pick(source.seen.row_files(), [*IDS], usable)
         for name, table in tests.items():
             near = near_in(prints.tests[name], [prints.generators[source.name]])
-            refuse_seen(name, table, source.name, seen, near)
+            found[name][source.name] = counted(shared(table, seen, near))
+    return found
 
 
 def _chosen(train: pa.Table, drawn: dict[str, pa.Table], wanted: Wanted) -> list[pa.Table]:

@@ -22,6 +22,7 @@ def report_block(result: Result, inputs: Mapping[str, Result]) -> Block:
         seeds=len({trial["seed"] for trial in trials}),
         backbones=len({trial["backbone"] for trial in trials}),
         sweeps=len(inputs),
+        leaking=bool(result.manifest.leaking_groups),
         tested=[(analysis, page.pictures(result.data, analysis)) for analysis in metrics["tested"]],
     )
     facts = {"verdict": verdict} | ({"trials": list(map(_facts, trials))} if trials else {})

@@ -147,6 +147,10 @@ def _say(prepared: Prepared, sources: Sequence[Source]) -> None:
             print(f"      synthetic {name}: {shown['all']} images show test images and are left out "
                   f"({in_words(shown)})", flush=True)  # fmt: skip
     for name, told in prepared.tests.items():
+        for source, seen in told.get("seen_by_generator", {}).items():
+            if seen:
+                print(f"      WARNING: the generator of {source} saw {seen} of the {told['images']} images of test set "
+                      f"{name}, or of their patients", flush=True)  # fmt: skip
         if removed := told["removed"]["all"]:
             print(f"      test set {name}: {removed} of {removed + told['images']} images are shared with training and "
                   f"left out ({in_words(told['removed'])})", flush=True)  # fmt: skip
@@ -156,14 +160,19 @@ def _shared(config: SweepConfig, prepared: Prepared, inputs: dict[str, Result]) 
     """What all trials depend on."""
     # With several workers each normalises its own part of a batch: other numbers than one worker's.
     several = {"workers": config.workers_per_trial} if config.workers_per_trial > 1 else {}
-    return several | {
-        "rows": inputs["rows"].manifest.key,
-        "target": [prepared.target.column, *prepared.target.classes],
-        "tests": [[decisive(given), inputs[f"test_sets.{given.name}"].manifest.key] for given in config.test_sets],
-        "training": decisive(config.training),
-        "images": [config.balanced, config.max_test_images, config.max_validation_images],
-        "seed": config.seed,
-    }
+    decided = {"threshold": config.threshold} if config.threshold != "youden" else {}
+    return (
+        several
+        | decided
+        | {
+            "rows": inputs["rows"].manifest.key,
+            "target": [prepared.target.column, *prepared.target.classes],
+            "tests": [[decisive(given), inputs[f"test_sets.{given.name}"].manifest.key] for given in config.test_sets],
+            "training": decisive(config.training),
+            "images": [config.balanced, config.max_test_images, config.max_validation_images],
+            "seed": config.seed,
+        }
+    )
 
 
 def _grid(config: SweepConfig, shared: dict[str, Any], sources: Sequence[Source], models: Models) -> list[Trial]:
@@ -203,6 +212,7 @@ def _train(
         backbones={backbone.name: backbone for backbone in config.backbones},
         sizes={name: model["size"] for name, model in models.items()},
         training=config.training,
+        threshold=config.threshold,
         target=prepared.target,
         balanced=config.balanced,
         first_seed=config.first_seed,
@@ -226,7 +236,7 @@ def _finish(
 
     place = storage.join(work.data, TRIALS)
     with watched(busy("comparing arms")):
-        told = conclude(trials, others, prepared, work.data, place, config.resamples, config.seed)
+        told = conclude(trials, others, prepared, work, place, config)
     storage.copy_directory(trial_files.model_of(place, _served(trials).key), storage.join(work.data, "model"))
     shown = sum(each["all"] for each in prepared.tested.values())
     lost = {"shared with training": prepared.removed, "synthetic, shows a test image": shown}

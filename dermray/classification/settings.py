@@ -1,12 +1,20 @@
 """How a classifier is trained. Apart from what trains it, which takes seconds to import."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dermray.config import Config, ConfigError, HowFast
 
 Augmentation = Literal["none", "flips", "paper_000", "standard"]
+Threshold = Annotated[
+    Literal["youden", "0.5"],
+    BeforeValidator(str),  # YAML reads the second as a number
+    Field(
+        description="of the probability from which an image is called malignant; youden: that of the largest "
+        "sensitivity + specificity - 1 on the validation images"
+    ),
+]
 ROUNDS = 10  # that a training of so many steps is parted into
 
 

@@ -17,8 +17,10 @@ from dermray.classification.conclusions import said
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.pools import Pools
 from dermray.classification.report_block import report_block as report_block  # into a run's report
+from dermray.classification.settings import Threshold
 from dermray.classification.tuning import TRIALS
 from dermray.config import Config
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result, Rows
 from dermray.result_fields import ResultOf
 
@@ -53,8 +55,13 @@ def run(config: SeveralSplitsConfig) -> Result:
         parts = [_part(sweep, number) for number, sweep in enumerate(sweeps)]
         _require_same_groups([ids for _, ids, _ in parts], [part for part, _, _ in parts], config.sweeps)
         held_out, scored = [part for part, _, _ in parts], [each for *_, some in parts for each in some]
-        analysis = analyse(scored, held_out, config.resamples, config.seed)
-        page.write(work.data, "dermray sweeps of several splits", [(analysis, scored, held_out)])
+        analysis = analyse(scored, held_out, config.resamples, config.seed) | {"threshold": _threshold(sweeps[0])}
+        page.write(
+            work.data,
+            "dermray sweeps of several splits",
+            [(analysis, scored, held_out)],
+            leak_mark(work.leaking_groups),
+        )
         images = sum(len(part.labels) for part in held_out)
         return work.commit(
             Rows(rows_in=images, ok=images, rejected=0, failed=0),
@@ -108,11 +115,17 @@ def _part(sweep: Result, split: int) -> tuple[HeldOut, list[str], list[Scored]]:
 
 def _scored(trial: dict[str, Any], sweep: Result, name: str, held_back: np.ndarray, split: int) -> Scored:
     scores = trial_files.scores_of(storage.join(sweep.data, TRIALS), trial["key"])
-    chosen = of_validation(held_back, scores.get(trial_files.VALIDATION))
+    chosen = of_validation(held_back, scores.get(trial_files.VALIDATION), _threshold(sweep))
     return Scored(
         trial["arm"], trial["role"], trial["real_images"], trial["backbone"], trial["seed"], chosen.scale(scores[name]),
         trial["ratio"], trial["source"], chosen.threshold, split,
     )  # fmt: skip
+
+
+def _threshold(sweep: Result) -> Threshold:
+    """Sweeps of an earlier version have no other than Youden's."""
+    threshold: Threshold = sweep.manifest.config.get("threshold", "youden")
+    return threshold
 
 
 def _require_same_groups(ids: list[list[str]], parts: list[HeldOut], names: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from dermray.backbones.networks import Backbone
 from dermray.classification.arms import Arm, ArmSettings, arms_of, needed
-from dermray.classification.settings import TrainingSettings
+from dermray.classification.settings import Threshold, TrainingSettings
 from dermray.classification.sources import Synthetic
 from dermray.classification.targets import BINARY, require_no_classes
 from dermray.classification.test_sets import External
@@ -39,6 +39,7 @@ class SweepConfig(Config):
     backbones: list[Backbone] = Field(NANO, min_length=1)
     image_size: int | None = Field(None, ge=8, description="px; default: what each backbone's weights were trained on")
     training: TrainingSettings = TrainingSettings(steps=150, schedule="one_cycle")
+    threshold: Threshold = "youden"
     workers_per_trial: int = Field(
         1, ge=1, description="processes that share each batch, by Ray Train, for models that need several GPUs"
     )

@@ -1,6 +1,6 @@
 """What classifiers are tested on: the rows' own test split, and others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -119,17 +119,20 @@ def require_classes(name: str, rows: pa.Table, target: Target, when: str = "") -
         raise ValueError(f"{name}: holds {held}{when}; expected at least two of {', '.join(target.classes)}")
 
 
-def refuse_seen(name: str, test: pa.Table, source: str, seen: pa.Table, near: pa.Array | None) -> None:
+def refuse_seen(name: str, images: int, by_source: Mapping[str, Mapping[str, int]]) -> None:
     """A generator that saw test images may have drawn them.
 
+    Args:
+        images: of the test set. by_source: how many of them each source's generator saw, as `counted` has it.
+
     Raises:
-        ValueError: it saw some, or images of their patients or lesions.
+        ValueError: one saw some, or images of their patients or lesions.
     """
-    found = counted(shared(test, seen, near))
-    if found["all"]:
-        told = in_words(found)
-        raise ValueError(
-            f"test set {name}: the generator of synthetic source {source or 'given'} saw {found['all']} of its "
-            f"{len(test)} images or of their patients ({told}), and may have drawn them; take a generator that did "
-            "not, or leave this test set out"
-        )
+    for source, found in by_source.items():
+        if found["all"]:
+            told = in_words(dict(found))
+            raise ValueError(
+                f"test set {name}: the generator of synthetic source {source or 'given'} saw {found['all']} of its "
+                f"{images} images or of their patients ({told}), and may have drawn them; take a generator that did "
+                "not, or leave this test set out"
+            )

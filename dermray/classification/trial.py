@@ -19,7 +19,7 @@ from dermray.classification.metrics import measure
 from dermray.classification.pixel_store import PixelStore
 from dermray.classification.pools import Pools
 from dermray.classification.saved import Saved
-from dermray.classification.settings import TrainingSettings
+from dermray.classification.settings import Threshold, TrainingSettings
 from dermray.classification.targets import Target
 from dermray.classification.training import Images, Report, Trained, probabilities, train
 from dermray.classification.validated import validate
@@ -36,6 +36,7 @@ class TrialSettings:
     backbones: dict[str, Backbone]  # by name
     sizes: dict[str, int]  # px, by the backbone's name
     training: TrainingSettings
+    threshold: Threshold
     target: Target
     balanced: bool
     first_seed: int
@@ -87,7 +88,7 @@ def _finish(named: dict[str, Any], settings: TrialSettings, device: str, report:
         return {}
     scores = {name: probabilities(trained.model, store, rows) for name, (rows, _) in _scored(settings, store).items()}
     held_back = settings.pools.read(settings.pools.validation)[1]
-    chosen = of_validation(held_back, scores.get(trial_files.VALIDATION))
+    chosen = of_validation(held_back, scores.get(trial_files.VALIDATION), settings.threshold)
     tests = {name: _measured(scores[name], name, chosen, settings) for name in settings.pools.tests}
     result = named | {"training_images": images, "best_epoch": trained.best_epoch, "calibration": chosen.as_dict()}
     result |= {"tests": tests}
@@ -190,7 +191,8 @@ def _leave(
             size = settings.sizes[name]
             rows, seed = _training_images(result, settings, store)[0], _seed(result, settings)
             held_out = _images(store, settings.pools.validation)
-            said = validate(trained.model, store, rows, held_out, scores.get(trial_files.VALIDATION), seed)
+            scored = scores.get(trial_files.VALIDATION)
+            said = validate(trained.model, store, rows, held_out, scored, seed, settings.threshold)
             saved.save(directory, Saved(trained.model.cpu(), settings.backbones[name], settings.target, size, said))
             model = directory
         trial_files.write(settings.trials, key, result, scores, list(trained.history), model)

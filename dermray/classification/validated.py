@@ -17,6 +17,7 @@ from dermray.classification.batches import Pixels
 from dermray.classification.calibration import Calibration
 from dermray.classification.features import features_of
 from dermray.classification.outliers import Outliers
+from dermray.classification.settings import Threshold
 
 FEATURES = "features.safetensors"
 
@@ -55,6 +56,7 @@ def validate(
     validation: tuple[np.ndarray, np.ndarray],
     probabilities: np.ndarray | None,
     seed: int,
+    threshold: Threshold = "youden",
 ) -> Validated:
     """By a classifier in evaluation mode.
 
@@ -62,6 +64,7 @@ def validate(
         training: (M,) numbers of its training images in `pixels`.
         validation: (N,) numbers of the validation images, and (N,) int64 of their classes.
         probabilities: (N, C) of these, if there are any. seed: of what is drawn of many.
+        threshold: where malignant begins.
     """
     rows, labels = validation
     if probabilities is None or not len(rows):
@@ -70,7 +73,7 @@ def validate(
     found = outliers.fit(features_of(model, pixels, known), features_of(model, pixels, held_out))
     if len(np.unique(labels)) < 2:
         return Validated(outliers=found)
-    chosen = calibration.fit(labels, probabilities)
+    chosen = calibration.of_validation(labels, probabilities, threshold)
     return Validated(chosen.temperature, _operating_point(chosen, labels, probabilities), found)
 
 

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from dermray.config import Config
+from dermray.config import Config, ConfigError
 from dermray.datasets.assignment import NAME, Assignment
 from dermray.datasets.cells import plain
 from dermray.datasets.earlier_splits import KEYS, EarlierSplits, places
@@ -21,6 +21,7 @@ from dermray.datasets.near_duplicates import fingerprints, near_duplicates
 from dermray.datasets.repeats import KNOWN, reject_repeats
 from dermray.datasets.splits import (
     NONE,
+    TEST,
     UNKNOWN,
     Fractions,
     Strata,
@@ -47,6 +48,11 @@ class Grouping(Config):
     """How rows are split, and which are left out."""
 
     fractions: Fractions = Fractions()
+    split_by: Literal["group", "image"] = Field(
+        "group",
+        description="group: images of one patient or lesion, and near duplicates, stay in one split; image: each image "
+        "falls by itself, as in papers that split at random, so that splits leak and scores are inflated",
+    )
     stratify: list[str] = Field(
         ["malignant", "skin_tone"],
         description="columns whose values the splits share evenly: malignant, entity or diagnosis first, of which each "
@@ -76,6 +82,15 @@ class Grouping(Config):
                 f"got {given}: expected one of {sorted(LABELS)}, and after it any of {sorted(ATTRIBUTES)}, each once"
             )
         return given
+
+    @model_validator(mode="after")
+    def _nothing_joins_images_that_fall_alone(self) -> Self:
+        if self.split_by == "image" and self.previous is not None:
+            raise ConfigError(
+                f"previous={self.previous}: new images join the splits of their leak groups, and split_by=image knows "
+                "none; leave one of the two out"
+            )
+        return self
 
 
 def assigned(
@@ -107,8 +122,9 @@ def assigned(
     strata = Strata.of(labels, *others).take(usable)
     given = places(table["split"])[usable]
     if earlier is None:
-        official = official_splits(given, groups)
-        splits = split_around(official, strata, groups, config.fractions, config.seed)
+        together = groups if config.split_by == "group" else np.arange(len(usable))
+        official = official_splits(given, together)
+        splits = split_around(official, strata, together, config.fractions, config.seed)
     else:
         before = earlier.of(table.select(NAMED).take(usable))
         given = np.maximum(given, before)  # val cut out of official train is val; a test set published since is test
@@ -119,9 +135,12 @@ def assigned(
         reason = f"{mine} row whose patient, lesion or near duplicate is in the {which} {others_split} split"
         reasons.add(reason, usable[(given == SPLITS.index(mine)) & (official == SPLITS.index(others_split))])
     stays = reasons.usable()[usable]
-    check_leaks(_pairs(groups[stays], splits[stays]))
-    splits = np.where(stays, splits, NONE)
     facts = {"known_duplicates": known.facts, "near_duplicates": alike.facts if alike else None}
+    if config.split_by == "group":
+        check_leaks(_pairs(groups[stays], splits[stays]))
+    else:
+        facts["split_by_image"] = _leaking(groups[stays], splits[stays], given[stays])
+    splits = np.where(stays, splits, NONE)
     return Assignment.of(table, usable, groups, splits, reasons.places, reasons.why, near.uncompared, facts)
 
 
@@ -227,6 +246,22 @@ def _lower(given: np.ndarray, official: np.ndarray) -> list[tuple[str, str]]:
     different = (given != NONE) & (given != official)
     pairs = np.unique(np.stack([given[different], official[different]], 1), axis=0)
     return [(SPLITS[mine], SPLITS[others]) for mine, others in pairs.tolist()]
+
+
+def _leaking(groups: np.ndarray, splits: np.ndarray, given: np.ndarray) -> dict[str, Any]:
+    """What splitting by image did: groups in several splits, their images, and whether a publisher chose every test
+    image.
+
+    Args:
+        groups, splits, given: (N,) of the rows that stay; `given` as their sources say.
+    """
+    names, in_splits = np.unique(np.unique(np.stack([groups, splits], 1), axis=0)[:, 0], return_counts=True)
+    crossing = names[in_splits > 1]
+    return {
+        "leaking_groups": len(crossing),
+        "images": int(np.isin(groups, crossing).sum()),
+        "published_test_split": bool((given[splits == TEST] == TEST).all()),
+    }
 
 
 def _pairs(groups: np.ndarray, splits: np.ndarray) -> Sequence[tuple[str, str]]:

@@ -22,6 +22,7 @@ from dermray.datasets.report_block import report_block as report_block  # into a
 from dermray.datasets.sources import Reading, source
 from dermray.datasets.survey import messages, reading_messages, survey_rows
 from dermray.exactly_once import Ids, difference
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result, Rows
 from dermray.progress import WrittenRows, busy, rows_written, watched
 from dermray.skin_tone.settings import SkinTone, filling, judges_of
@@ -93,6 +94,9 @@ def run(config: IngestConfig) -> Result:
             assignment = grouping.remote(raw, config, previous.get("previous"), embedded)
             number, uncompared, joins, version = ray.get(ray.remote(_told).remote(assignment))
         _print([*known_duplicates.messages(joins["known_duplicates"]), *embedding_messages(joins["near_duplicates"])])
+        if by_image := joins.get("split_by_image"):
+            work.leaking_groups = {work.key: by_image["leaking_groups"]}
+            _print([f"WARNING: {leak_mark(work.leaking_groups)} ({by_image['images']:,} images are in such groups)"])
         with watched(rows_written(joined, number)):
             write_joined(raw, blocks, joined, assignment, version, config.rows_per_block)
         if lost := ray.get(ray.remote(difference).remote(Ids(raw, NAME), Ids(joined, NAME))):

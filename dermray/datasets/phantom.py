@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -40,6 +40,10 @@ class SourceConfig(Config):
         0.01, ge=0, le=0.5, description="share of files that repeat the file before, byte for byte"
     )
     broken: float = Field(0.005, ge=0, le=0.5, description="share of files that are empty, cut short or no image")
+    modality: Literal["dermoscopic", "clinical"] = Field(
+        "dermoscopic", description="that rows claim, for test sets chosen by it; the pictures are the same"
+    )
+    entities: bool = Field(False, description="one of the seven, by label and colours; else every phantom is other")
     bytes_per_block: int = Field(16 << 20, ge=1 << 16)
 
 
@@ -59,6 +63,18 @@ def best_auc(count: int = 20000, seed: int = 0) -> float:
     return float(roc_auc_score(rng.random(count) < probability, probability))
 
 
+def entity_of(truth: Truth, malignant: bool) -> str:
+    """One of the seven entities, which the label and what is painted decide: no lesion looks like its entity here.
+
+    The rules share phantoms out so that each of the seven has 8 to 32 of a hundred.
+    """
+    if malignant:
+        return "mel" if "blue-gray" in truth.colours else "akiec" if "red" in truth.colours else "bcc"
+    if "red" in truth.colours:
+        return "vasc"
+    return "df" if "white" in truth.colours else "bkl" if truth.border_irregular else "nv"
+
+
 def phantom_row(index: int, config: SourceConfig) -> dict[str, Any]:
     """File `index` of the population. A repeat shows the lesion before it; some files are spoilt."""
     rng = np.random.default_rng((config.seed, index, 2))
@@ -70,16 +86,17 @@ def phantom_row(index: int, config: SourceConfig) -> dict[str, Any]:
     truth = replace(draw_truth(rng), skin_tone=str(person.choice(SKIN_TONES)))
     png = encode_png(render(truth, (config.seed, index, 3), config.size).image)
     malignant = bool(rng.random() < malignant_probability(truth))
+    entity = entity_of(truth, malignant) if config.entities else "other"
     return {
         "image": _spoil(png, rng) if spoilt else png,
         "source": "phantom",
         "source_id": f"phantom-{config.seed}-{index:08d}",
         "patient_id": f"phantom/{config.seed}/{patient}",
         "lesion_id": f"phantom/{config.seed}/{patient}/{index % LESIONS_PER_PATIENT}",
-        "diagnosis": "malignant phantom" if malignant else "benign phantom",
-        "entity": "other",
+        "diagnosis": f"{entity} phantom" if config.entities else f"{'malignant' if malignant else 'benign'} phantom",
+        "entity": entity,
         "malignant": malignant,
-        "modality": "dermoscopic",
+        "modality": config.modality,
         "skin_tone": truth.skin_tone,
         "skin_tone_source": "metadata",
         "age": float(person.integers(20, 86)),

@@ -13,6 +13,7 @@ from dermray.describe.counts import MISSABLE, Counts
 from dermray.describe.lines import LABELS, SIDE_NAMES, UNKNOWN, Lines
 from dermray.describe.pictures import Picture, pictures
 from dermray.describe.why import explained, shown
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result
 from dermray.records import ENTITIES, SKIN_TONES
 
@@ -52,6 +53,7 @@ def page(result: Result, counts: Counts, found: Lines, proof: list[Checked], clu
         pictures={name: picture.url for name, picture in seen.items() if isinstance(picture, Picture)},
         undecodable={name: why for name, why in seen.items() if isinstance(why, str)},
         metrics=result.manifest.metrics,
+        mark=leak_mark(result.manifest.leaking_groups),
         sides=SIDE_NAMES,
         missable=MISSABLE,
         short=table.SHORT,

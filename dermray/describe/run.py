@@ -15,6 +15,7 @@ from dermray.describe.counts import COLUMNS, Counts, count
 from dermray.describe.lines import Distinct, Lines, lines
 from dermray.describe.options import FILES
 from dermray.describe.page import page
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result
 from dermray.progress import busy, watched
 from dermray.row_files import RowFiles
@@ -48,7 +49,8 @@ class Described:
         return {
             "result": self.result.uri, "stage": told.stage, "key": told.key,
             "rows": told.rows.model_dump(include={"rows_in", "ok", "rejected", "failed"}),
-            "leaks": [asdict(one) for one in self.proof], "leak_groups": self.clusters.as_json(),
+            "leaking_groups": told.leaking_groups, "leaks": [asdict(one) for one in self.proof],
+            "leak_groups": self.clusters.as_json(),
             **self.lines.as_json(), "unusable": unusable, "cell_issues": issues,
         }  # fmt: skip
 
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError, ValueError: no such result. ConfigError: a place to write that may not be written to.
-        ValueError: at last, when all is written, if something lies in several splits.
+        ValueError: at last, when all is written, if something lies in several splits that nobody asked to share it.
     """
     result = opened(arguments.result)
     places = _places(result, arguments)
@@ -68,6 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
     for name, place in places.items():
         storage.write_bytes(place, _WRITTEN[name](found).encode())
         print(f"{name}: {place}")
+    if mark := leak_mark(found.result.manifest.leaking_groups):
+        print(f"WARNING: {mark}")
+        return
     for one in found.proof:
         one.require()
 

@@ -55,7 +55,7 @@ def prepare(inputs: Inputs, judge: str, config: EvaluationConfig) -> int:
         ValueError: rows that leak, no usable row of a kind, or synthetic images that were made from other rows.
     """
     torch.set_num_threads(max(1, int(config.cpus)))
-    require_whole_groups(inputs.rows.row_files())
+    require_whole_groups(inputs.rows)
     size = config.image_size or min(map(smallest, inputs.sources.values()))
     require_real(inputs.rows, config)
     for source in inputs.sources.values():

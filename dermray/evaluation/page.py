@@ -11,8 +11,8 @@ TEMPLATE = Path(__file__).parent / "page.html"
 PICTURES = "pictures"
 
 
-def write(data: str, found: dict[str, Any], images: dict[str, bytes]) -> None:
-    """Below `data`."""
+def write(data: str, found: dict[str, Any], images: dict[str, bytes], mark: str) -> None:
+    """Below `data`; `mark` is of `leak_mark`."""
     storage.make_directory(storage.join(data, PICTURES))
     for name, image in images.items():
         storage.write_bytes(storage.join(data, PICTURES, name), image)
@@ -20,7 +20,7 @@ def write(data: str, found: dict[str, Any], images: dict[str, bytes]) -> None:
     storage.write_bytes(storage.join(data, "evaluation.json"), text.encode())
     storage.write_bytes(storage.join(data, "table.csv"), table.as_csv(found).encode())
     urls = {name: pages.data_url(image) for name, image in images.items()}
-    html = pages.render(TEMPLATE, title="Evaluation of synthetic images", **values(found, urls))
+    html = pages.render(TEMPLATE, title="Evaluation of synthetic images", mark=mark, **values(found, urls))
     storage.write_bytes(storage.join(data, "evaluation.html"), html.encode())
 
 

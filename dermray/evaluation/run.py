@@ -12,6 +12,7 @@ from dermray.columns import tally
 from dermray.evaluation.report_block import report_block as report_block  # into a run's report
 from dermray.evaluation.settings import EvaluationConfig
 from dermray.features.extractor import settled
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result, Rows, Work
 from dermray.progress import busy, rows_written, watched
 from dermray.training.clip_score import check_clip
@@ -88,7 +89,7 @@ def _measured(work: Work, inputs: "Inputs", config: EvaluationConfig) -> tuple[R
     found["images"] = {"real": _ok(counted[0]), "synthetic": sum(map(_ok, counted[1:]))}
     for name, part in zip(inputs.sources, counted[1:], strict=True):
         found["sources"][name]["images"] = _ok(part)
-    ray.get(_task(_write, config).remote(work.data, found, pictures))
+    ray.get(_task(_write, config).remote(work.data, found, pictures, leak_mark(work.leaking_groups)))
     return Rows.count(sum(counted, Counter())), found
 
 
@@ -159,7 +160,7 @@ def _all(
     return found, pictures
 
 
-def _write(data: str, found: dict[str, Any], pictures: dict[str, bytes]) -> None:
+def _write(data: str, found: dict[str, Any], pictures: dict[str, bytes], mark: str) -> None:
     from dermray.evaluation import page
 
-    page.write(data, found, pictures)
+    page.write(data, found, pictures, mark)

@@ -41,6 +41,12 @@ def _split(paper: Setting, ours: Setting) -> str | None:
         return (
             "the paper tests on published test splits as they are; ours share no patient, lesion or copy with training"
         )
+    if paper.split == "official" and ours.split == "random":
+        return (
+            "the paper tests on published test splits; ours are drawn at random, image by image, so that lesions leak"
+        )
+    if paper.split == "random" and ours.split == "official":
+        return "the paper splits at random; ours is the published test split"
     return None
 
 
@@ -91,7 +97,10 @@ def _backbone(paper: Setting, ours: Setting) -> str | None:
 
 def _threshold(paper: Setting, ours: Setting) -> str | None:
     if paper.threshold == "not told" and ours.threshold == "validation":
-        return "ours are decided at a threshold that validation images chose, the paper's at one that it does not tell"
+        return (
+            "ours are decided at a threshold that validation images chose, the paper's at one that it does not tell "
+            "(threshold: 0.5 decides at the usual one)"
+        )
     return None
 
 

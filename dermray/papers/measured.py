@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dermray.manifest import Result
 from dermray.papers.setting import Setting
@@ -33,14 +34,27 @@ class Run:
         return self._by_key.get(result.manifest.inputs.get(name, ""))
 
     def data(self, result: Result) -> tuple[str, ...] | None:
-        """Sources of the real rows behind it."""
-        ingested = next((each for each in self._behind(result) if each.manifest.stage == "ingest"), None)
-        return tuple(given["source"] for given in ingested.manifest.config["sources"]) if ingested else None
+        """Sources of the real rows behind it, each once."""
+        ingested = self._ingested(result)
+        if ingested is None:
+            return None
+        return tuple(dict.fromkeys(given["source"] for given in ingested.manifest.config["sources"]))
+
+    def split(self, result: Result) -> Literal["random", "official", "grouped"]:
+        """How the real rows behind it were parted."""
+        if not result.manifest.leaking_groups:
+            return "grouped"
+        ingested = self._ingested(result)
+        by_image = ingested.manifest.metrics.get("split_by_image", {}) if ingested else {}
+        return "official" if by_image.get("published_test_split") else "random"
 
     def family(self, drawn: Result | None) -> str | None:
         """Of the generator behind a result of the generate stage."""
         generator = self.input(drawn, "generator") if drawn else None
         return generator.manifest.config["family"] if generator else None
+
+    def _ingested(self, result: Result) -> Result | None:
+        return next((each for each in self._behind(result) if each.manifest.stage == "ingest"), None)
 
     def _behind(self, result: Result) -> Iterator[Result]:
         """It, and the rows that it was made from, back to where they came from."""

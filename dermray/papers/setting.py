@@ -14,7 +14,9 @@ class Setting(Config):
     of_real: int | None = Field(None, ge=1, description="real images that these were compared with")
     data: tuple[str, ...] | None = Field(None, description="sources of the real images, named as in an ingest config")
     split: Literal["random", "official", "grouped"] | None = Field(
-        None, description="how training and test images were parted; grouped: by patient, lesion and near duplicates"
+        None,
+        description="how training and test images were parted; random: image by image, so that lesions leak; grouped: "
+        "by patient, lesion and near duplicates",
     )
     tested_on: Literal["real", "pool"] | None = Field(None, description="pool: synthetic images were tested on too")
     real: Literal["train", "held_out", "all"] | None = Field(None, description="which real images FID compares with")

@@ -13,6 +13,7 @@ from dermray import pages
 from dermray.papers.comparison import Row
 from dermray.papers.differences import Scale
 from dermray.papers.published import Cell, Paper, Table
+from dermray.papers.stages.sweep import ONLY
 
 BLOCK, PAGE = (Path(__file__).parent / name for name in ("comparison.html", "page.html"))
 COLUMNS = ("paper", "table", "read_at", "what", "published", "published_value", "rounding", "published_images",
@@ -20,7 +21,7 @@ COLUMNS = ("paper", "table", "read_at", "what", "published", "published_value", 
            "comparable", "inside", "not_comparable_because", "note")  # fmt: skip
 UNTOLD = "n/a"
 # Of `Measured.where`, what tells several of ours that stand beside one number apart.
-APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbone", "rule", "captioner")
+APART = ("instance", "reader", "source", "role", "ratio", "real_images", "backbone", "rule", "captioner", "split")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def own(row: Row) -> str:
     if row.ours is None:
         return ""
     where = row.ours.where
-    told = [where[name] for name in APART if where.get(name) and name not in ("ratio", "real_images")]
+    apart = {name: where[name] for name in APART if where.get(name) and name not in ("ratio", "real_images")}
+    told = [value for name, value in apart.items() if (name, value) != ("source", ONLY)]
     told += [f"1:{where['ratio']}"] if where.get("role") == "mixed" else []
     told += [f"{where['real_images']} real"] if "real_images" in where else []
     told += ["at equal N"] if where["metric"] == "frechet_distance" else []

@@ -39,7 +39,7 @@ def as_svg(graph: Graph, run: set[str]) -> str:
     xs, widths = _across(columns)
     top = min(spot.y - spot.height / 2 for column in columns for spot in column)
     bottom = max(spot.y + spot.height / 2 for column in columns for spot in column)
-    width, height = xs[-1] + widths[-1] + 2, bottom - top + 4
+    width, height = xs[-1] + widths[-1] + 4, bottom - top + 4
     parts = [
         f'<svg class="graph" role="img" aria-label="The stages of this run and what they read" width="{width:.0f}" '
         f'viewBox="-1 {top - 2:.0f} {width:.0f} {height:.0f}" xmlns="http://www.w3.org/2000/svg" '

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dermray import manifest, pages, storage
+from dermray.leak_mark import leak_mark
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
 from dermray.pages import Block
@@ -34,14 +35,16 @@ def write(
         "peak_rss_bytes": memory.peak,
         "peak_rss_measured": memory.measured,
     }
+    marks = {name: leak_mark(result.manifest.leaking_groups) for name, result in results.items()}
     page = pages.render(
         Path(__file__).parent / "report.html",
         title=config.title if config.scale is None else f"{config.title}, scale {config.scale}",
-        notes=config.remarks,
+        notes=[*filter(None, dict.fromkeys(marks.values())), *config.remarks],
         picture=as_svg(graph, set(results)),
         graph=graph,
         results=results,
         blocks=blocks,
+        marks=marks,
         left=[name for name in graph if name not in results],
         licences=sorted({licence for result in results.values() for licence in result.manifest.licences}),
         summary=summary,
@@ -85,4 +88,6 @@ def inputs_of(instance: Instance) -> dict[str, Result]:
 
 def _numbers(instance: Instance, result: Result) -> dict[str, Any]:
     rows = result.manifest.rows.model_dump(exclude={"reasons"})
-    return {"stage": instance.stage} | rows | {"seconds": round(result.manifest.seconds, 1)}
+    leaking = result.manifest.leaking_groups
+    marked = {"leaking_groups": sum(leaking.values())} if leaking else {}
+    return {"stage": instance.stage} | rows | marked | {"seconds": round(result.manifest.seconds, 1)}

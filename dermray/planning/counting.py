@@ -137,7 +137,8 @@ def _side(config: TrainConfig, settings: Any) -> int:
 
 def _batch(config: TrainConfig, settings: Any) -> int:
     """Images of the step that is counted: of one where all images cost the same, as they do without a prior."""
-    return config.loop.batch_size if family(config.family).prior_by(settings) is not None else 1
+    # Not by the family's `prior_by`, which asks the hub for the base's commit.
+    return config.loop.batch_size if getattr(settings, "prior_prompt", None) is not None else 1
 
 
 @contextmanager

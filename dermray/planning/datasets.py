@@ -73,7 +73,14 @@ def _counted(name: str, settings: Any) -> Figure | None:
 
 def _published(name: str, settings: Any) -> Figure:
     known = published().get(name)
-    images = known.images.get(settings.split or "all") if known else None
+    images = known.images.get(_part(settings, known)) if known else None
     if known is None or images is None:
         return unknown(f"{name}: nothing lies at {settings.path}, and no published number was found")
     return Figure(images, "published", f"{name}: {known.place}")
+
+
+def _part(settings: Any, known: Published) -> str:
+    """Which of the published numbers an entry has. Where none is of all, one without `split` has its table's."""
+    if settings.split or "all" in known.images:
+        return settings.split or "all"
+    return "test" if "test" in str(getattr(settings, "table", None)).lower() else "train"

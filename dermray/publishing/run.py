@@ -6,6 +6,7 @@ from typing import Any
 
 from dermray import manifest, storage
 from dermray.config import ConfigError, decisive
+from dermray.leak_mark import leak_mark
 from dermray.lease import hold
 from dermray.manifest import Result
 from dermray.progress import Progress, busy, watched
@@ -146,6 +147,11 @@ def _surveyed(result: Result, selection: Selection) -> Survey:
 
 def _require(survey: Survey, result: Result, config: PublishConfig) -> int:
     """What must hold before anything is written; how many leak groups there are."""
+    if mark := leak_mark(result.manifest.leaking_groups):
+        raise ConfigError(
+            f"{config.result}: {mark}; an exported data set promises splits that share no patient or lesion: ingest "
+            "with split_by: group, and export that"
+        )
     total, ok = survey.rows.total() + survey.left_out.total(), result.manifest.rows.ok
     if not config.where and total != ok:
         raise RuntimeError(f"{result.uri}: {total} usable rows there, and its manifest says {ok}; make it again")

@@ -41,7 +41,7 @@ def run(config: BuildConfig) -> Result:
     with manifest.work(key.BUILD, config.output, config, {"rows": rows, "synthetic": synthetic}) as work:
         if work.finished:
             return work.finished
-        require_whole_groups(rows.row_files())
+        require_whole_groups(rows)
         warnings = _warnings(config, rows, synthetic)
         for warning in warnings:
             print(f"      warning: {warning}", flush=True)

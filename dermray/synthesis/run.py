@@ -45,7 +45,7 @@ def run(config: SynthesisConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
-        ray.get(ray.remote(require_whole_groups).remote(source.captioned))  # the gate is calibrated by other splits
+        ray.get(ray.remote(require_whole_groups).remote(rows))  # the gate is calibrated by other splits
         plan = storage.join(work.data, "plan")
         with watched(busy("planning")):
             settled, text = write_plan(source, plan, config)

@@ -10,7 +10,11 @@ def training_block(title: str, result: Result) -> Block:
     """Steps, and the curve of the loss."""
     training = result.manifest.metrics["training"]
     html = (
-        f"<p>{training['steps']} steps on {training['workers']} workers, loss {training['loss']:.4f}.</p>"
+        f"<p>{training['steps']} steps on {_workers(training['workers'])}, loss {training['loss']:.4f}.</p>"
         f'<p><img src="{pages.data_url(loss_curve(training))}" alt="loss by step" width="440"></p>'
     )
     return Block(title, html, {"loss": training["loss"]})
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"

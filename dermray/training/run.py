@@ -60,7 +60,7 @@ def run(config: TrainConfig) -> Result:
 
         connect(work.uri)
         require_room(config)
-        ray.get(ray.remote(require_whole_groups).remote(rows.row_files()))
+        ray.get(ray.remote(require_whole_groups).remote(rows))
         expected, small = _counted(config, settings, rows)
         dropped = small if config.small_images == "drop" else 0
         task, images, text = _encoded(config, settings, rows, work, others)

@@ -82,9 +82,10 @@ def reference(stage: str) -> str:
 
 
 def presets_of(stage: str) -> list[tuple[str, str]]:
-    """A stage's presets; those of the two steps of reader-study lie in one folder."""
-    folder, _, step = {"run": "pipeline"}.get(stage, stage).partition(" ")
-    found = [(name, text) for name, text in presets() if name.startswith(f"{folder}/")]
+    """A stage's presets; those of a run lie in two folders, those of the two steps of reader-study in one."""
+    folder, _, step = stage.partition(" ")
+    folders = ("pipeline/", "papers/") if stage == "run" else (f"{folder}/",)
+    found = [(name, text) for name, text in presets() if name.startswith(folders)]
     return [(name, text) for name, text in found if not step or name.endswith("/analyse") == (step == "analyse")]
 
 

@@ -58,6 +58,18 @@ def test_validation_images_of_one_class_choose_nothing() -> None:
     assert of_validation(np.array([0, 1]), sure) == fit(np.array([0, 1]), sure) != Calibration()
 
 
+def test_a_fixed_threshold_decides_as_scikit_learn_does() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 400)
+    features = rng.normal(0, 1, (400, 3)) + 0.7 * labels[:, None] - 0.9
+    model = LogisticRegression().fit(features[:60], labels[:60])
+    probabilities = model.predict_proba(features[60:])
+    fixed = of_validation(labels[60:], probabilities, "0.5")
+    assert fixed.threshold == 0.5 and fixed.temperature == fit(labels[60:], probabilities).temperature != 1
+    assert np.array_equal(fixed.decide(fixed.scale(probabilities)), model.predict(features[60:]))
+    assert fit(labels[60:], probabilities).threshold != 0.5 == of_validation(np.array([1]), None, "0.5").threshold
+
+
 @pytest.mark.parametrize("rule", ["youden", "sensitivity", "specificity"])
 def test_operating_points_are_the_best_of_all_thresholds(rule: Rule) -> None:
     rng = np.random.default_rng(2)

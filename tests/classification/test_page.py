@@ -37,7 +37,7 @@ def tested(directory: Path) -> Tested:
     first = sweep(PART, real_images=(50, 100), seeds=3)
     second = sweep(MANY, dict.fromkeys(ARMS, 1.0), backbones=("x",), seeds=2)
     of_sets = [(analyse(scored, [part], 60, 0), scored, [part]) for scored, part in ((first, PART), (second, MANY))]
-    page.write(str(directory), "a sweep", of_sets)
+    page.write(str(directory), "a sweep", of_sets, "split by image: 3")
     return of_sets
 
 
@@ -102,6 +102,7 @@ def test_an_arm_has_one_colour_and_the_negative_control_is_grey() -> None:
 
 def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, directory: Path) -> None:
     text = (directory / "page.html").read_text()
+    assert '<p class="bad">split by image: 3</p>' in text
     assert not re.search(r"(src|href)=\"(?!data:)", text) and text.count('src="data:image/') == 12
     came_out, failed = "The controls came out", "Not all controls came out"
     assert text.count(came_out) == text.count(failed) == 1
@@ -126,7 +127,7 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
 
 def without_pictures(analysis: dict[str, Any]) -> str:
     """The page, quickly."""
-    return pages.render(page.TEMPLATE, title="a sweep", tested=[(analysis, defaultdict(str))])
+    return pages.render(page.TEMPLATE, title="a sweep", mark="", tested=[(analysis, defaultdict(str))])
 
 
 def test_the_real_counts_at_which_controls_failed_are_named() -> None:

@@ -99,6 +99,26 @@ def test_a_test_set_loses_what_training_shares(tmp_path: Path, rows: Result) -> 
         prepared(tmp_path, rows, [source(tmp_path, rows)], (external("no", where={"sex": ["other"]}), again))
 
 
+def test_a_generator_that_saw_test_images_is_let_pass_where_papers_split_by_image(
+    tmp_path: Path, rows: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermray.classification.prepare.near_in", lambda tested, seen: pa.array([], pa.string()))
+    saw = result(f"{tmp_path}/saw", "caption", [row | {"split": "train"} for row in REAL[:150]])
+    drawn = generated(f"{tmp_path}/drawn", DRAWN, saw.manifest.key)
+    glide = source(tmp_path, rows, drawn, name="GLIDE", trained_on=saw.uri)
+    prints = Prints(tests={"test": "-", "other": "-"}, generators={"GLIDE": "-"})
+    seen = sum(row["split"] == "test" for row in REAL[:150])
+    with pytest.raises(ValueError, match=f"test set test: the generator of .* GLIDE saw {seen} of its {TESTED} images"):
+        prepared(tmp_path, rows, [glide], prints=prints)
+    by_image = Result(rows.uri, rows.manifest.model_copy(update={"leaking_groups": {"ingest": 3}}))
+    found = prepared(tmp_path, by_image, [glide], prints=prints)
+    assert found.tests["test"]["seen_by_generator"] == {"GLIDE": seen} and found.tests["test"]["images"] == TESTED
+    other = result(f"{tmp_path}/other", "ingest", [*phantoms(40, seed=3), *REAL[:1]])
+    monkeypatch.setattr("dermray.classification.prepare.without_shared", lambda name, test, *_: (test, {"all": 0}))
+    with pytest.raises(ValueError, match="test set other: the generator of synthetic source GLIDE saw 1 of its 41"):
+        prepared(tmp_path, by_image, [glide], (external("other"), other), prints=prints)
+
+
 def test_synthetic_images_that_show_test_images_are_not_trained_on(
     tmp_path: Path, rows: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def swept(place: Path, split: int, group: str = "g", **settings: Any) -> Result:
                 scores = np.stack([1 - said, said], 1)
                 trial_files.write(f"{work.data}/trials", key, named, {"test": scores, "validation": scores}, [])
                 trials.append(named | {"auc": roc_auc_score(labels, said)})
-        told = {"trials": trials, "tests": {"test": {}}, "classes": ["benign", "malignant"]}
+        told: dict[str, Any] = {"trials": trials, "tests": {"test": {}}, "classes": ["benign", "malignant"]}
         return work.commit(NONE, 1, cpus=1, gpus=0, **told)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dermray.datasets import leaks
 from dermray.datasets.leaks import Keys, checked, distinct, distinct_by_split, require_whole_groups
+from dermray.manifest import Manifest, Result, Rows
 from dermray.records import IMAGES, SPLITS, conform
 
 GROUPS = st.sampled_from(["a", "b", "c", "d", "é", ""]) | st.none()
@@ -20,6 +21,17 @@ ROWS = st.lists(
     st.tuples(GROUPS, st.sampled_from([*SPLITS, None]), st.sampled_from(["ok", "rejected"]), st.sampled_from("xy")),
     max_size=30,
 )
+
+
+def ingested(folder: Path, rows: list[tuple[Any, ...]], leaking_groups: dict[str, int] | None = None) -> Result:
+    """A finished result of them."""
+    folder.joinpath("data", "rows").mkdir(parents=True)
+    written(folder / "data" / "rows", rows)
+    told = Manifest(
+        stage="ingest", key="k", config={}, inputs={}, data="data", rows=Rows(rows_in=0, ok=0, rejected=0, failed=0),
+        versions={}, started=0, seconds=0, cpus=1, gpus=0, leaking_groups=leaking_groups or {},
+    )  # fmt: skip
+    return Result(str(folder), told)
 
 
 def written(folder: Path, rows: list[tuple[Any, ...]]) -> str:
@@ -73,7 +85,12 @@ def test_two_names_of_one_hash_accuse_nobody(monkeypatch: pytest.MonkeyPatch, tm
 def test_the_message_names_groups_and_splits(tmp_path: Path) -> None:
     rows = [("g1", "train", "ok", "x"), ("g1", "test", "ok", "y"), ("g2", "val", "ok", "x"), ("g2", "test", "ok", "x")]
     with pytest.raises(ValueError, match=r"group 'g1' lies in both 'train' and 'test' \(as do 1 more: g2\)"):
-        require_whole_groups(written(tmp_path, rows))
+        require_whole_groups(ingested(tmp_path, rows))
+
+
+def test_rows_that_were_split_by_image_leak_with_a_mark(tmp_path: Path) -> None:
+    rows = [("g1", "train", "ok", "x"), ("g1", "test", "ok", "y")]
+    require_whole_groups(ingested(tmp_path, rows, {"k": 1}))
 
 
 def test_many_that_leak_are_counted_and_some_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -90,4 +107,3 @@ def test_no_rows(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([], IMAGES), tmp_path / "0.parquet")
     found = checked(str(tmp_path), Keys.read(str(tmp_path), "patient_id"))
     assert found.told() == "patients: none known, so nothing to check in 0 rows"
-    require_whole_groups(str(tmp_path))

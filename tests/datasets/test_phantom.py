@@ -1,12 +1,14 @@
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from dermray.datasets.labels.words import MALIGNANT
 from dermray.datasets.phantom import LESIONS_PER_PATIENT, SourceConfig, best_auc, encode_png, phantom_row
-from dermray.records import IMAGES, conform
+from dermray.records import ENTITIES, IMAGES, conform
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,18 @@ def test_no_single_attribute_gives_the_label_away(rows: list[dict[str, object]])
     for name in ("true_asymmetry", "true_border_irregular"):
         assert 0.5 < roc_auc_score(labels, [bool(row[name]) for row in rows]) < 0.8
     assert 0.35 < np.mean([bool(label) for label in labels]) < 0.6
+
+
+def test_entities_agree_with_labels_and_none_is_rare() -> None:
+    config = SourceConfig(count=1200, size=16, duplicates=0, broken=0, entities=True, modality="clinical")
+    rows = [phantom_row(i, config) for i in range(1200)]
+    counts = Counter(row["entity"] for row in rows)
+    assert set(counts) == set(ENTITIES) and min(counts.values()) >= 0.06 * len(rows)
+    for row in rows:
+        assert MALIGNANT[row["entity"]] in (None, row["malignant"])
+    assert {row["modality"] for row in rows} == {"clinical"}
+    plain = phantom_row(17, SourceConfig(count=1200, size=16, duplicates=0, broken=0))
+    assert plain["entity"] == "other" and plain["image"] == rows[17]["image"], "the pictures are the same"
 
 
 def test_png_is_lossless() -> None:

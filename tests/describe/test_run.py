@@ -106,6 +106,20 @@ def test_a_leak_is_named_and_ends_with_1_when_all_is_written(
     assert leaks["leak_group"]["named"] == {"g-P1": ["train", "test"]} and leaks["lesion_id"]["crossing"] == 0
 
 
+def test_what_was_split_by_image_leaks_as_it_was_asked_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = ingested(
+        f"{tmp_path}/ingest", [*awkward(), row(60, leak_group="g-P1", split="test", patient_id="clinic/P1")]
+    )
+    told = made.manifest.model_copy(update={"leaking_groups": {"k": 1}})
+    (tmp_path / "ingest" / "manifest.json").write_text(told.model_dump_json())
+    code, out, err = call_cli(capsys, "describe", f"{tmp_path}/ingest", "--output", f"{tmp_path}/told")
+    assert code == 0 and not err and "1 group LIES IN SEVERAL SPLITS: g-P1 (train, test)" in out
+    mark = "split by image: 1 leak group lies in several splits, so scores on val and test images are inflated"
+    assert f"WARNING: {mark}" in out.splitlines()[-1]
+    assert mark in words((tmp_path / "told" / "describe.html").read_text())
+    assert json.loads((tmp_path / "told" / "describe.json").read_text())["leaking_groups"] == {"k": 1}
+
+
 def test_one_patient_in_two_groups_leaks_though_no_group_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,8 @@ def test_the_same_circumstances_can_be_compared() -> None:
     ({}, {"data": ("ham10000", "ddi")}, "ours are images of ham10000, ddi, the paper's of ddi"),
     ({"split": "random"}, {"split": "grouped"}, "the paper splits at random"),
     ({"split": "official"}, {"split": "grouped"}, "published test splits as they are"),
+    ({"split": "official"}, {"split": "random"}, "ours are drawn at random, image by image"),
+    ({"split": "random"}, {"split": "official"}, "ours is the published test split"),
     ({"tested_on": "pool"}, {"tested_on": "real"}, "ours are tested on real ones"),
     ({"real": "train"}, {"real": "held_out"}, "ours with images that no generator saw"),
     ({"extractor": "Keras's Inception-v3"}, {"extractor": "inception"}, "other features: ours are of inception"),

@@ -61,7 +61,7 @@ def test_text_says_each_reason_once_and_rows_name_theirs_by_number(rows: list[Ro
     assert told[2] == "Table 1: accuracy (its numbers as told in section 2)"
     assert told[3] == (
         "  row x, of real: paper 64.68%, ours 65.12%, 60.00% to 70.00%, floor 50.00%, N 9,000 against 1,200, "
-        "ratios, only, mixed, resnet, 1:1, 2500 real, the paper's lies inside"
+        "ratios, mixed, resnet, 1:1, 2500 real, the paper's lies inside"
     )
     assert told[4].endswith("(not comparable: 1, 2)") and told[6].endswith("(not comparable: 2, 3)")
     assert told[7:9] == [

@@ -51,6 +51,19 @@ def test_every_instance_has_its_own_block(run: tuple[PipelineConfig, Graph, dict
     assert "<title>of &lt;two&gt;</title>" in page and summary["lines"] == []
 
 
+def test_what_was_split_by_image_is_said_first_and_at_each_block(
+    run: tuple[PipelineConfig, Graph, dict[str, Result]],
+) -> None:
+    config, graph, results = run
+    told = results["first"].manifest.model_copy(update={"leaking_groups": {"i": 7}})
+    results["first"] = Result(results["first"].uri, told)
+    summary = report.write(config.output, graph, results, PeakMemory(config.output), config)
+    assert summary["stages"]["first"]["leaking_groups"] == 7 and "leaking_groups" not in summary["stages"]["second"]
+    page = Path(config.output, "report.html").read_text()
+    mark = "split by image: 7 leak groups lie in several splits"
+    assert f"<li>{mark}" in page and page.count(f'<p class="bad">{mark}') == 1
+
+
 def test_a_stage_s_own_block_is_given_its_inputs(
     run: tuple[PipelineConfig, Graph, dict[str, Result]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

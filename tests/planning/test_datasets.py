@@ -50,3 +50,10 @@ def test_class_folders_phantoms_and_the_unknown(tmp_path: Path) -> None:
     assert none.value is None and "no published number" in none.why
     test_set = images_of({"source": "ham10000", "path": str(tmp_path / "none"), "split": "test"})
     assert test_set.value == 1_511
+
+
+def test_an_entry_without_split_has_as_many_as_its_table() -> None:
+    train = {"source": "derm12345", "path": "nowhere"}
+    test = train | {"table": "derm12345_metadata_test.csv", "images": "derm12345_test"}
+    assert (images_of(train).value, images_of(test).value) == (9_860, 2_485)
+    assert images_of({"source": "milk10k", "path": "nowhere"}).value == 10_480

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from dermray.describe.counts import SIDES, count
+from dermray.describe.counts import SIDES, Counts, count
 from dermray.manifest import Result
 from dermray.papers.measured import Measured, Run
 from dermray.papers.setting import Setting
@@ -17,17 +17,26 @@ ROUND_TWO = "self-instruct"
 def ingested(name: str, result: Result, run: Run) -> Iterator[Measured]:
     """Usable images of each source, by label; of all, by the shorter side too. Reads small columns of the rows."""
     counts, data = count(result.row_files()), run.data(result)
-    here = {"stage": "ingest", "instance": name, "metric": "images"}
-    for source in (*counts.sources, ALL):
-        part = counts if source == ALL else counts.of(source=source)
-        setting = Setting(data=data if source == ALL else (source,))
-        labelled = part.by("malignant")
-        for label, number in {ALL: labelled.total(), **{LABELS[key]: labelled[key] for key in LABELS}}.items():
-            yield Measured(here | {"source": source, "label": label, "scale": ALL}, number, setting=setting)
-    sides = counts.by("side")
-    for place, side in enumerate(SIDES, 1):
-        where = here | {"source": ALL, "label": ALL, "scale": str(side)}
-        yield Measured(where, sides[place], setting=Setting(data=data))
+    for metric, held_out in (("images", ()), ("images to learn from", ("test",))):
+        here = {"stage": "ingest", "instance": name, "metric": metric}
+        for source in (*counts.sources, ALL):
+            part = counts if source == ALL else counts.of(source=source)
+            setting = Setting(data=data if source == ALL else (source,))
+            labelled = _outside(held_out, part, "malignant")
+            for label, number in {ALL: labelled.total(), **{LABELS[key]: labelled[key] for key in LABELS}}.items():
+                yield Measured(here | {"source": source, "label": label, "scale": ALL}, number, setting=setting)
+        sides = _outside(held_out, counts, "side")
+        for place, side in enumerate(SIDES, 1):
+            where = here | {"source": ALL, "label": ALL, "scale": str(side)}
+            yield Measured(where, sides[place], setting=Setting(data=data))
+
+
+def _outside(splits: tuple[str, ...], part: Counts, column: str) -> Counter[Any]:
+    """Usable images by a column, without those of some splits."""
+    counted = part.by(column)
+    for split in splits:
+        counted -= part.of(split=split).by(column)
+    return counted
 
 
 def drawn(name: str, result: Result, run: Run) -> Iterator[Measured]:

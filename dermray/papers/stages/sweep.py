@@ -17,18 +17,17 @@ UNCONTROLLED = "not all controls of this sweep came out: it says nothing about s
 def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
     """Every arm on every test set: over all images, by class, and its gain."""
     config, told = result.manifest.config, result.manifest.metrics
-    data = run.data(result)
+    data, split = run.data(result), run.split(result)
+    marked = {"split": "split by image"} if result.manifest.leaking_groups else {}
     families = {source: run.family(run.input(result, f"synthetic.{source}".rstrip("."))) for source in _sources(config)}
     for analysis in told["tested"]:
-        here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]}
+        here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]} | marked
         doubts = (UNCONTROLLED,) if analysis["controls"] is False else ()
-        tested = Setting(images=analysis["images"], data=data, split="grouped", tested_on="real")
-        yield Measured(
-            here | {"metric": "test images"}, analysis["images"], setting=Setting(data=data, split="grouped")
-        )
+        tested = Setting(images=analysis["images"], data=data, split=split, tested_on="real")
+        yield Measured(here | {"metric": "test images"}, analysis["images"], setting=Setting(data=data, split=split))
         for arm in [*analysis["arms"], *analysis["zero_shot"]]:
             setting = _setting(arm, families, told["image_size"]).over(tested)
-            yield from _of_arm(arm, here | _where(arm, config), setting, doubts)
+            yield from _of_arm(arm, here | _where(arm, config), setting, _decided(arm, config), doubts)
         for gain in [*analysis["verdict"], *analysis["differences"]]:
             if gain["role"] in ("mixed", "synthetic only") and not _of_several(gain, config):
                 where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
@@ -70,18 +69,19 @@ def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[s
     )
 
 
-def _decided(arm: dict[str, Any]) -> Setting:
+def _decided(arm: dict[str, Any], config: dict[str, Any]) -> Setting:
     """How images are called malignant: see classification/calibration.py. More than two classes have no threshold."""
     if len(arm["classes"]) > 2:
         return Setting()
-    return Setting(threshold="0.5" if arm["role"] == "zero-shot" else "validation")
+    usual = arm["role"] == "zero-shot" or config.get("threshold") == "0.5"
+    return Setting(threshold="0.5" if usual else "validation")
 
 
 def _of_arm(
-    arm: dict[str, Any], where: dict[str, str], setting: Setting, doubts: tuple[str, ...]
+    arm: dict[str, Any], where: dict[str, str], setting: Setting, threshold: Setting, doubts: tuple[str, ...]
 ) -> Iterator[Measured]:
     classes = {name: values["images"] for name, values in arm["classes"].items()}
-    total, decided = sum(classes.values()), _decided(arm).over(setting)
+    total, decided = sum(classes.values()), threshold.over(setting)
     floors = {"accuracy": max(classes.values()) / total, "auc": 0.5, "balanced_accuracy": 1 / len(classes)}
     for of, values in {ALL: arm["metrics"], **arm["classes"]}.items():
         for metric, found in values.items():

@@ -46,7 +46,7 @@ def run(config: TuneConfig) -> Result:
         from dermray.cluster import connect
 
         connect(work.uri)
-        ray.get(ray.remote(require_whole_groups).remote(rows.row_files()))
+        ray.get(ray.remote(require_whole_groups).remote(rows))
         task, written = _encoded(config, rows, found, work, train, held_out)
         work.require(written.count + sum(written.rejected.values()), train.drawn)
         report = fit(task, task.loop, work.data)

@@ -13,18 +13,23 @@ def test_images_of_a_source_by_label_and_of_all_by_scale(tmp_path: Path) -> None
     rows += made_rows.phantoms(3, first=4, source="ddi", malignant=False, width=300, height=256)
     rows += made_rows.phantoms(2, first=7, source="hiba", malignant=None, width=900, height=512)
     rows += made_rows.phantoms(1, first=9, source="hiba", status="rejected", reason="too small")
+    for number, row in enumerate(rows):
+        row["split"] = "test" if number in (0, 8) else "train"
     result = made_rows.result(f"{tmp_path}/ingest", "ingest", rows)
-    result.manifest.config["sources"] = [{"source": "ddi"}, {"source": "hiba"}]
+    result.manifest.config["sources"] = [{"source": "ddi"}, {"source": "hiba"}, {"source": "hiba"}]
     found = list(counted.ingested("ingest", result, Run({"ingest": result})))
 
-    def images(**where: str) -> float | None:
-        return one(found, metric="images", **where).value
+    def images(metric: str = "images", **where: str) -> float | None:
+        return one(found, metric=metric, **where).value
 
     assert [images(source="ddi", label=name) for name in ("malignant", "benign", "all")] == [4, 3, 7]
     assert [images(source="hiba", label=name) for name in ("malignant", "benign", "all")] == [0, 0, 2]
     assert [images(source="all", label="all", scale=side) for side in ("128", "256", "512", "all")] == [4, 3, 2, 9]
-    assert one(found, source="all", label="all", scale="128").setting.data == ("ddi", "hiba")
-    assert one(found, source="ddi", label="all").setting.data == ("ddi",)
+    learn = "images to learn from"
+    assert [images(learn, source="ddi", label=name) for name in ("malignant", "benign", "all")] == [3, 3, 6]
+    assert [images(learn, source="all", label="all", scale=side) for side in ("128", "512", "all")] == [3, 1, 7]
+    assert one(found, metric=learn, source="all", label="all", scale="128").setting.data == ("ddi", "hiba")
+    assert one(found, metric=learn, source="ddi", label="all").setting.data == ("ddi",)
 
 
 def test_pairs_by_source_and_modality() -> None:

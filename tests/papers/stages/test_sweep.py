@@ -54,6 +54,24 @@ def test_an_arm_has_its_metrics_with_interval_floor_and_setting(analysis: dict[s
     assert recall.value == arm["classes"]["malignant"]["recall"] and recall.low is None
 
 
+def test_what_was_split_by_image_is_told_apart(analysis: dict[str, Any]) -> None:
+    where = {"role": "baseline", "backbone_place": "1", "real_place": "1", "class": "all", "metric": "auc"}
+    assert "split" not in one(read(analysis), **where).where
+    for published, split in ((False, "random"), (True, "official")):
+        before, swept_rows = lineage(), swept(analysis)
+        facts = {"split_by_image": {"published_test_split": published}}
+        before["ingest"].manifest.metrics.update(facts)
+        swept_rows.manifest.leaking_groups["i"] = 5
+        auc = one(list(measured("ablation", swept_rows, run(**before, sweep=swept_rows))), **where)
+        assert (auc.where["split"], auc.setting.split) == ("split by image", split)
+
+
+def test_at_the_usual_threshold_decisions_are_as_a_paper_makes_them(analysis: dict[str, Any]) -> None:
+    at = {"role": "mixed", "ratio": "1", "backbone_place": "2", "real_place": "2", "class": "all", "metric": "accuracy"}
+    assert one(read(analysis, threshold="0.5"), **at).setting.threshold == "0.5"
+    assert one(read(analysis, threshold="youden"), **at).setting.threshold == "validation"
+
+
 def test_real_images_alone_know_no_generator_and_synthetic_ones_no_real_image(analysis: dict[str, Any]) -> None:
     found = read(analysis)
     at = {"backbone_place": "1", "real_place": "1", "class": "all", "metric": "accuracy"}

@@ -136,7 +136,9 @@ def _schedule(
     """A learning rate for each of so many steps."""
     schedules = torch.optim.lr_scheduler
     if settings.schedule == "one_cycle":
-        return schedules.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=RISE)
+        # torch divides by the rise's steps less one: of a rise of one step, those of four in all, there are none
+        rise = RISE if steps * RISE != 1 else 2 * RISE
+        return schedules.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=rise)
     if settings.schedule == "cosine":
         return schedules.CosineAnnealingLR(optimizer, steps)
     return schedules.ConstantLR(optimizer, factor=1)

@@ -115,6 +115,14 @@ def test_a_loss_that_is_no_number_ends_it() -> None:
         train(pixels, EVERY, labels, None, wild, settings(steps=20, schedule="constant"), 1, 0)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_one_cycle_of_few_steps(steps: int) -> None:
+    """torch's own has none where a quarter of them is one."""
+    pixels, labels = images(2)
+    trained = train(pixels, EVERY, labels, None, NANO, settings(steps=steps), 1, 0)
+    assert all(0 < line["learning_rate"] <= NANO.learning_rate for line in trained.history)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "constant"])
 def test_a_schedule_is_torchs(schedule: str) -> None:
     pixels, labels = images(2)

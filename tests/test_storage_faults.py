@@ -21,7 +21,7 @@ from dermray import claims, manifest, patience, s3, storage, store_errors
 from dermray.config import Config
 from dermray.failures import plain_cause
 from dermray.manifest import Rows
-from dermray.train_loop import trainer
+from dermray.train_loop import snapshot, trainer
 from dermray.whole_file import PART, whole_file
 from tests.faulty_s3 import SLOW_DOWN, FaultyS3, Refusal, faulty
 
@@ -194,11 +194,11 @@ def test_ray_train_takes_an_uploaded_checkpoint_for_its_own(place: str, tmp_path
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "w.bin").write_bytes(b"w")
     system, path = storage.filesystem(place)
-    of_ray = StorageContext(path, trainer.RUN, system)
+    of_ray = StorageContext(path, snapshot.RUN, system)
     there = trainer._uploaded(place, system, Checkpoint.from_directory(tmp_path / "local"), "checkpoint_1")
     assert is_managed_checkpoint(of_ray, there)
     assert there.path == of_ray.build_checkpoint_path_from_name("checkpoint_1")
-    assert storage.read_bytes(f"{place}/{trainer.RUN}/checkpoint_1/w.bin") == b"w"
+    assert storage.read_bytes(f"{place}/{snapshot.RUN}/checkpoint_1/w.bin") == b"w"
 
 
 def test_others_may_read_what_was_copied_from_a_temporary_directory(tmp_path: Path) -> None:

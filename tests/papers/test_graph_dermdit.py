@@ -145,6 +145,7 @@ def _attributes_in_captions(result: Result) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_a_smoke_cut_follows_every_arrow(smoke: dict[str, Result]) -> None:
     assert smoke.keys() == graph_of("dermdit", "paper").keys()
@@ -166,6 +167,7 @@ def test_a_smoke_cut_follows_every_arrow(smoke: dict[str, Result]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_its_page_has_a_number_of_ours_beside_each_and_calls_none_comparable(smoke: dict[str, Result]) -> None:
     lines = compared(smoke["compare"])

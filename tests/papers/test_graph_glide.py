@@ -102,6 +102,7 @@ def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_a_smoke_cut_follows_every_arrow_and_marks_what_leaks(smoke: dict[str, Result]) -> None:
     assert smoke.keys() == graph_of("glide_ham10000", "smoke").keys()
@@ -121,6 +122,7 @@ def test_a_smoke_cut_follows_every_arrow_and_marks_what_leaks(smoke: dict[str, R
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_its_page_has_both_ablations_in_table_3_and_calls_nothing_comparable(smoke: dict[str, Result]) -> None:
     lines = compared(smoke["compare"])

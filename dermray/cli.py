@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,12 @@ from typing import Any
 
 from dermray import __version__
 from dermray.cluster import asked_for_logs
-from dermray.config import ConfigError, load, preset
+from dermray.commands.arguments import config_path, positive, with_config
+from dermray.commands.plan import planned, with_plan
+from dermray.commands.run import COMMANDS as RUNS
+from dermray.commands.run import run as run_graph
+from dermray.commands.run import with_runs
+from dermray.config import ConfigError, load, read_file
 from dermray.describe import options as describe
 from dermray.failures import plain_cause
 
@@ -57,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
             group = commands.add_parser(stage, help="a blinded reader study of original and synthetic images")
             steps[stage] = group.add_subparsers(dest="step", required=True, metavar="step")
         command = (steps[stage] if step else commands).add_parser(step or stage, help=text)
-        _with_config(command, required=True)
+        with_config(command, required=True)
         if name in ("train", "tune-vlm"):
             command.add_argument(
                 "--dry-run",
@@ -71,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
                 help="an earlier sweep of the same data; run only the trials that it lacks",
             )
         if name in PREVIEWS:
-            command.add_argument("--preview", type=_positive, metavar="N", help=f"{PREVIEWS[name]}; start nothing")
+            command.add_argument("--preview", type=positive, metavar="N", help=f"{PREVIEWS[name]}; start nothing")
         if name in ("caption", "instruct"):
             command.add_argument(
                 "--retry-failed",
@@ -85,8 +89,7 @@ def parser() -> argparse.ArgumentParser:
                 "dermray[search]",
             )  # fmt: skip
     _with_readers(steps["reader-study"])
-    _with_choice(commands.add_parser("run", help="run a graph of stages, then write a report"), required=True)
-    _with_choice(commands.add_parser("quickstart", help="run the whole loop on phantoms, in minutes"), required=False)
+    with_runs(commands)
     describe.options(
         commands.add_parser("describe", help="describe a result: counts, a page, proof that no split leaks")
     )
@@ -100,50 +103,18 @@ def parser() -> argparse.ArgumentParser:
         help="default: parquet; hf, llava and sharegpt are conversations; merged (tune-vlm only) merges the adapter "
         "into its base",
     )
-    _with_config(export, required=False)
+    with_config(export, required=False)
     _with_provenance(commands)
     _with_import(commands.add_parser("import", help="import weights of other projects"))
     serve = commands.add_parser("serve", help="serve generation, classification and captions over HTTP")
     serve.add_argument("--run", help=f"directory of a finished run; default: {LATEST}, unless the config names models")
-    _with_config(serve, required=False)
+    with_config(serve, required=False)
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 admits other machines; there is no TLS")
     serve.add_argument("--port", type=int, default=8000)
     _with_key(commands)
     _with_reference(commands)
-    _with_plan(commands)
+    with_plan(commands)
     return root
-
-
-def _with_choice(command: argparse.ArgumentParser, required: bool) -> None:
-    _with_config(command, required)
-    command.add_argument("--graph", action="store_true", help="print the stages and their inputs; start nothing")
-    command.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="run this stage alone; may be given several times"
-    )
-    command.add_argument(
-        "--until",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="run this stage and all that it needs; may be given several times",
-    )
-
-
-def _with_plan(commands: Any) -> None:
-    plan = commands.add_parser(
-        "plan", help="print what a run or a stage will take: rows, tokens, steps, GPU-hours, price; start nothing"
-    )
-    plan.add_argument("config", help="YAML file or preset of a run or of a stage, for example train/flux_lora_paper")
-    _with_overrides(plan)
-    plan.add_argument("--stage", help="the stage that the config is for, if it is neither a run nor a preset")
-    plan.add_argument("--gpu", default="H100", help="card that hours are of: H100, H200, A100, L40S, L4, 'RTX 3090'")
-    plan.add_argument(
-        "--price-per-gpu-hour", type=_price, metavar="X", help="in any currency; adds what each stage costs"
-    )
-    plan.add_argument(
-        "--rows", type=_positive, metavar="N", help="assume so many rows of inputs that are neither there nor planned"
-    )
-    plan.add_argument("--json", action="store_true", help="for programs")
 
 
 def _with_reference(commands: Any) -> None:
@@ -160,14 +131,14 @@ def _with_reference(commands: Any) -> None:
     )
     doctor.add_argument("--stage", help="the stage that --config is for, if it is not a preset")
     doctor.add_argument("--output", help="directory or s3:// URI for results")
-    _with_config(doctor, required=False)
+    with_config(doctor, required=False)
 
 
 def _with_provenance(commands: Any) -> None:
     images = commands.add_parser("export-images", help="export images of a generate result as PNG files with a table")
     images.add_argument("result", help="result of the generate stage")
     images.add_argument("directory", help="new directory or s3:// URI")
-    _with_config(images, required=False)
+    with_config(images, required=False)
     said = commands.add_parser("provenance", help="print and verify where image files come from")
     said.add_argument("files", nargs="+", metavar="file", help="local path or s3:// URI")
     said.add_argument("--trust", metavar="PEM", help="certificates of authorities to trust")
@@ -191,7 +162,7 @@ def _with_readers(steps: Any) -> None:
     codes = steps.add_parser("codes", help="make readers' codes for a study that the service shows in a browser")
     answers = steps.add_parser("answers", help="write readers' answers from the browser as files that analyse reads")
     for command in (codes, answers):
-        _with_config(command, required=False)
+        with_config(command, required=False)
         command.add_argument(
             "--study", required=True, metavar="NAME", help="a study under reader_studies in the service's config"
         )
@@ -205,22 +176,6 @@ def _with_readers(steps: Any) -> None:
     codes.add_argument("--renew", action="store_true", help="replace the codes of readers who have one; answers stay")
     answers.add_argument("--readers", nargs="+", metavar="READER", help="default: all")
     answers.add_argument("--to", required=True, metavar="PLACE", help="directory or s3:// URI")
-
-
-def _with_config(command: argparse.ArgumentParser, required: bool) -> None:
-    command.add_argument(
-        "--config", required=required, help="YAML file, or the name of a preset such as pipeline/quickstart"
-    )
-    _with_overrides(command)
-
-
-def _with_overrides(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="for example loop.steps=100 or sources.0.path=/data; plain text is literal, brackets and quotes are YAML",
-    )
 
 
 def _with_import(command: argparse.ArgumentParser) -> None:
@@ -288,7 +243,7 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "doctor":
         _doctor(arguments)
     elif arguments.command == "plan":
-        print(_plan(arguments))
+        print(planned(arguments))
     elif arguments.command in ("presets", "config"):
         print(_reference(arguments))
     elif getattr(arguments, "step", None) in ("codes", "answers"):
@@ -305,8 +260,8 @@ def _run(arguments: argparse.Namespace) -> None:
         _provenance(arguments)
     elif arguments.command == "import":
         _import(arguments)
-    elif arguments.command in ("run", "quickstart"):
-        _run_pipeline(arguments)
+    elif arguments.command in RUNS:
+        run_graph(arguments)
     else:
         _run_stage(arguments)
 
@@ -399,42 +354,21 @@ def _preview(stage: str, settings: Any, count: int) -> str:
     return shown if isinstance(shown, str) else "\n\n---\n\n".join(shown)
 
 
-def _positive(text: str) -> int:
-    """A number of at least 1."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
-    return int(text)
-
-
-def _price(text: str) -> float:
-    """A number of at least 0."""
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not 0 <= price < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected a price of at least 0, such as 2.50")
-    return price
-
-
 def _doctor(arguments: argparse.Namespace) -> None:
     from dermray.doctor.run import examine
+    from dermray.doctor.whole_run import RUN
 
     path = config_path(arguments.config) if arguments.config else None
     stage = arguments.stage or (Path(arguments.config).parent.name if arguments.config else None)
-    if path is not None and stage not in DESCRIPTIONS:
-        raise ConfigError(f"--config {path}: whose is it? Give --stage, one of {', '.join(DESCRIPTIONS)}")
+    if path is not None and arguments.stage is None and "stages" in read_file(path):
+        stage = RUN
+    elif path is not None and stage not in DESCRIPTIONS:
+        raise ConfigError(
+            f"--config {path}: whose is it? It is no run's (no `stages`), so give --stage, one of "
+            f"{', '.join(DESCRIPTIONS)}"
+        )
     if not examine(arguments.output, stage, path, arguments.overrides):
         sys.exit(1)
-
-
-def _plan(arguments: argparse.Namespace) -> str:
-    from dermray.planning import command
-
-    return command.run(
-        arguments.config, config_path(arguments.config), arguments.overrides, arguments.stage, arguments.gpu,
-        arguments.price_per_gpu_hour, arguments.rows, arguments.json,
-    )  # fmt: skip
 
 
 def _reference(arguments: argparse.Namespace) -> str:
@@ -484,30 +418,6 @@ def _import(arguments: argparse.Namespace) -> None:
 
     files = {"base": arguments.base, "upsampler": arguments.upsampler}
     print(f"{import_glide(files, arguments.tokenizer, arguments.output)}: give it as model.base")
-
-
-def _run_pipeline(arguments: argparse.Namespace) -> None:
-    from dermray.pipeline import PipelineConfig, graph, listing
-    from dermray.pipeline.run import run
-    from dermray.serving.runs import TASKS
-
-    config = load(PipelineConfig, config_path(arguments.config or "pipeline/quickstart"), arguments.overrides)
-    if arguments.graph:
-        stages = graph.load(config)
-        print(listing.as_text(stages, graph.chosen(stages, arguments.only, arguments.until)))
-        return
-    summary = run(config, arguments.only, arguments.until)
-    print(f"\nreport:  {config.output}/report.html")
-    print(f"summary: {config.output}/summary.json")
-    if TASKS.keys() & {stage["stage"] for stage in summary["stages"].values()}:
-        print(f"serve:   dermray serve --run {config.output}    (then open http://127.0.0.1:8000/docs)")
-    for line in summary["lines"]:
-        print(f"  {line}")
-
-
-def config_path(given: str) -> Path:
-    """A file where there is one, otherwise the preset of that name."""
-    return Path(given) if Path(given).suffix in (".yaml", ".yml") else preset(given)
 
 
 if __name__ == "__main__":

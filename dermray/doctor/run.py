@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dermray.doctor import cluster, config, machine, place
+from dermray.doctor import cluster, config, machine, place, whole_run
 from dermray.doctor.finding import Finding
 
 
 def findings(output: str | None, stage: str | None, file: Path | None, overrides: list[str]) -> Iterator[Finding]:
     """All that is asked, the quick things first."""
     yield from machine.findings()
-    if file is not None and stage is not None:
+    if file is not None and stage == whole_run.RUN:
+        yield from whole_run.findings(file, overrides)
+    elif file is not None and stage is not None:
         yield from config.findings(stage, file, overrides)
     if output is not None:
         yield from place.findings(output)

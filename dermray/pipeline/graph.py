@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field, model_validator
 from dermray import storage
 from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.pipeline.commands import COMMANDS, command
+from dermray.pipeline.data_root import below
 from dermray.pipeline.references import FROM, references, require_inputs, require_no_bare_names, resolved
 from dermray.pipeline.scales import ScaleConfig, at_scale, lineage
 from dermray.result_fields import result_fields
@@ -40,6 +41,9 @@ class PipelineConfig(Config):
     notes: list[str] = Field([], description="printed at the top of the report")
     scale: str | None = Field(None, description="at which of `scales` to run")
     scales: dict[str, ScaleConfig] = Field({}, description="by name; stages have their fields at each under `scales`")
+    data: str | None = Field(
+        None, description="directory or URI in the place of `data/` at the head of ingest sources' paths"
+    )
     parallel: HowFast[int] = Field(1, ge=1, description="stages that do not need each other, at a time")
     stages: dict[str, dict[str, Any] | None] = Field(
         description="by name: `stage` (which one; default: that of this name), and that stage's own config; a field "
@@ -57,7 +61,7 @@ class PipelineConfig(Config):
         line = [] if self.scale is None else lineage(self.scale, self.scales)
         given = {name: section for name, section in self.stages.items() if section is not None}
         fields = {name: at_scale(name, section, line, str(section.get(KIND, name))) for name, section in given.items()}
-        return {name: section for name, section in fields.items() if section is not None}
+        return {name: below(self.data, section) for name, section in fields.items() if section is not None}
 
     @property
     def remarks(self) -> list[str]:

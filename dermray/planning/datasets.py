@@ -21,6 +21,7 @@ class Published(Config):
 
     images: dict[str, int]
     place: str = Field(alias="from")
+    layout: str = Field(description="what lies below a source's path")
 
 
 @cache
@@ -52,6 +53,21 @@ def is_there(given: Mapping[str, Any]) -> bool:
         return path is None or storage.exists(storage.readable(str(path)))
     except OSError:
         return False  # a store that cannot be reached
+
+
+def lacking(given: Mapping[str, Any]) -> str | None:
+    """The first place that a source needs and that is not there: its path, or its table.
+
+    Args:
+        given: an item of an ingest's `sources`, which is valid.
+    """
+    if not is_there(given):
+        return str(given["path"])
+    settings = validate(source(str(given["source"])).SourceConfig, {k: v for k, v in given.items() if k != "source"})
+    if not isinstance(settings, TableConfig) or not settings.table:
+        return None
+    table = settings.located()
+    return None if is_there({"path": table}) else table
 
 
 def _counted(name: str, settings: Any) -> Figure | None:

@@ -18,7 +18,8 @@ class Missing:
     """A thing that a stage will look for.
 
     Args:
-        field: of the stage's config. state: what was found. advice: what to do.
+        field: of the stage's config. state: what was found. advice: what to do. source: of an ingest, if it is a data
+            set. fetched: whether it comes by itself when it is used.
     """
 
     stage: str
@@ -26,6 +27,8 @@ class Missing:
     place: str
     state: str
     advice: str
+    source: str | None = None
+    fetched: bool = False
 
 
 def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) -> Iterator[Missing]:
@@ -38,14 +41,16 @@ def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) ->
         if not is_planned(place) and (lack := _lack(stage, field, place)):
             yield lack
     for number, given in enumerate(config.model_dump(mode="json").get("sources", ())):
-        if not datasets.is_there(given):
-            yield _data_set(stage, f"sources.{number}.path", given)
+        if place := datasets.lacking(given):
+            yield _data_set(stage, f"sources.{number}.path", given, place)
 
 
 def _lack(stage: str, field: str, place: str) -> Missing | None:
     name = place.removeprefix(HUB)
     if weights.may_change(name):
-        return None if copied(name) else Missing(stage, field, place, "a hub id, of which no copy is here", FETCHED)
+        if copied(name):
+            return None
+        return Missing(stage, field, place, "a hub id, of which no copy is here", FETCHED, fetched=True)
     finding = there(field, place)
     return None if finding.level == "ok" else Missing(stage, field, place, "not there", finding.advice)
 
@@ -62,7 +67,8 @@ def copied(hub_id: str) -> bool:
     return (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir()
 
 
-def _data_set(stage: str, field: str, given: dict[str, Any]) -> Missing:
-    known = datasets.published().get(str(given.get("source")))
-    advice = f"download it from {known.place}" if known else "correct the path"
-    return Missing(stage, field, str(given.get("path")), f"no images of {given.get('source')} there", advice)
+def _data_set(stage: str, field: str, given: dict[str, Any], place: str) -> Missing:
+    name = str(given.get("source"))
+    known = datasets.published().get(name)
+    advice = f"download it from {known.place}; layout: {known.layout}" if known else "correct the path"
+    return Missing(stage, field, place, f"no images of {name} there", advice, source=name)

@@ -9,7 +9,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from dermray import __version__
-from dermray.cli import config_path
+from dermray.commands.arguments import config_path
 from dermray.config import load, validate
 from dermray.pipeline import command
 from dermray.serving.settings import ServiceConfig

@@ -9,6 +9,7 @@ import pytest
 
 from dermray import cli, pipeline
 from dermray.config import load
+from dermray.papers.reproduce import asked_for
 from dermray.pipeline import COMMANDS, PipelineConfig, command
 from dermray.provenance.settings import ExportConfig
 from dermray.publishing.settings import PublishConfig
@@ -31,6 +32,10 @@ JOBS = [shown for shown in BLOCKS if "jobs/" in str(shown) and "--" in shown.wor
 def accepted(arguments: argparse.Namespace, page: str, tmp_path: Path) -> None:
     """A config with these overrides is valid. A file of the reader's own is the one that the page shows, if it does."""
     name = " ".join(filter(None, [arguments.command, getattr(arguments, "step", None)]))
+    if name == "reproduce":
+        file, overrides = asked_for(arguments.paper, arguments.scale, arguments.data, arguments.overrides)
+        pipeline.load(load(PipelineConfig, file, overrides))
+        return
     cls = command(name)[0] if name in COMMANDS else OTHERS.get(name)
     if cls is None or not (arguments.config or arguments.overrides):
         return

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dermray import s3
-from dermray.doctor import cluster, config, machine, place
+from dermray.doctor import cluster, config, machine, place, whole_run
 from dermray.doctor.finding import Finding
 from tests.conftest import call_cli
 
@@ -101,6 +101,20 @@ def test_what_a_config_names(tmp_path: Path) -> None:
     assert "stepz" in told
 
 
+def test_what_a_run_names(tmp_path: Path) -> None:
+    """A hub's weights are fetched; a data set is not."""
+    stages = "stages: {ingest: {sources: [{source: ddi, path: gone}]}, caption: {rows: {from: ingest}, captioner: a/b}}"
+    (tmp_path / "run.yaml").write_text(f"output: {tmp_path}\n{stages}")
+    told = {str(finding): finding.level for finding in whole_run.findings(tmp_path / "run.yaml", [])}
+    assert any("a valid run of 2 stages" in text and level == "ok" for text, level in told.items())
+    assert any("stages.ingest.sources.0.path=gone" in text and level == "fault" for text, level in told.items())
+    assert any("stages.caption.captioner=a/b" in text and level == "warning" for text, level in told.items())
+    phantoms = ["stages.ingest.sources=[{source: phantom}]", "stages.caption=null"]
+    assert {finding.level for finding in whole_run.findings(tmp_path / "run.yaml", phantoms)} == {"ok"}
+    [wrong] = whole_run.findings(tmp_path / "run.yaml", ["stages.caption.rows={from: nothing}"])
+    assert wrong.level == "fault" and "this run has no stage named 'nothing'" in str(wrong)
+
+
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert [finding.level for finding in cluster.findings()] == ["ok"]
@@ -110,4 +124,7 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     code, out, _ = call_cli(capsys, "doctor", "--output", str(tmp_path), "--config", "train/flux_lora_nano", "rows=/no")
     assert code == 1 and "fault    rows=/no: not there\n         make it first" in out and out.endswith("\n1 fault\n")
     code, _, error = call_cli(capsys, "doctor", "--config", str(tmp_path / "x.yaml"))
-    assert code == 2 and "whose is it? Give --stage" in error
+    assert code == 2 and "x.yaml: no such file" in error
+    (tmp_path / "x.yaml").write_text("rows: /no")
+    code, _, error = call_cli(capsys, "doctor", "--config", str(tmp_path / "x.yaml"))
+    assert code == 2 and "whose is it? It is no run's (no `stages`), so give --stage, one of" in error

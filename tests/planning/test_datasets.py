@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dermray.datasets.licences import _table as licences
-from dermray.datasets.sources import SOURCES
+from dermray.datasets.sources import SOURCES, source
 from dermray.planning import datasets
 from dermray.planning.datasets import images_of
 
@@ -22,6 +22,13 @@ def test_numbers_are_those_of_the_table_of_data_sets(name: str) -> None:
     known = datasets.published()[name].images
     assert all(number in told or number == sum(told) for number in known.values()), (known, told)
     assert datasets.published()[name].place in line
+
+
+@pytest.mark.parametrize("name", sorted(datasets.published()))
+def test_a_layout_names_the_table_that_its_source_reads(name: str) -> None:
+    layout, fields = datasets.published()[name].layout, source(name).SourceConfig.model_fields
+    table = fields["table"].default if "table" in fields else None
+    assert Path(table).name in layout if table else "folder" in layout or ".csv" in layout
 
 
 def test_every_published_source_is_known() -> None:

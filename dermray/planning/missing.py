@@ -41,8 +41,8 @@ def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) ->
         if not is_planned(place) and (lack := _lack(stage, field, place)):
             yield lack
     for number, given in enumerate(config.model_dump(mode="json").get("sources", ())):
-        if place := datasets.lacking(given):
-            yield _data_set(stage, f"sources.{number}.path", given, place)
+        if gone := datasets.lacking(given):
+            yield _data_set(stage, f"sources.{number}.path", given, gone)
 
 
 def _lack(stage: str, field: str, place: str) -> Missing | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dermray import cli, pipeline
+from dermray.commands.arguments import config_path
 from dermray.config import load
 from dermray.papers.reproduce import asked_for
 from dermray.pipeline import COMMANDS, PipelineConfig, command
@@ -33,13 +34,13 @@ def accepted(arguments: argparse.Namespace, page: str, tmp_path: Path) -> None:
     """A config with these overrides is valid. A file of the reader's own is the one that the page shows, if it does."""
     name = " ".join(filter(None, [arguments.command, getattr(arguments, "step", None)]))
     if name == "reproduce":
-        file, overrides = asked_for(arguments.paper, arguments.scale, arguments.data, arguments.overrides)
-        pipeline.load(load(PipelineConfig, file, overrides))
+        paper, overrides = asked_for(arguments.paper, arguments.scale, arguments.data, arguments.overrides)
+        pipeline.load(load(PipelineConfig, paper, overrides))
         return
     cls = command(name)[0] if name in COMMANDS else OTHERS.get(name)
     if cls is None or not (arguments.config or arguments.overrides):
         return
-    file = cli.config_path(arguments.config) if arguments.config else None
+    file = config_path(arguments.config) if arguments.config else None
     if file is not None and not file.is_file():
         if file.name not in configs_of(page):
             return

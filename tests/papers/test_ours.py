@@ -36,9 +36,9 @@ def test_a_quickstarts_numbers(quickstart: Quickstart) -> None:
         by_stage.setdefault(each.where["stage"], []).append(each)
     assert by_stage.keys() == {"ingest", "generate", "evaluate", "sweep"}
     rows = results["ingest"].manifest.rows
-    assert one(found, stage="ingest", source="phantom", label="all").value == rows.ok
+    assert one(found, stage="ingest", metric="images", source="phantom", label="all").value == rows.ok
     labels = results["ingest"].manifest.metrics["labels"]
-    assert one(found, stage="ingest", source="phantom", label="malignant").value == labels["malignant"]
+    assert one(found, stage="ingest", metric="images", source="phantom", label="malignant").value == labels["malignant"]
     assert one(found, stage="generate").value == results["generate"].manifest.rows.ok
 
     for line in csv.DictReader(Path(results["evaluate"].data, "table.csv").read_text().splitlines()):

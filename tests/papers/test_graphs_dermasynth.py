@@ -7,6 +7,7 @@ import pytest
 from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph
+from dermray.vlm.vqa.questions import DESCRIBE, DESCRIPTION, QUESTIONS
 from tests.papers.graphs import compared, finished, graph_of
 
 
@@ -33,6 +34,12 @@ def test_the_untuned_model_is_asked_first(scale: str) -> None:
     if scale != "paper":  # there both are asked at endpoints, as vLLM 0.29 does not host their architecture
         assert graph["vqa"].inputs["captioners.1.captioner"] == "tuned"
         assert graph["vqa"].inputs["captioners.0.captioner"] == graph["tuned"].inputs["base"] == "captioner"
+
+
+def test_the_nano_model_learns_from_the_questions_of_its_evaluation() -> None:
+    graph = graph_of("dermasynth", "nano")
+    asked = [DESCRIBE if name == DESCRIPTION else QUESTIONS[name].text for name in graph["vqa"].config.questions]
+    assert sorted(graph["tuned"].config.learn.questions) == sorted(asked)
 
 
 def test_both_graphs_have_one_captioner_at_smoke_scale() -> None:

@@ -112,8 +112,10 @@ def test_derm_t2ims_released_images_can_take_the_place_of_ours() -> None:
 
 @pytest.fixture(scope="module")
 def smoke(local_ray: None, smoke_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """With a tiny CLIP in the place of Table 3's models, which are on a hub. Without the comparison of captioners, which
-    starts vLLM twice and has tests of its own."""
+    """With a tiny CLIP in the place of Table 3's models, which are on a hub.
+
+    Without the comparison of captioners, which starts vLLM twice and has tests of its own.
+    """
     place = tmp_path_factory.mktemp("dermaflux")
     zero_shot = f"stages.ratios.zero_shot=[{{name: BiomedCLIP, model: {tiny_clip.write(place / 'clip')}}}]"
     without = "stages.compare_captioners=null"

@@ -116,6 +116,7 @@ def test_a_seed_decides_the_rounds_and_every_stage_meets_every_fault() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kinds"),  # how many kinds of faults must have hit
     [
+        pytest.param(["10", "--seed", "137", "--rounds", "1-2", "--stages", "ingest"], 2, id="two rounds"),  # CI's cut
         pytest.param(
             ["30", "--seed", "1925", "--rounds", "1-4", "--stages", "ingest,caption,train"], 3,
             marks=[pytest.mark.soak, pytest.mark.timeout(1800)], id="four rounds",

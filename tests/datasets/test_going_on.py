@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dermray import storage
+from dermray import manifest
 from dermray.config import load
 from dermray.datasets import ingest
 from dermray.manifest import Result
@@ -103,7 +103,7 @@ def test_images_that_were_missing_are_looked_for_again(folder: Path) -> None:
 
 def test_what_a_kill_after_the_manifest_left_is_removed(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "delete_tree", lambda uri: None)
+        patch.setattr(manifest, "_tidy", lambda job, result: None)  # killed between the two
         result = run(folder)
     assert files(folder, "raw")
     assert run(folder).manifest == result.manifest and not files(folder, "raw")

@@ -90,8 +90,18 @@ class Instance:
 
     @property
     def output(self) -> str:
-        """Where its result will be."""
+        """Its directory."""
         return storage.normalise(self.config.output)
+
+    @property
+    def result(self) -> str:
+        """Where its result will be: that directory, or the one in it that its config calls `result`."""
+        return storage.normalise(getattr(self.config, "result", self.config.output))
+
+    @property
+    def finished(self) -> bool:
+        """Its result is there."""
+        return storage.exists(storage.join(self.result, "manifest.json"))
 
     @property
     def before(self) -> set[str]:
@@ -156,7 +166,7 @@ def chosen(graph: Graph, only: Iterable[str] = (), until: Iterable[str] = ()) ->
     wanted = set(only) | ancestors(graph, until) if only or until else set(graph)
     for name in only:
         for before in sorted(graph[name].before - wanted):
-            if not storage.exists(storage.join(graph[before].output, "manifest.json")):
+            if not graph[before].finished:
                 raise ConfigError(
                     f"--only {name}: its input {before} is not finished ({graph[before].output} holds no result); "
                     f"give --until {name}, which makes all that it needs"

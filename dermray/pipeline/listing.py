@@ -1,6 +1,5 @@
 """A run's graph as text."""
 
-from dermray import storage
 from dermray.pipeline.graph import Graph, levels
 
 
@@ -14,8 +13,7 @@ def as_text(graph: Graph, chosen: list[str]) -> str:
         for name in names:
             instance = graph[name]
             reads = ", ".join(f"{field} <- {before}" for field, before in instance.inputs.items())
-            done = storage.exists(storage.join(instance.output, "manifest.json"))
-            state = "finished" if done else "to run" if name in chosen else "not chosen"
+            state = "finished" if instance.finished else "to run" if name in chosen else "not chosen"
             label = str(number) if name == names[0] else ""
             line = f"{label:>3}  {name:<{name_width}}  {instance.stage:<{stage_width}}  {state:<10}  {reads}"
             lines.append(line.rstrip())

@@ -19,7 +19,9 @@ from tests.raylets import ROOT
 
 NODES = 4
 DRIVER = 2  # not the head, which may be killed without it
-CPUS = 5  # of a node that works; a worker, an engine or an actor of the stages takes three, so that no two share one
+# Of nodes 3 and 4. A worker, an engine or an actor of the stages takes three: no two share a node, and none is with the
+# driver.
+CPUS, DRIVERS_CPUS = 5, 2
 S3_PORT, REDIS_PORT = 5000, 6379
 BUCKET = "runs"
 
@@ -33,7 +35,8 @@ class Cluster:
 
     def start(self, node: int) -> None:
         """Ray on a node."""
-        self.nodes.start_ray(node, self.environment if node == HEAD else self.s3, 0 if node == HEAD else CPUS)
+        cpus = {HEAD: 0, DRIVER: DRIVERS_CPUS}.get(node, CPUS)
+        self.nodes.start_ray(node, self.environment if node == HEAD else self.s3, cpus)
 
     def begin(self, run: str, rows: int, seconds: float, *stages: str) -> "subprocess.Popen[bytes]":
         """Stages on the driver's node."""

@@ -20,7 +20,7 @@ def finished(paper: str, scale: str, directory: Path, *overrides: str) -> dict[s
     config = load(PipelineConfig, preset(f"papers/{paper}"), [f"scale={scale}", f"output={directory}", *overrides])
     summary = run(config)
     graph = pipeline.load(config)
-    return {name: manifest.read(graph[name].output) for name in summary["stages"]}
+    return {name: manifest.read(graph[name].result) for name in summary["stages"]}
 
 
 def compared(result: Result) -> list[dict[str, str]]:

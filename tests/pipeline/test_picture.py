@@ -1,5 +1,6 @@
 """The picture and the listing of a graph."""
 
+import json
 import re
 from itertools import combinations
 from pathlib import Path
@@ -72,3 +73,18 @@ def test_the_listing_has_levels_inputs_and_what_would_run(tmp_path: Path) -> Non
         "captioner",
     ]
     assert "not chosen" in lines[4] and sorted(p.name for p in tmp_path.iterdir()) == ["ingest"], "nothing is started"
+
+
+def test_a_comparison_of_captioners_is_finished_by_its_audit_and_again_by_that_with_grades(tmp_path: Path) -> None:
+    graph = graph_of(load(PipelineConfig, preset("papers/dermaflux"), ["scale=smoke", f"output={tmp_path}"]))
+    instance = graph["compare_captioners"]
+    for answers in (None, {"expert": "ada", "seed": 0, "grades": {}}):
+        if answers:
+            experts = tmp_path / "compare_captioners" / "experts"
+            experts.mkdir()
+            (experts / "ada.json").write_text(json.dumps(answers))
+        assert not instance.finished
+        Path(instance.result).mkdir(parents=True)
+        (Path(instance.result) / "manifest.json").write_text("{}")
+        [line] = [line for line in as_text(graph, [*graph]).splitlines() if "  compare_captioners " in line]
+        assert "  finished  " in line

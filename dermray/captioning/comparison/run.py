@@ -10,15 +10,11 @@ result of its own, so the same command goes on after a crash, and asks no captio
     <output>/graded-<hash>     of audit-captions with those files: grades and kappa
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from dermray import storage
 from dermray.captioning import run as captioning
-from dermray.captioning.audit import experts
 from dermray.captioning.audit import run as audit
 from dermray.captioning.audit.run import AuditConfig
 from dermray.captioning.comparison.images import chosen
@@ -34,8 +30,7 @@ def run(config: CompareConfig) -> Result:
         FileNotFoundError, ValueError, ConnectionError: as of the caption stage, for all captioners before the first one
             starts; answers to another page.
     """
-    files = _answers(config)
-    answers = [experts.read_answers(file) for file in files]
+    files, place = config.answers, config.result
     chosen(config)
     captions = config.caption_configs()
     for asked in captions.values():
@@ -47,7 +42,7 @@ def run(config: CompareConfig) -> Result:
         print(f"[{number}/{len(captions)}] {name}: {rows.ok} of {rows.rows_in} images captioned", flush=True)
     result = audit.run(
         AuditConfig(
-            output=storage.join(config.output, f"graded-{_digest(answers)}" if answers else "audit"),
+            output=place,
             captions=[asked.output for asked in captions.values()],
             folds=config.folds,
             images=config.images,
@@ -56,26 +51,13 @@ def run(config: CompareConfig) -> Result:
         )
     )
     print("\n".join(table(result)), flush=True)
-    if not answers:
+    if not files:
         print(
             f"send experts {result.data}/compare.html; put what they save into {config.output}/experts and start this "
             "again",
             flush=True,
         )
     return result
-
-
-def _answers(config: CompareConfig) -> list[str]:
-    """Files of experts' answers."""
-    if config.expert_answers is not None:
-        return config.expert_answers
-    return sorted(storage.list_files(storage.join(config.output, "experts"), ".json"))
-
-
-def _digest(answers: list[dict[str, Any]]) -> str:
-    """Names a set of answers."""
-    ordered = sorted(answers, key=lambda one: str(one["expert"]))
-    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def table(result: Result) -> list[str]:

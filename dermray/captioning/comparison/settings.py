@@ -1,5 +1,6 @@
 """Which captioners are compared, on which images."""
 
+import hashlib
 import json
 import re
 from typing import Annotated, Any, Self
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from dermray import storage
+from dermray.captioning.audit import experts
 from dermray.captioning.run import CaptionConfig
 from dermray.config import Config, ConfigError, decisive, section
 from dermray.result_fields import ResultOf, SectionOf
@@ -61,6 +63,23 @@ class CompareConfig(Config):
         """Where the images lie, as a result of the ingest stage."""
         return storage.join(self.output, "images")
 
+    @property
+    def answers(self) -> list[str]:
+        """Files of experts' answers."""
+        if self.expert_answers is not None:
+            return self.expert_answers
+        return sorted(storage.list_files(storage.join(self.output, "experts"), ".json"))
+
+    @property
+    def result(self) -> str:
+        """Where the audit lies: another one for each set of experts' answers.
+
+        Raises:
+            FileNotFoundError, ValueError: of experts' answers.
+        """
+        answers = [experts.read_answers(file) for file in self.answers]
+        return storage.join(self.output, f"graded-{_digest(answers)}" if answers else "audit")
+
     def caption_configs(self) -> dict[str, CaptionConfig]:
         """Of the caption stage, by captioner.
 
@@ -74,3 +93,9 @@ class CompareConfig(Config):
             filled = {"output": storage.join(self.output, "captions", name), "rows": self.chosen}
             found[name] = section(CaptionConfig, self.each | own | filled, f"captioners.{name}")
         return found
+
+
+def _digest(answers: list[dict[str, Any]]) -> str:
+    """Names a set of answers."""
+    ordered = sorted(answers, key=lambda answer: str(answer["expert"]))
+    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()[:8]

@@ -29,8 +29,8 @@ BUCKET = "runs"
 class Cluster:
     """Node 1 is the head, which takes no work; drivers run on node 2."""
 
-    def __init__(self, nodes: Network, s3: dict[str, str], keeper: str | None) -> None:
-        self.nodes, self.s3 = nodes, s3
+    def __init__(self, nodes: Network, model: str, s3: dict[str, str], keeper: str | None) -> None:
+        self.nodes, self.model, self.s3 = nodes, model, s3
         self.environment = s3 | ({"RAY_REDIS_ADDRESS": keeper} if keeper else {})
 
     def start(self, node: int) -> None:
@@ -40,7 +40,7 @@ class Cluster:
 
     def begin(self, run: str, rows: int, seconds: float, *stages: str) -> "subprocess.Popen[bytes]":
         """Stages on the driver's node."""
-        command = [sys.executable, "-m", "tests.network.stages", run, str(rows), str(seconds), *stages]
+        command = [sys.executable, "-m", "tests.network.stages", run, self.model, str(rows), str(seconds), *stages]
         return self.nodes.start(DRIVER, command, self.s3 | {"RAY_ADDRESS": self.nodes.gcs}, "driver.log")
 
     @property
@@ -73,7 +73,7 @@ def cluster(directory: Path, patch: pytest.MonkeyPatch, keeps_state: bool = Fals
             patch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         keeper = services.enter_context(redis(directory, host)) if keeps_state else None
-        made = Cluster(nodes, s3_environment(f"http://{host}:{S3_PORT}"), keeper)
+        made = Cluster(nodes, str(directory / "model"), s3_environment(f"http://{host}:{S3_PORT}"), keeper)
         for node in range(1, NODES + 1):  # not at once: Ray gives a raylet 30 s, whatever else a machine does
             made.start(node)
         yield made

@@ -1,7 +1,10 @@
 """The papers' graphs: at a scale, and finished."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from dermray import manifest, pipeline
 from dermray.config import load, preset
@@ -21,6 +24,23 @@ def finished(paper: str, scale: str, directory: Path, *overrides: str) -> dict[s
     summary = run(config)
     graph = pipeline.load(config)
     return {name: manifest.read(graph[name].result) for name in summary["stages"]}
+
+
+def smoke_cut(paper: str, directory: Path, captions: Sequence[str], *overrides: str) -> dict[str, Result]:
+    """At smoke scale, and a stand-in captions, as in `small_run`: paper 002's and 003's cuts start vLLM, which in each
+    would be half a minute more.
+
+    Args:
+        captions: instances that caption.
+    """
+    from benchmarks.stand_in_engine import StandIn, model_directory
+    from dermray.captioning import choose
+
+    captioner = model_directory(str(directory))
+    given = ["stages.captioner=null", *(f"stages.{name}.captioner={captioner}" for name in captions), *overrides]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "prepared", StandIn().prepared)
+        return finished(paper, "smoke", directory / "run", *given)
 
 
 def compared(result: Result) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """Paper 001's graph: its settings are the paper's, and it runs."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph
 from dermray.records import read_columns
-from tests.papers.graphs import compared, finished, graph_of
+from tests.papers.graphs import compared, finished, graph_of, smoke_cut
 
 TABLE_1 = ("ldm", "dit", "ldm_2", "dit_2", "dit_5")
+IN_CI = ("dit_2", "dit_5")
+LEFT_OUT = ("ldm", "dit", "ldm_2", "dit_5_fixed")
 FIVE = ("malignant", "skin_tone", "sex", "age", "site")
 
 
@@ -123,16 +126,17 @@ def test_every_arrow_is_there_at_other_scales(scale: str, paper: Graph) -> None:
 
 @pytest.fixture(scope="module")
 def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """A stand-in captions, as in `small_run`: paper 000's cut starts vLLM, which here would be twice half a minute."""
-    from benchmarks.stand_in_engine import StandIn, model_directory
-    from dermray.captioning import choose
-
-    place = tmp_path_factory.mktemp("dermdit")
-    captioner = model_directory(str(place))
-    overrides = [f"stages.{name}.captioner={captioner}" for name in ("captions_2", "captions_5")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "prepared", StandIn().prepared)
-        return finished("dermdit", "smoke", place / "run", "stages.captioner=null", *overrides)
+    """With two generators of six, one in latents and one in pixels: each costs 25 s. `make soak` has them all."""
+    results = graph_of("dermdit", "smoke")["compare"].section["results"]
+    rest = {name: {"from": name} for name in results if name.removesuffix("_images") not in LEFT_OUT}
+    return smoke_cut(
+        "dermdit",
+        tmp_path_factory.mktemp("dermdit"),
+        ["captions_2", "captions_5"],
+        *(f"stages.{name}{made}=null" for name in LEFT_OUT for made in ("", "_images")),
+        f"stages.evaluate.synthetic={json.dumps({name: {'from': f'{name}_images'} for name in IN_CI})}",
+        f"stages.compare.results={json.dumps(rest)}",
+    )
 
 
 def _attributes_in_captions(result: Result) -> dict[str, float]:
@@ -144,39 +148,48 @@ def _attributes_in_captions(result: Result) -> dict[str, float]:
     return {name: sum(found) / len(rows) for name, found in said.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.soak
-@pytest.mark.timeout(1500)
-def test_a_smoke_cut_follows_every_arrow(smoke: dict[str, Result]) -> None:
-    assert smoke.keys() == graph_of("dermdit", "paper").keys()
+def _require_each_arrow(smoke: dict[str, Result], generators: tuple[str, ...]) -> None:
     for name, result in smoke.items():
         rows = result.manifest.rows
         assert rows.rows_in == rows.ok + rows.rejected + rows.failed > 0 and not rows.failed, name
     usable = smoke["isic"].manifest.rows.ok
     assert smoke["captions_2"].manifest.rows.rows_in == smoke["captions_5"].manifest.rows.rows_in == usable
-    two, five = (_attributes_in_captions(smoke[name]) for name in ("captions_2", "captions_5"))
-    assert two["skin_tone"] == five["skin_tone"] == five["sex"] == five["site"] == 1.0 and two["site"] == 0.0
-    for name in TABLE_1:
+    for name in generators:
         assert smoke[f"{name}_images"].manifest.inputs["generator"] == smoke[name].manifest.key
         assert smoke[f"{name}_images"].manifest.rows.rows_in == 12
     told = smoke["evaluate"].manifest.metrics
-    assert list(told["sources"]) == [*TABLE_1, "dit_5_fixed"]
+    assert list(told["sources"]) == list(generators)
     assert told["pictures"], "density plots and PCA"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_smoke_cut_follows_its_arrows(smoke: dict[str, Result]) -> None:
+    _require_each_arrow(smoke, IN_CI)
+    two, five = (_attributes_in_captions(smoke[name]) for name in ("captions_2", "captions_5"))
+    assert two["skin_tone"] == five["skin_tone"] == five["sex"] == five["site"] == 1.0 and two["site"] == 0.0
     tested = [each["test_set"] for each in smoke["sweep"].manifest.metrics["tested"]]
     assert len(tested) == 12 and tested[0] == "test"
+    lines = compared(smoke["compare"])
+    assert {line["comparable"] for line in lines} == {"False"}
+    assert all("nano scale" in line["not_comparable_because"] for line in lines if line["ours"])
 
 
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
-def test_its_page_has_a_number_of_ours_beside_each_and_calls_none_comparable(smoke: dict[str, Result]) -> None:
+def test_the_smoke_cut_has_a_number_of_ours_beside_each_and_calls_none_comparable(
+    local_ray: None, tmp_path: Path
+) -> None:
+    smoke = smoke_cut("dermdit", tmp_path, ["captions_2", "captions_5"])
+    assert smoke.keys() == graph_of("dermdit", "paper").keys()
+    _require_each_arrow(smoke, (*TABLE_1, "dit_5_fixed"))
     lines = compared(smoke["compare"])
     without = {line["what"] for line in lines if not line["ours"]}
     assert without == {"data DDI"}, "there phantoms take its place"
     assert len({line["table"] + line["what"] for line in lines}) == len(read("dermdit").cells())
     assert [line["ours_is"] for line in lines if line["what"] == "model unconditional"] == ["ldm_images", "dit_images"]
     assert {line["comparable"] for line in lines} == {"False"}
-    assert all("nano scale" in line["not_comparable_because"] for line in lines if line["ours"])
 
 
 @pytest.mark.slow

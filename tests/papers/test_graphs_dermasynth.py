@@ -53,7 +53,6 @@ def smoke(local_ray: None, smoke_captioner: str, tmp_path_factory: pytest.TempPa
     return finished("dermasynth", "smoke", tmp_path_factory.mktemp("dermasynth") / "run", smoke_captioner)
 
 
-@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_each_arrow_carries_its_rows(smoke: dict[str, Result]) -> None:
@@ -69,7 +68,6 @@ def test_each_arrow_carries_its_rows(smoke: dict[str, Result]) -> None:
     assert rows["vqa"].rows_in == 2 * questions * splits["test"], "before and after"
 
 
-@pytest.mark.soak
 @pytest.mark.slow
 def test_the_comparison_has_the_papers_cells_beside_ours(smoke: dict[str, Result]) -> None:
     lines = compared(smoke["compare"])

@@ -197,7 +197,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     """Set `a.b=value` in `data`; `a.0.b` and `a[0].b` are the first item's of a list."""
     name, sign, text = override.partition("=")
     if not sign or not name:
-        raise ConfigError(f"override {override!r}: expected key=value, for example train.steps=100")
+        raise ConfigError(f"override {override!r}: expected key=value, for example loop.steps=100")
     *parents, last = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
     place: Any = data
     try:

@@ -74,7 +74,10 @@ def _hint(error: dict[str, Any]) -> str:
     if error["type"] == "string_type" and isinstance(given, (bool, int, float)):
         return "; a text that looks like another value needs quotes within quotes: '\"...\"'"
     if error["type"] in ("list_type", "tuple_type") and isinstance(given, dict):
-        return "; the file gives no list here whose items could be set: give the whole list, [...]"
+        return (
+            "; the file gives no list here whose items could be set: give the whole list, [...], or, in a run, name "
+            "the item where a scale has it: stages.<stage>.scales.<scale>.<field>.0"
+        )
     return ""
 
 

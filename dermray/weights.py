@@ -15,6 +15,7 @@ WHOLE = 1 << 20  # files up to 1 MiB count whole, larger ones by their size, fir
 COMMIT = re.compile("[0-9a-f]{40}")
 FINGERPRINT = re.compile("[0-9a-f]{12}")  # a hub's commit has 40 digits
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+PATHS = (".", "/", "runs/", "weights/", "data/")  # how paths begin; the last three are where presets have them
 COUNTER = "num_batches_tracked"  # of batch normalisation; older files have none, and nothing depends on it
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx")
 
@@ -82,10 +83,8 @@ def is_single_file(uri: str) -> bool:
 
 
 def is_hub_id(uri: str) -> bool:
-    """Whether `uri` has the form of a hub id, such as llava-hf/llava-1.5-7b-hf."""
-    return (
-        uri.count("/") == 1 and not is_single_file(uri) and not uri.startswith((".", "/", "runs/")) and ":" not in uri
-    )
+    """Whether `uri` has the form of a hub id, such as llava-hf/llava-1.5-7b-hf, and none of a path in presets."""
+    return uri.count("/") == 1 and not is_single_file(uri) and not uri.startswith(PATHS) and ":" not in uri
 
 
 def may_change(uri: str) -> bool:

@@ -22,17 +22,24 @@ def asked_for(name: str, scale: str | None, data: str | None, overrides: list[st
             win.
 
     Raises:
-        ConfigError: no such paper, or a scale in `overrides`, which would share another one's directory.
+        ConfigError: no such paper; a scale in `overrides`, which would share another one's directory; or data there,
+            which have an option.
     """
     paper = SHORT.get(name, name)
     if paper not in PAPERS:
         raise ConfigError(f"reproduce {name}: expected one of {', '.join([*SHORT, *PAPERS])}")
-    if wrong := [text for text in overrides if text.startswith("scale=")]:
-        raise ConfigError(f"{wrong[0]}: give --{wrong[0].replace('=', ' ')}, by which the output is named too")
     file = preset(f"{FOLDER}/{paper}")
     given = read_file(file)
-    scale = scale or str(given.get("scale"))
-    made = {"scale": scale, "output": f"{given.get('output')}-{scale}"} | ({"data": data} if data else {})
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key == "scale":
+            raise ConfigError(f"{text}: give --scale {value}, by which the output is named too")
+        if key == "data":
+            raise ConfigError(f"{text}: give --data {value}")
+        if text in given.get("scales", {}):
+            raise ConfigError(f"{text}: give --scale {text}")
+    scale = str(given.get("scale")) if scale is None else scale
+    made = {"scale": scale, "output": f"{given.get('output')}-{scale}"} | ({} if data is None else {"data": data})
     return file, [*(f"{key}={json.dumps(value)}" for key, value in made.items()), *overrides]
 
 

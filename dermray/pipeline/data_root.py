@@ -3,6 +3,7 @@
 from typing import Any
 
 from dermray import storage
+from dermray.config import ConfigError
 
 DATA = "data/"  # the head of sources' paths in presets
 
@@ -13,6 +14,23 @@ def below(root: str | None, section: dict[str, Any]) -> dict[str, Any]:
     if root is None or not isinstance(sources, list):
         return section
     return section | {"sources": [_moved(root, given) for given in sources]}
+
+
+def require_place(root: str) -> None:
+    """Refuse what is no place.
+
+    Raises:
+        ConfigError: neither a path nor an s3:// URI.
+    """
+    try:
+        storage.normalise(root)
+    except ValueError as error:
+        raise ConfigError(f"data={error}") from None
+
+
+def holds_data(section: dict[str, Any]) -> bool:
+    """Whether a stage reads something below DATA."""
+    return below("/", section) != section
 
 
 def _moved(root: str, given: Any) -> Any:

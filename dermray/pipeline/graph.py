@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, model_validator
 from dermray import storage
 from dermray.config import Config, ConfigError, HowFast, validate
 from dermray.pipeline.commands import COMMANDS, command
-from dermray.pipeline.data_root import below
+from dermray.pipeline.data_root import below, holds_data, require_place
 from dermray.pipeline.references import FROM, references, require_inputs, require_no_bare_names, resolved
 from dermray.pipeline.scales import ScaleConfig, at_scale, lineage
 from dermray.result_fields import result_fields
@@ -56,12 +56,20 @@ class PipelineConfig(Config):
         """What is said of each instance that is not left out, at this run's scale.
 
         Raises:
-            ConfigError: a stage lacks the scale, or names a preset that is none of its stage's.
+            ConfigError: a stage lacks the scale, or names a preset that is none of its stage's; `data` that nothing
+                lies below.
         """
         line = [] if self.scale is None else lineage(self.scale, self.scales)
         given = {name: section for name, section in self.stages.items() if section is not None}
-        fields = {name: at_scale(name, section, line, str(section.get(KIND, name))) for name, section in given.items()}
-        return {name: below(self.data, section) for name, section in fields.items() if section is not None}
+        stages = {name: str(section.get(KIND, name)) for name, section in given.items()}
+        fields = {name: at_scale(name, given[name], line, self.scales, stages[name]) for name in given}
+        sections = {name: section for name, section in fields.items() if section is not None}
+        if self.data is not None and not any(map(holds_data, sections.values())):
+            raise ConfigError(
+                f"data={self.data}: no path of this run begins with data/, so this would change nothing; give each "
+                "source's own path, such as stages.ingest.sources.0.path=PATH"
+            )
+        return {name: below(self.data, section) for name, section in sections.items()}
 
     @property
     def remarks(self) -> list[str]:
@@ -73,6 +81,8 @@ class PipelineConfig(Config):
     def _can_be_run(self) -> Self:
         if self.scales and self.scale is None:
             raise ConfigError(f"scale: missing; expected one of {', '.join(self.scales)}")
+        if self.data is not None:
+            require_place(self.data)
         if not self.sections:
             raise ConfigError("stages: expected one stage or more")
         return self

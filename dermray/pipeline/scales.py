@@ -14,7 +14,7 @@
 What stands in a stage itself holds at every scale and goes over what its scale says, which goes over its preset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -54,18 +54,20 @@ def lineage(scale: str, scales: Mapping[str, ScaleConfig]) -> list[str]:
     raise ConfigError(f"scales.{line[-1]}.like={name}: {' is like '.join([*line, name])}, so none of them can be first")
 
 
-def at_scale(name: str, section: Mapping[str, Any], line: list[str], stage: str) -> dict[str, Any] | None:
+def at_scale(
+    name: str, section: Mapping[str, Any], line: list[str], known: Collection[str], stage: str
+) -> dict[str, Any] | None:
     """A stage's own fields at a scale, over those of its preset; None where this scale leaves the stage out.
 
     Args:
         name: of the stage. section: as the config has it. line: of `lineage`; empty where the run has no scales.
-        stage: which command it is.
+        known: the run's scales. stage: which command it is.
 
     Raises:
-        ConfigError: the stage lacks this scale, or its preset is not one of its command's.
+        ConfigError: the stage lacks this scale or has one that the run lacks, or its preset is none of its command's.
     """
     own = {key: value for key, value in section.items() if key != SCALES}
-    settings = _settings(name, section[SCALES], line) if SCALES in section else {}
+    settings = _settings(name, section[SCALES], line, known) if SCALES in section else {}
     if settings is None:
         return None
     fields = merged(settings, own)
@@ -82,12 +84,14 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-def _settings(name: str, given: Any, line: list[str]) -> dict[str, Any] | None:
+def _settings(name: str, given: Any, line: list[str], known: Collection[str]) -> dict[str, Any] | None:
     field = f"stages.{name}.{SCALES}"
     if not isinstance(given, dict):
         raise ConfigError(f"{field}={given!r}: expected this stage's fields by scale")
     if not line:
         raise ConfigError(f"{field}: this run has no scales; give `scales` and `scale` beside `stages`")
+    if unknown := [str(scale) for scale in given if scale not in known]:
+        raise ConfigError(f"{field}.{unknown[0]}: this run has no such scale; there are: {', '.join(known)}")
     there = [scale for scale in line if scale in given]
     if not there:
         raise ConfigError(

@@ -92,6 +92,12 @@ def test_a_preset_s_results_are_this_run_s_to_give(tmp_path: Path) -> None:
             ["stages.dit.scales={paper: {}}"],
             "stages.dit.scales: lacks scale nano; there are: paper; give stages.dit.scales.nano: its fields, or null",
         ),
+        (
+            ["stages.dit.scales.smok.loop.steps=1"],
+            "stages.dit.scales.smok: this run has no such scale; there are: paper",
+        ),
+        (["data=/disk"], "data=/disk: no path of this run begins with data/, so this would change nothing"),
+        (["data=htp://disk"], "data=htp://disk: expected a local path or an s3:// URI"),
         (["stages.dit.scales=nano"], "stages.dit.scales='nano': expected this stage's fields by scale"),
         (["stages.dit.scales.nano=4"], "stages.dit.scales.nano=4: expected fields, or null"),
         (

@@ -54,6 +54,6 @@ def test_settings_of_all_are_overruled_by_a_captioners_own() -> None:
 def test_paper_002s_comparison_is_its_preset() -> None:
     found = load(CompareConfig, PRESETS / "compare-captioners" / "dermaflux.yaml")
     asked = found.caption_configs()
-    assert found.images == 100 and len(asked) == 3 and {one.prompt_set for one in asked.values()} == {"abc"}
+    assert found.images == 100 and len(asked) == 3 and {one.prompt_set for one in asked.values()} == {"abc-label"}
     hosts = [one.host for one in asked.values() if isinstance(one.host, RemoteConfig)]
     assert len(hosts) == 3 and len({host.key_variable for host in hosts}) == 3

@@ -358,6 +358,12 @@ def _doctor(arguments: argparse.Namespace) -> None:
     from dermray.doctor.run import examine
     from dermray.doctor.whole_run import RUN
 
+    if arguments.overrides and not arguments.config:
+        given = arguments.overrides[0]
+        raise ConfigError(
+            f"{given}: got no --config, and without one no config is checked; "
+            + (f"expected one that {given} overrides" if "=" in given else f"write --config {given}")
+        )
     path = config_path(arguments.config) if arguments.config else None
     stage = arguments.stage or (Path(arguments.config).parent.name if arguments.config else None)
     if path is not None and arguments.stage is None and "stages" in read_file(path):

@@ -3,14 +3,29 @@
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from dermray.config import preset
+
+
+class _Once(argparse.Action):
+    """An option that argparse would take from its last place, and drop the others unsaid."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if (before := getattr(namespace, self.dest)) is not None:
+            parser.error(f"{option} {values}: given twice, {before} before; expected one, so run the command for each")
+        setattr(namespace, self.dest, values)
 
 
 def with_config(command: argparse.ArgumentParser, required: bool) -> None:
     """`--config`, and overrides of it."""
     command.add_argument(
-        "--config", required=required, help="YAML file, or the name of a preset such as pipeline/quickstart"
+        "--config",
+        action=_Once,
+        required=required,
+        help="YAML file, or the name of a preset such as pipeline/quickstart",
     )
     with_overrides(command)
 

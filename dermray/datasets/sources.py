@@ -241,7 +241,11 @@ def located(row: Row, roots: list[str], extension: str | None) -> Row:
 
 def image_roots(config: TableConfig) -> list[str]:
     """The folders in which a source's images may lie. An archive that holds one folder stands for that one too."""
+    return [place for folder in image_folders(config) for place in archives.with_only_folder(storage.readable(folder))]
+
+
+def image_folders(config: TableConfig) -> list[str]:
+    """URIs of the folders and archives of images that a source names."""
     folders = [config.images] if isinstance(config.images, str) else config.images
     path = storage.readable(config.path)
-    named = [path if folder in ("", ".") else storage.join(path, folder.rstrip("/")) for folder in folders]
-    return [place for folder in named for place in archives.with_only_folder(storage.readable(folder))]
+    return [path if folder in ("", ".") else storage.join(path, folder.rstrip("/")) for folder in folders]

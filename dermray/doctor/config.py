@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from dermray import storage, weights
 from dermray.backbones.pretrained import HUB, PACKAGE, RANDOM, TIMM
+from dermray.captioning.settings import RemoteConfig
 from dermray.config import ConfigError, load
+from dermray.doctor import gpu_need
 from dermray.doctor.finding import Finding, fault, ok, warning
 from dermray.result_fields import named_results
 
@@ -18,6 +20,7 @@ from dermray.result_fields import named_results
 WEIGHTS = frozenset(
     {"base", "start_from", "vae", "text_encoder", "upsampler", "weights", "clip", "lora", "model", "bertscore_model"}
 )
+KEY_VARIABLE = RemoteConfig.model_fields["key_variable"].default
 WORDS = frozenset({"nano", TIMM, "pretrained", RANDOM, "renderer", "unknown"})  # that stand where a place could
 
 
@@ -33,6 +36,9 @@ def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
     yield ok(f"{file}: a valid config of {stage}")
     for field, place in named(config):
         yield there(field, place)
+    for field, variable in unset_keys(config):
+        yield fault(f"{field}={variable}: {UNSET}", unset_advice(variable))
+    yield from gpu_need.findings(dict(gpu_need.asked(config)))
 
 
 def named(config: BaseModel) -> Iterator[tuple[str, str]]:
@@ -50,6 +56,31 @@ def _weights(config: Any, before: str = "") -> Iterator[tuple[str, str]]:
                 yield from _weights(value, field)
         elif isinstance(value, str) and name in WEIGHTS:
             yield field, value
+
+
+UNSET = "this environment variable is not set"
+
+
+def unset_advice(variable: str) -> str:
+    """What to do about it."""
+    return (
+        f"export {variable}=... here, with the endpoint's key (any word for a server that asks for none), and on a "
+        "cluster before `ray start` on every node"
+    )
+
+
+def unset_keys(config: BaseModel) -> Iterator[tuple[str, str]]:
+    """(field, variable) of every endpoint in a config whose key is not in this process's environment."""
+    yield from ((field, name) for field, name in _keys(config.model_dump(mode="json")) if not os.environ.get(name))
+
+
+def _keys(config: Any, before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+        field = f"{before}.{name}".removeprefix(".")
+        if isinstance(value, dict) and "base_url" in value:  # those of `captioners` are not filled in
+            yield f"{field}.key_variable", value.get("key_variable", KEY_VARIABLE)
+        elif isinstance(value, dict | list):
+            yield from _keys(value, field)
 
 
 def there(field: str, place: str) -> Finding:

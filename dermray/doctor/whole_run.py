@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dermray import storage
 from dermray.config import ConfigError, load
+from dermray.doctor import gpu_need
 from dermray.doctor.finding import Finding, fault, ok, warning
 from dermray.planning.missing import missing
 
@@ -30,5 +31,7 @@ def findings(file: Path, overrides: list[str]) -> Iterator[Finding]:
             yield (warning if lack.fetched else fault)(
                 f"stages.{name}.{lack.field}={lack.place}: {lack.state}", lack.advice
             )
+    gpus = {f"stages.{name}": dict(gpu_need.asked(instance.config)) for name, instance in graph.items()}
+    yield from gpu_need.findings({f"{stage}.{field}": n for stage, asked in gpus.items() for field, n in asked.items()})
     if complete:
-        yield ok("all data sets, results and weights that it names are here")
+        yield ok("all data sets, results, weights and keys that it names are here")

@@ -5,15 +5,16 @@ from typing import Any
 from dermray import storage
 from dermray.config import ConfigError
 
-DATA = "data/"  # the head of sources' paths in presets
+DATA = "data/"  # the head of paths in presets
+WITH_PATHS = ("sources", "known_duplicates")  # an ingest's fields
 
 
 def below(root: str | None, section: dict[str, Any]) -> dict[str, Any]:
-    """A stage's fields, with `root` in the place of DATA at the head of its sources' paths."""
-    sources = section.get("sources")
-    if root is None or not isinstance(sources, list):
+    """A stage's fields, with `root` in the place of DATA at the head of the paths of its data."""
+    if root is None:
         return section
-    return section | {"sources": [_moved(root, given) for given in sources]}
+    given = {name: section[name] for name in WITH_PATHS if isinstance(section.get(name), list)}
+    return section | {name: [_moved(root, item) for item in items] for name, items in given.items()}
 
 
 def require_place(root: str) -> None:
@@ -34,6 +35,8 @@ def holds_data(section: dict[str, Any]) -> bool:
 
 
 def _moved(root: str, given: Any) -> Any:
+    if isinstance(given, str):  # a list of known duplicates may be its path alone
+        return _moved(root, {"path": given})["path"]
     path = given.get("path") if isinstance(given, dict) else None
     if not isinstance(path, str) or not path.startswith(DATA):
         return given

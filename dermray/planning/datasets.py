@@ -1,6 +1,6 @@
 """How many images a source has, before any of them is read: counted where they lie, otherwise as published."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import as_file, files
 from typing import Any
@@ -10,9 +10,10 @@ from pydantic import Field
 from dermray import storage
 from dermray.config import Config, read_file, validate
 from dermray.datasets import listing, tables
-from dermray.datasets.sources import TableConfig, source
+from dermray.datasets.sources import TableConfig, image_folders, source
 from dermray.planning.figure import Figure, computed, measured, unknown
 
+TABLES = ("table", "labels", "lesions", "metadata", "supplement")  # fields of sources; `labels` is a flag of some
 SEVERAL_IMAGES_A_LINE = ("derm7pt", "scin")  # of their tables
 
 
@@ -55,19 +56,31 @@ def is_there(given: Mapping[str, Any]) -> bool:
         return False  # a store that cannot be reached
 
 
-def lacking(given: Mapping[str, Any]) -> str | None:
-    """The first place that a source needs and that is not there: its path, or its table.
+def lacking(given: Mapping[str, Any]) -> list[str]:
+    """What a source needs and is not there: its path, or of what it names below this its tables, folders and archives.
 
     Args:
         given: an item of an ingest's `sources`, which is valid.
     """
     if not is_there(given):
-        return str(given["path"])
+        return [str(given["path"])]
     settings = validate(source(str(given["source"])).SourceConfig, {k: v for k, v in given.items() if k != "source"})
-    if not isinstance(settings, TableConfig) or not settings.table:
-        return None
-    table = settings.located()
-    return None if is_there({"path": table}) else table
+    places = _places(settings) if isinstance(settings, TableConfig) else ()
+    return [place for place in dict.fromkeys(places) if not is_there({"path": place})]
+
+
+def _places(settings: TableConfig) -> Iterator[str]:
+    """URIs of all that a source with a table reads; nothing is asked of storage."""
+    fields = settings.model_dump()
+    descriptions, hdf5 = fields.get("descriptions"), fields.get("hdf5")
+    if not (descriptions or settings.table):
+        return  # class folders, which are its path
+    tables_beside = [fields.get(name) for name in TABLES] + list((fields.get("indexes") or {}).values())
+    files = [descriptions] if descriptions else [*tables_beside, hdf5]
+    yield from (settings.located(name) for name in files if isinstance(name, str))
+    # A web server has files and no folders that could be asked for.
+    if not hdf5 and not settings.path.startswith(("http://", "https://")):
+        yield from image_folders(settings)
 
 
 def _counted(name: str, settings: Any) -> Figure | None:

@@ -1,4 +1,4 @@
-"""What a plan's configs name and what is not here yet: results, weights, hub ids, images of data sets."""
+"""What a plan's configs name and what is not here yet: results, weights, hub ids, keys of endpoints, data sets."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from dermray import weights
 from dermray.backbones.pretrained import HUB
-from dermray.doctor.config import named, there
+from dermray.doctor.config import UNSET, named, there, unset_advice, unset_keys
 from dermray.planning import datasets
 
 
@@ -40,9 +40,15 @@ def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) ->
     for field, place in named(config):
         if not is_planned(place) and (lack := _lack(stage, field, place)):
             yield lack
-    for number, given in enumerate(config.model_dump(mode="json").get("sources", ())):
-        if gone := datasets.lacking(given):
-            yield _data_set(stage, f"sources.{number}.path", given, gone)
+    for field, variable in unset_keys(config):
+        yield Missing(stage, field, variable, UNSET, unset_advice(variable))
+    given = config.model_dump(mode="json")
+    for number, each in enumerate(given.get("sources", ())):
+        for place in datasets.lacking(each):
+            yield _data_set(stage, f"sources.{number}.path", each, place)
+    for number, each in enumerate(given.get("known_duplicates", ())):
+        if not datasets.is_there(each):
+            yield _data_set(stage, f"known_duplicates.{number}.path", each, each["path"])
 
 
 def _lack(stage: str, field: str, place: str) -> Missing | None:
@@ -68,7 +74,7 @@ def copied(hub_id: str) -> bool:
 
 
 def _data_set(stage: str, field: str, given: dict[str, Any], place: str) -> Missing:
-    name = str(given.get("source"))
+    name = str(given.get("source") or "a list of known duplicates")
     known = datasets.published().get(name)
     advice = f"download it from {known.place}; layout: {known.layout}" if known else "correct the path"
-    return Missing(stage, field, place, f"no images of {name} there", advice, source=name)
+    return Missing(stage, field, place, f"{name}: not there", advice, source=name)

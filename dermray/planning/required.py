@@ -1,4 +1,4 @@
-"""What a run cannot be without: data sets, earlier results and local weights, all told before anything starts."""
+"""What a run cannot be without: data sets, earlier results, local weights, endpoints' keys; all told before a start."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -55,11 +55,11 @@ def _below_root(config: PipelineConfig, place: str) -> bool:
 
 def _given_by(config: PipelineConfig, lack: Missing) -> str | None:
     """The override that gives another path: of the stage, or of its scale; None where a preset has it."""
-    section = config.stages[lack.stage] or {}
-    if "sources" in section:
+    section, name = config.stages[lack.stage] or {}, lack.field.partition(".")[0]
+    if name in section:
         return f"stages.{lack.stage}.{lack.field}"
     line = [] if config.scale is None else lineage(config.scale, config.scales)
     for scale in reversed(line):
-        if "sources" in ((section.get(SCALES) or {}).get(scale) or {}):
+        if name in ((section.get(SCALES) or {}).get(scale) or {}):
             return f"stages.{lack.stage}.{SCALES}.{scale}.{lack.field}"
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dermray import s3
+from dermray import gpus, s3
 from dermray.doctor import cluster, config, machine, place, whole_run
 from dermray.doctor.finding import Finding
 from tests.conftest import call_cli
@@ -115,6 +115,28 @@ def test_what_a_run_names(tmp_path: Path) -> None:
     assert wrong.level == "fault" and "this run has no stage named 'nothing'" in str(wrong)
 
 
+def test_a_run_that_lacks_gpus_and_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("A_KEY", raising=False)
+    (tmp_path / "run.yaml").write_text(
+        f"""output: {tmp_path}
+stages:
+  ingest: {{sources: [{{source: phantom}}]}}
+  caption:
+    rows: {{from: ingest}}
+    engine: {{gpus: 1}}  # which an endpoint does without
+    remote: {{base_url: "http://127.0.0.1:1/v1", model: m, key_variable: A_KEY}}
+  train: {{rows: {{from: caption}}, family: flux_lora, model: {{base: a/b}}, loop: {{steps: 1, gpus_per_worker: 1}}}}
+"""
+    )
+    monkeypatch.setattr(gpus, "memories_here", list)
+    key, none = faults(list(whole_run.findings(tmp_path / "run.yaml", [])))
+    assert key == "stages.caption.remote.key_variable=A_KEY: this environment variable is not set"
+    assert none == "this machine has no GPU, and these ask for some: stages.train.loop.gpus_per_worker=1"
+    monkeypatch.setattr(gpus, "memories_here", lambda: [1 << 34])
+    assert faults(list(whole_run.findings(tmp_path / "run.yaml", []))) == [key]
+
+
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert [finding.level for finding in cluster.findings()] == ["ok"]
@@ -128,3 +150,12 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     (tmp_path / "x.yaml").write_text("rows: /no")
     code, _, error = call_cli(capsys, "doctor", "--config", str(tmp_path / "x.yaml"))
     assert code == 2 and "whose is it? It is no run's (no `stages`), so give --stage, one of" in error
+
+
+def test_what_is_asked_without_a_config_or_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = call_cli(capsys, "doctor", "papers/dermasynth")
+    assert code == 2 and "got no --config" in error and "write --config papers/dermasynth" in error
+    code, _, error = call_cli(capsys, "doctor", "scale=paper")
+    assert code == 2 and "expected one that scale=paper overrides" in error
+    code, _, error = call_cli(capsys, "doctor", "--config", "train/flux_lora_nano", "--config", "caption/nano")
+    assert code == 2 and "--config caption/nano: given twice, train/flux_lora_nano before; expected one" in error

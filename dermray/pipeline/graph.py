@@ -42,7 +42,8 @@ class PipelineConfig(Config):
     scale: str | None = Field(None, description="at which of `scales` to run")
     scales: dict[str, ScaleConfig] = Field({}, description="by name; stages have their fields at each under `scales`")
     data: str | None = Field(
-        None, description="directory or URI in the place of `data/` at the head of paths of ingest's sources and known_duplicates"
+        None,
+        description="directory or URI in the place of `data/` at the head of paths in an ingest's sources and lists",
     )
     parallel: HowFast[int] = Field(1, ge=1, description="stages that do not need each other, at a time")
     stages: dict[str, dict[str, Any] | None] = Field(

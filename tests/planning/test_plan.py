@@ -96,7 +96,7 @@ def test_licences_bind_what_is_made_with_them() -> None:
 def test_what_is_missing_is_named_and_what_the_run_makes_is_not() -> None:
     lacks = {(lack.stage, lack.field): lack for lack in planned(paper_run()).missing}
     data = lacks["ingest", "sources.0.path"]
-    assert data.state == "no images of ham10000 there" and "doi.org/10.7910/DVN/DBW86T" in data.advice
+    assert data.state == "ham10000: not there" and "doi.org/10.7910/DVN/DBW86T" in data.advice
     assert "hub id" in lacks["caption", "captioner"].state and lacks["train", "model.base"].place == FLUX
     weights = lacks["evaluate", "extractors.0.weights"]
     assert weights.state == "not there" and weights.place.startswith("weights/")

@@ -1,4 +1,4 @@
-"""Rows by stage and status, told to Ray."""
+"""Rows, tokens and checkpoints, told to Ray."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ ROWS = pa.table({"status": ["ok", "failed", "ok"]})
 def test_rows_are_added_by_stage_and_status(monkeypatch: pytest.MonkeyPatch) -> None:
     counters._counter.cache_clear()
     added: list[Any] = []
-    monkeypatch.setattr(metrics.Counter, "inc", lambda self, value, tags: added.append((self.info, value, tags)))
+    monkeypatch.setattr(metrics.Counter, "inc", lambda self, value, tags=None: added.append((self.info, value, tags)))
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     counters.count_rows("ingest", ROWS)
     counters.count_rows("caption", ROWS.slice(0, 1))
@@ -30,10 +30,31 @@ def test_rows_are_added_by_stage_and_status(monkeypatch: pytest.MonkeyPatch) -> 
     assert {(info["name"], info["tag_keys"]) for info, _, _ in added} == {("dermray_rows", ("stage", "status"))}
 
 
+def test_tokens_are_added_both_ways_and_checkpoints_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters._counter.cache_clear()
+    added: set[Any] = set()
+    monkeypatch.setattr(
+        metrics.Counter,
+        "inc",
+        lambda self, value, tags=None: added.add((self.info["name"], value, tuple((tags or {}).values()))),
+    )
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    answered = {"tokens_in": pa.array([300, None, 310], pa.int32()), "tokens_out": pa.array([20, None, 5], pa.int32())}
+    counters.count_rows("caption", pa.table(ROWS.to_pydict() | answered))
+    counters.count_rows("caption", pa.table({"status": ["failed"], "tokens_in": pa.array([None], pa.int32())}))
+    counters.count_checkpoint()
+    assert {each for each in added if each[0] != "dermray_rows"} == {
+        ("dermray_tokens", 610, ("caption", "in")),
+        ("dermray_tokens", 25, ("caption", "out")),
+        ("dermray_checkpoints", 1, ()),
+    }
+
+
 def test_without_ray_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(counters, "_counter", None)
     counters.count_rows("ingest", ROWS)
+    counters.count_checkpoint()
 
 
 @pytest.mark.slow

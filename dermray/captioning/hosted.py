@@ -1,6 +1,7 @@
 """A model that vLLM shall host, checked before Ray or an engine starts: its numbers, its template, its thoughts."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ def checked(model: str, config: VllmConfig) -> tuple[tuple[str, str], VllmConfig
         model: its small files, as `weights.locate_small` finds them.
 
     Raises:
-        ValueError: the model cannot be hosted so; see `require_dtype`, `prompt_format`, `thinking.require_parser`,
-            `vllm_thinking.parser_of`.
+        ValueError: the model cannot be hosted so; see `require_dtype`, `require_image_slot`, `prompt_format`,
+            `thinking.require_parser`, `vllm_thinking.parser_of`.
     """
     require_dtype(model, config)
+    require_image_slot(model, config)
     parts = prompt_format(model, config)
     if thought_is_over(parts[1]):  # it is switched off: a parser would take the answer for the thought
         return parts, config.model_copy(update={"reasoning_parser": None})
@@ -67,6 +69,34 @@ def prompt_format(model: str, config: VllmConfig) -> tuple[str, str]:
         text = text.removeprefix(start)  # vLLM tokenises the prompt with special tokens: it would stand there twice
     before, _, after = text.partition(QUESTION)
     return before, after
+
+
+def require_image_slot(model: str, config: VllmConfig) -> None:
+    """Refuse a prompt format without a place for the image, where the model's own template shows how one is written:
+    the engine would describe an image that it never saw, or fail at each row.
+
+    Raises:
+        ValueError: naming what the template writes for an image.
+    """
+    if config.prompt_format is None:
+        return
+    try:
+        processor = processor_of(model, config)
+    except (OSError, ValueError):  # transformers has none for it: what its prompts need, vLLM alone knows
+        return
+    if getattr(processor, "chat_template", None) is None:  # such as PaliGemma's, whose prompts have no such place
+        return
+    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    text, bare = (_filled(processor, shown, config) for shown in (content, content[1:]))
+    before = os.path.commonprefix([text, bare])
+    after = os.path.commonprefix([text[len(before) :][::-1], bare[len(before) :][::-1]])[::-1]
+    written = text[len(before) : len(text) - len(after)].strip()
+    slots = {written, getattr(processor, "image_token", None) or written} - {""}
+    if slots and not any(slot in config.prompt_format for slot in slots):
+        raise ValueError(
+            f"engine.prompt_format={config.prompt_format!r}: no place for the image; captioner={model} expects "
+            f"{written or ' or '.join(sorted(slots))!r} where it stands"
+        )
 
 
 def _filled(processor: Any, content: list[dict[str, str]], config: VllmConfig) -> str:

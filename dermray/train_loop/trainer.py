@@ -17,6 +17,7 @@ import torch
 
 from dermray import storage
 from dermray.bookkeeping import told
+from dermray.counters import count_checkpoint
 from dermray.failures import plain_cause
 from dermray.progress import text_at, watched
 from dermray.train_loop import snapshot
@@ -287,6 +288,8 @@ def _train(settings: dict[str, Any]) -> None:
                     _uploaded, settings["directory"], context.get_storage().storage_filesystem
                 ),
             )
+            if rank == 0:
+                count_checkpoint()
         if state.step % config.pictures_every == 0 or state.step == config.steps:
             _preview(state, task, log)  # after the checkpoint of the same step: what goes wrong here costs nothing
     if log is not None:

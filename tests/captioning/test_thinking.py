@@ -145,6 +145,16 @@ def test_a_chat_template_without_a_place_for_what_is_asked(slot: str, what: str,
         prompt_format(model, VllmConfig(chat_template_kwargs={"enable_thinking": False}))
 
 
+def test_a_prompt_format_without_a_place_for_the_image(tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"prompt_format='no slot \{question\}': no place for the image; .* expects '<im"
+    ):
+        checked(model, VllmConfig(prompt_format="no slot {question}"))
+    parts, _ = checked(model, VllmConfig(prompt_format="<image> {question}"))
+    assert parts == ("<image> ", "")
+
+
 def test_what_cannot_be_hosted_is_said_before_anything_starts(tmp_path: Path) -> None:
     model = saved(tmp_path)
     with pytest.raises(

@@ -27,8 +27,8 @@ def finished(paper: str, scale: str, directory: Path, *overrides: str) -> dict[s
 
 
 def smoke_cut(paper: str, directory: Path, captions: Sequence[str], *overrides: str) -> dict[str, Result]:
-    """At smoke scale, and a stand-in captions, as in `small_run`: paper 002's and 003's cuts start vLLM, which in each
-    would be half a minute more.
+    """At smoke scale, and a stand-in captions, as in `small_run`: paper 003's cut starts vLLM, which in each would be a
+    minute more.
 
     Args:
         captions: instances that caption.

@@ -56,6 +56,9 @@ def test_five_generators_are_trained_as_section_3_1_says(paper: Graph) -> None:
         assert paper[name].inputs["rows"] == ("captions_5" if "5" in name else "captions_2")
         if config.family == "dermdit":  # section 2.2: 24 blocks, patches of 4
             assert (config.model["blocks"], config.model["patch"], config.model["width"]) == (24, 4, 1024)
+        assert (config.flips, config.encode_ahead) == (True, False), "trained on the same images"
+        assert loop.model_dump() == paper["dit_2"].config.loop.model_dump(), name
+    assert paper["ldm_2"].config.model["caption_dropout"] == 0, "as the published DermDiT, which drops none"
     families = {name: paper[name].config.family for name in TABLE_1}
     assert families == {name: "latent_diffusion" if "ldm" in name else "dermdit" for name in TABLE_1}
 

@@ -15,7 +15,7 @@ from dermray.papers.published import read
 from dermray.pipeline import Graph, PipelineConfig
 from dermray.planning import counting
 from tests.classification import tiny_clip
-from tests.papers.graphs import compared, finished, graph_of
+from tests.papers.graphs import compared, finished, graph_of, smoke_cut
 
 ELEVEN = {"mednode", "hiba", "derm12345", "isic_2019", "isic_2020", "milk10k", "pad_ufes_20", "melanoma_10000",
           "melanoma_cancer", "ddi", "isic_2024"}  # fmt: skip
@@ -111,7 +111,7 @@ def test_derm_t2ims_released_images_can_take_the_place_of_ours() -> None:
 
 
 @pytest.fixture(scope="module")
-def smoke(local_ray: None, smoke_captioner: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """With a tiny CLIP in the place of Table 3's models, which are on a hub.
 
     Without the comparison of captioners, which starts vLLM twice and has tests of its own.
@@ -119,7 +119,7 @@ def smoke(local_ray: None, smoke_captioner: str, tmp_path_factory: pytest.TempPa
     place = tmp_path_factory.mktemp("dermaflux")
     zero_shot = f"stages.ratios.zero_shot=[{{name: BiomedCLIP, model: {tiny_clip.write(place / 'clip')}}}]"
     without = "stages.compare_captioners=null"
-    return finished("dermaflux", "smoke", place / "run", smoke_captioner, zero_shot, without)
+    return smoke_cut("dermaflux", place, ["caption"], zero_shot, without)
 
 
 @pytest.mark.slow

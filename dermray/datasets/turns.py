@@ -32,7 +32,7 @@ class Turn(NamedTuple):
         pictures = flat.reshape(-1, SIDE, SIDE, 3)
         pictures = pictures.transpose(0, 2, 1, 3) if self.transposed else pictures
         pictures = pictures[:, :, ::-1] if self.mirrored else pictures
-        return (pictures[:, ::-1] if self.upset else pictures).reshape(len(flat), -1)
+        return (pictures[:, ::-1] if self.upset else pictures).reshape(flat.shape)
 
 
 AS_IT_IS = Turn(False, False, False)

@@ -20,7 +20,7 @@ from dermray.datasets.near_duplicates import (
 )
 from dermray.datasets.renderer import draw_phantoms
 from dermray.datasets.splits import leak_groups
-from dermray.datasets.turns import TURNS
+from dermray.datasets.turns import TURNS, Turn
 
 
 def found(images: list[Image.Image]) -> set[tuple[int, int]]:
@@ -87,6 +87,11 @@ def compared_one_by_one(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tupl
 def look_alike(one: np.ndarray, other: np.ndarray) -> bool:
     plain = [(p - p.mean((0, 1))) / (p.std((0, 1)) + FLAT) for p in (one, other)]
     return np.abs(one - other).mean() <= MAX_DIFFERENCE or np.abs(plain[0] - plain[1]).mean() <= MAX_STANDARDISED
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_none_can_be_turned(turn: Turn) -> None:
+    assert turn.thumbnails(np.empty((0, 192), np.uint8)).shape == (0, 192)
 
 
 @settings(max_examples=15)

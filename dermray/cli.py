@@ -193,7 +193,7 @@ def _with_import(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command. What a user can mend ends with a message and exit code 2, a failed job with 1."""
+    """Run a command. A wrong config or command line ends with a message and exit code 2, all else that fails with 1."""
     arguments = _parsed(argv)
     ending(lambda: _run(arguments))
 
@@ -221,7 +221,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     root = parser()
     arguments, others = root.parse_known_args(argv)
     if strange := [text for text in others if text.startswith("-") or not hasattr(arguments, "overrides")]:
-        root.error(f"unrecognized arguments: {' '.join(strange)}")
+        hint = "; scale=NAME is written without dashes here" if "--scale" in " ".join(strange) else ""
+        root.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
     if others:
         arguments.overrides = [*arguments.overrides, *others]
     return arguments

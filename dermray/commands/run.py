@@ -19,7 +19,9 @@ def with_runs(commands: Any) -> None:
     )
     with_config(run, required=True)
     with_config(quickstart, required=False)
-    reproduce.add_argument("paper", help="glide, dermdit, dermaflux or dermasynth: the preset papers/NAME")
+    reproduce.add_argument(
+        "paper", metavar="{glide,dermdit,dermaflux,dermasynth}", help="which paper: the preset papers/NAME"
+    )
     with_overrides(reproduce)
     reproduce.add_argument(
         "--scale", help="paper (the paper's own size), or nano, photographs or smoke; default: the preset's, nano"

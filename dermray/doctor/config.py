@@ -1,9 +1,8 @@
-"""What a config names: are its inputs and weights where it says?"""
+"""What a config names: its inputs and weights, whether they are where it says, and its endpoints' keys."""
 
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,8 +10,6 @@ from pydantic import BaseModel
 from dermray import storage, weights
 from dermray.backbones.pretrained import HUB, PACKAGE, RANDOM, TIMM
 from dermray.captioning.settings import RemoteConfig
-from dermray.config import ConfigError, load
-from dermray.doctor import gpu_need
 from dermray.doctor.finding import Finding, fault, ok, warning
 from dermray.result_fields import named_results
 
@@ -22,23 +19,6 @@ WEIGHTS = frozenset(
 )
 KEY_VARIABLE = RemoteConfig.model_fields["key_variable"].default
 WORDS = frozenset({"nano", TIMM, "pretrained", RANDOM, "renderer", "unknown"})  # that stand where a place could
-
-
-def findings(stage: str, file: Path, overrides: list[str]) -> Iterator[Finding]:
-    """Of a stage's config: valid, and what it names is there."""
-    from dermray.pipeline import command
-
-    try:
-        config = load(command(stage)[0], file, overrides)
-    except ConfigError as error:
-        yield fault(str(error), "correct it; `dermray config` prints what there is")
-        return
-    yield ok(f"{file}: a valid config of {stage}")
-    for field, place in named(config):
-        yield there(field, place)
-    for field, variable in unset_keys(config):
-        yield fault(f"{field}={variable}: {UNSET}", unset_advice(variable))
-    yield from gpu_need.findings(dict(gpu_need.asked(config)))
 
 
 def named(config: BaseModel) -> Iterator[tuple[str, str]]:

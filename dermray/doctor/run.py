@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dermray.doctor import cluster, config, machine, place, whole_run
+from dermray.doctor import cluster, machine, place, single_stage, whole_run
 from dermray.doctor.finding import Finding
 
 
@@ -13,7 +13,7 @@ def findings(output: str | None, stage: str | None, file: Path | None, overrides
     if file is not None and stage == whole_run.RUN:
         yield from whole_run.findings(file, overrides)
     elif file is not None and stage is not None:
-        yield from config.findings(stage, file, overrides)
+        yield from single_stage.findings(stage, file, overrides)
     if output is not None:
         yield from place.findings(output)
     yield from cluster.findings()

@@ -42,10 +42,17 @@ def missing(stage: str, config: BaseModel, is_planned: Callable[[str], bool]) ->
             yield lack
     for field, variable in unset_keys(config):
         yield Missing(stage, field, variable, UNSET, unset_advice(variable))
+    yield from missing_data(stage, config)
+
+
+def missing_data(stage: str, config: BaseModel) -> Iterator[Missing]:
+    """Of an ingest's data sets and the lists beside them what is not there; nothing of any other stage."""
     given = config.model_dump(mode="json")
     for number, each in enumerate(given.get("sources", ())):
         for place in datasets.lacking(each):
             yield _data_set(stage, f"sources.{number}.path", each, place)
+        if (labels := each.get("more_labels")) and not datasets.is_there({"path": labels}):
+            yield Missing(stage, f"sources.{number}.more_labels", labels, "not there", "correct the path")
     for number, each in enumerate(given.get("known_duplicates", ())):
         if not datasets.is_there(each):
             yield _data_set(stage, f"known_duplicates.{number}.path", each, each["path"])

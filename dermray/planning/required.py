@@ -1,7 +1,6 @@
 """What a run cannot be without: data sets, earlier results, local weights, endpoints' keys; all told before a start."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 
 from dermray import storage
 from dermray.config import ConfigError
@@ -25,15 +24,18 @@ def require(config: PipelineConfig, graph: Graph, names: Iterable[str]) -> None:
             found = missing(name, instance.config, lambda place: storage.normalise(place) in made)
             lacks += [lack for lack in found if not lack.fetched]
     if lacks:
-        told = [line for _, same in groupby(lacks, _same) for line in _told(config, list(same))]
+        told = [line for same in _grouped(lacks) for line in _told(config, same)]
         raise ConfigError(
             "\n".join([f"{config.output}: nothing was started, because not all that it needs is there:", *told])
         )
 
 
-def _same(lack: Missing) -> tuple[str | None, str]:
-    """Several sources of a config may be parts of one data set."""
-    return (lack.source, lack.place) if lack.source else (None, f"{lack.stage}.{lack.field}")
+def _grouped(lacks: list[Missing]) -> list[list[Missing]]:
+    """Of each data set all that is not there: it has one address and one layout, whichever stages read it."""
+    groups = dict[str, list[Missing]]()
+    for lack in lacks:
+        groups.setdefault(lack.source or f"{lack.stage}.{lack.field}", []).append(lack)
+    return list(groups.values())
 
 
 def _told(config: PipelineConfig, lacks: list[Missing]) -> Iterator[str]:
@@ -41,9 +43,12 @@ def _told(config: PipelineConfig, lacks: list[Missing]) -> Iterator[str]:
     if lack.source is None:
         yield f"  stages.{lack.stage}.{lack.field}={lack.place}: {lack.state}; {lack.advice}"
         return
-    yield f"  {lack.source}: {lack.place} is not there, or cannot be reached; {lack.advice}"
-    fields = [_given_by(config, each) for each in lacks]
-    ways = [f"data=ROOT in the place of {config.data or DATA}"] if _below_root(config, lack.place) else []
+    places = dict.fromkeys(each.place for each in lacks)
+    yield from (f"  {lack.source}: {place} is not there, or cannot be reached" for place in places)
+    yield f"    {lack.advice}"
+    fields = dict.fromkeys(_given_by(config, each) for each in lacks)
+    below_root = all(_below_root(config, place) for place in places)
+    ways = [f"data=ROOT in the place of {config.data or DATA}"] if below_root else []
     ways += [" ".join(f"{field}=PATH" for field in fields)] if all(fields) else []
     if ways:
         yield f"    elsewhere? give {', or '.join(ways)}"

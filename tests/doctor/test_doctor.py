@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dermray import gpus, s3
-from dermray.doctor import cluster, config, machine, place, whole_run
+from dermray.doctor import cluster, machine, place, single_stage, whole_run
 from dermray.doctor.finding import Finding
 from tests.conftest import call_cli
 
@@ -91,14 +91,21 @@ def test_what_a_config_names(tmp_path: Path) -> None:
     given.write_text(
         f"output: {tmp_path}/o\nrows: {tmp_path}\nfamily: flux_lora\nmodel: {{base: org/flux}}\nloop: {{steps: 1}}"
     )
-    levels = {f.what: f.level for f in config.findings("train", given, [])}
+    levels = {f.what: f.level for f in single_stage.findings("train", given, [])}
     assert levels == {
         f"{given}: a valid config of train": "ok", f"rows={tmp_path}: there": "ok",
         "model.base=org/flux: a hub id, fetched when it is used": "ok",
     }  # fmt: skip
-    assert faults(list(config.findings("train", given, ["rows=/no/such"]))) == ["rows=/no/such: not there"]
-    (told,) = faults(list(config.findings("train", given, ["loop.stepz=1"])))
+    assert faults(list(single_stage.findings("train", given, ["rows=/no/such"]))) == ["rows=/no/such: not there"]
+    (told,) = faults(list(single_stage.findings("train", given, ["loop.stepz=1"])))
     assert "stepz" in told
+
+
+def test_an_ingest_s_data_are_looked_for(tmp_path: Path) -> None:
+    given = tmp_path / "ingest.yaml"
+    given.write_text(f"output: {tmp_path}/o\nsources: [{{source: ham10000, path: {tmp_path}/ham}}]")
+    (found,) = [f for f in single_stage.findings("ingest", given, []) if f.level == "fault"]
+    assert found.what == f"sources.0.path={tmp_path}/ham: ham10000: not there" and "download it from" in found.advice
 
 
 def test_what_a_run_names(tmp_path: Path) -> None:

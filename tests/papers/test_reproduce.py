@@ -75,9 +75,9 @@ def test_missing_data_are_told_before_anything_starts(tmp_path: Path, capsys: py
     assert f"{tmp_path}/run: nothing was started, because not all that it needs is there:" in error
     told = [line.strip() for line in error.splitlines()]
     assert len([line for line in told if line.startswith("elsewhere?")]) == 10, "two entries of one data set are one"
-    [hiba] = [line for line in told if line.startswith("hiba: ")]
-    assert f"{tmp_path}/data/HIBA is not there" in hiba and "api.isic-archive.com" in hiba
-    assert "layout: metadata.csv beside the images" in hiba
+    hiba = told.index(f"hiba: {tmp_path}/data/HIBA is not there, or cannot be reached")
+    assert "download it from https://api.isic-archive.com" in told[hiba + 1]
+    assert "layout: metadata.csv beside the images" in told[hiba + 1]
     assert "stages.ingest.scales.paper.sources.2.path=PATH stages.ingest.scales.paper.sources.3.path=PATH" in error
     assert not any(line.startswith("ddi: ") for line in told)
 

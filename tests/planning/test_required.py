@@ -78,12 +78,19 @@ def test_a_source_needs_its_path_and_all_that_it_names_below(tmp_path: Path, sou
     assert missing_of(tmp_path / "run", ingest=ingest) == ""
 
 
+def parts_of(source: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": "ingest", "sources": [source]}
+
+
 def test_each_folder_of_a_list_and_descriptions_in_a_table_s_place(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").touch()
     (tmp_path / "part_1").mkdir()
     parts = {"source": "ham10000", "path": str(tmp_path), "images": ["part_1", "part_2"]}
     told = missing_of(tmp_path / "run", ingest={"sources": [parts]})
     assert f"ham10000: {tmp_path}/part_2 is not there" in told and "part_1 is" not in told
+    two = missing_of(tmp_path / "run", first=parts_of(parts), second=parts_of(parts | {"images": ["part_3"]}))
+    assert two.count("ham10000: ") == 2 and two.count("download it from") == 1, "its layout is told once"
+    assert "stages.first.sources.0.path=PATH stages.second.sources.0.path=PATH" in two
     described = {"source": "isic_archive", "path": str(tmp_path), "images": ".", "table": "no.csv"}
     assert "no.csv is not there" in missing_of(tmp_path / "run", ingest={"sources": [described]})
     assert missing_of(tmp_path / "run", ingest={"sources": [described | {"descriptions": "part_1"}]}) == ""
@@ -112,6 +119,16 @@ def test_lists_of_known_duplicates_follow_data_and_are_looked_for(tmp_path: Path
     for name in ("own.csv", "isic/pairs.csv"):
         (tmp_path / "derm" / name).touch()
     require(config, graph, graph)
+
+
+def test_a_table_of_more_labels_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").touch()
+    (tmp_path / "images").mkdir()
+    source = {"source": "isic_2020", "path": str(tmp_path), "table": "metadata.csv", "images": "images"}
+    told = missing_of(tmp_path / "run", ingest={"sources": [source | {"more_labels": f"{tmp_path}/my.csv"}]})
+    assert f"stages.ingest.sources.0.more_labels={tmp_path}/my.csv: not there" in told
+    (tmp_path / "my.csv").touch()
+    assert missing_of(tmp_path / "run", ingest={"sources": [source | {"more_labels": f"{tmp_path}/my.csv"}]}) == ""
 
 
 def test_every_endpoint_needs_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ The layout is Sugiyama's (1981): an input that is several levels away passes thr
 between, columns are ordered by the mean place of their neighbours, and then moved towards these.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -32,8 +32,8 @@ class Spot:
         return sum(spot.y for spot in there) / len(there) if there else self.y
 
 
-def as_svg(graph: Graph, run: set[str]) -> str:
-    """An inline SVG; instances outside `run` are dashed."""
+def as_svg(graph: Graph, run: Collection[str], told: Collection[str] = ()) -> str:
+    """An inline SVG; instances outside `run` are dashed, those of `told` lead to the page's part of their name."""
     columns, ways = _spots(graph)
     _arrange(columns)
     xs, widths = _across(columns)
@@ -47,7 +47,11 @@ def as_svg(graph: Graph, run: set[str]) -> str:
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="#8a98a6"/></marker></defs>',
         *(_way(way, xs, widths, title) for way, title in ways),
-        *(_box(spot, xs, widths, spot.instance.name in run) for spot in _boxes(columns) if spot.instance),
+        *(
+            _link(spot.instance.name, spot.instance.name in told, _box(spot, xs, widths, spot.instance.name in run))
+            for spot in _boxes(columns)
+            if spot.instance
+        ),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -165,3 +169,7 @@ def _box(spot: Spot, xs: list[float], widths: list[float], ran: bool) -> str:
         for text, size, colour, line in lines
     )
     return f'<rect x="{x:.0f}" y="{y - BOX / 2:.1f}" width="{width:.0f}" height="{BOX}" rx="5" {look}/>{texts}'
+
+
+def _link(name: str, told: bool, box: str) -> str:
+    return f'<a href="#{escape(name)}">{box}</a>' if told else box

@@ -40,7 +40,7 @@ def write(
         Path(__file__).parent / "report.html",
         title=config.title if config.scale is None else f"{config.title}, scale {config.scale}",
         notes=[*filter(None, dict.fromkeys(marks.values())), *config.remarks],
-        picture=as_svg(graph, set(results)),
+        picture=as_svg(graph, set(results), {name for name, block in blocks.items() if block.html}),
         graph=graph,
         results=results,
         blocks=blocks,

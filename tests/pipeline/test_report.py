@@ -48,6 +48,9 @@ def test_every_instance_has_its_own_block(run: tuple[PipelineConfig, Graph, dict
     page = Path(config.output, "report.html").read_text()
     for name in STAGES:
         assert f"{name}: AUC &lt;0.9&gt;" in page and f"licence-{name}" in page
+        assert page.count(f'href="#{name}"') == 2 and f'<h2 id="{name}">' in page, (
+            "the picture and the table lead there"
+        )
     assert "<title>of &lt;two&gt;</title>" in page and summary["lines"] == []
 
 

@@ -74,9 +74,10 @@ class PipelineConfig(Config):
 
     @property
     def remarks(self) -> list[str]:
-        """Notes of this run, and of its scale and those that it is like."""
+        """Notes of this run, and of its scale or else of the nearest that it is like."""
         line = [] if self.scale is None else lineage(self.scale, self.scales)
-        return [*self.notes, *(note for scale in line for note in self.scales[scale].notes)]
+        of_scale = next((notes for name in reversed(line) if (notes := self.scales[name].notes) is not None), [])
+        return [*self.notes, *of_scale]
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:

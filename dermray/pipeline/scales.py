@@ -32,7 +32,9 @@ class ScaleConfig(Config):
     """A scale at which a run can be made."""
 
     like: str | None = Field(None, description="another scale, which holds where a stage says nothing of this one")
-    notes: list[str] = Field([], description="what this scale means, printed at the top of the report")
+    notes: list[str] | None = Field(
+        None, description="what this scale means, printed at the top of the report; default: those of `like`"
+    )
 
 
 def lineage(scale: str, scales: Mapping[str, ScaleConfig]) -> list[str]:

@@ -23,7 +23,7 @@ from dermray.records import COLOURS, SKIN_TONES
 
 LABEL_HEADS = {"malignant": 2}
 PHANTOMS = "attributes of fresh phantoms"
-PHOTOGRAPHS = "malignant or benign, learned from the real train split"
+PHOTOGRAPHS = "malignant or benign, learned from the real train split and tried on the other splits"
 NONE = "nothing: no row of the real train split has a label"
 
 
@@ -67,15 +67,23 @@ def load(uri: str) -> Judge:
     return judge.eval()
 
 
-def quality(judge: Judge, real: Tensor, held_out: pa.Table) -> dict[str, Any]:
-    """How well it reads real images whose truth is known, and what guessing gives."""
+def quality(judge: Judge, unseen: tuple[Tensor, pa.Table] | None) -> dict[str, Any]:
+    """How well it reads real images that it has not learned from and whose truth is known, and what guessing gives.
+
+    Args:
+        unseen: (N, 3, S, S) uint8 and their N rows; None where there are none: then nobody knows.
+    """
     if not judge.heads:
         return {"judge": NONE, "judge_accuracy": {}, "majority_guess": {}}
     phantoms = judge.heads == PHANTOM_HEADS
-    truth = phantom_targets(held_out, "true") if phantoms else label_targets(held_out)
+    told = PHANTOMS if phantoms else PHOTOGRAPHS
+    if unseen is None:
+        return {"judge": told, "judge_accuracy": {}, "majority_guess": {}}
+    images, table = unseen
+    truth = phantom_targets(table, "true") if phantoms else label_targets(table)
     return {
-        "judge": PHANTOMS if phantoms else PHOTOGRAPHS,
-        "judge_accuracy": attribute_accuracy(judge.heads, predict(judge, real), truth),
+        "judge": told,
+        "judge_accuracy": attribute_accuracy(judge.heads, predict(judge, images), truth),
         "majority_guess": attribute_accuracy(judge.heads, _commonest(truth), truth),
     }
 

@@ -14,7 +14,7 @@ from dermray.evaluation import judged, pairwise, plots
 from dermray.evaluation.agreement import clip_agreement
 from dermray.evaluation.distribution import compare
 from dermray.evaluation.diversity import ms_ssim
-from dermray.evaluation.extraction import Networks
+from dermray.evaluation.extraction import Networks, where_real
 from dermray.evaluation.groups import names
 from dermray.evaluation.inception_score import inception_score
 from dermray.evaluation.pairwise import ID_COLUMNS
@@ -32,6 +32,7 @@ from dermray.evaluation.samples import (
 from dermray.evaluation.settings import EvaluationConfig, Pairing
 from dermray.evaluation.stored import Stored
 from dermray.manifest import Result
+from dermray.records import count_rows
 
 Found = tuple[dict[str, Any], dict[str, bytes]]  # numbers, and pictures by file name
 
@@ -99,10 +100,18 @@ def describe(networks: Networks) -> list[dict[str, Any]]:
 
 
 def judge_real(inputs: Inputs, judge: str, size: int, config: EvaluationConfig) -> Found:
-    """How well the judge reads real images, and how diverse these are."""
+    """How well the judge reads real images, and how diverse these are.
+
+    A judge of phantoms has seen none of them. One that learned labels from the train split is asked about others, or
+    about nothing where there are none.
+    """
     torch.set_num_threads(max(1, int(config.cpus)))
     real = real_sample(inputs.rows, config, size)
-    quality = judged.quality(judged.load(judge), real.images, real.table)
+    asked: Sample | None = real
+    if not _phantoms(real) and config.real != "held_out":
+        there = count_rows(inputs.rows.row_files(), where_real("held_out"))
+        asked = real_sample(inputs.rows, config, size, where_real("held_out")) if there else None
+    quality = judged.quality(judged.load(judge), (asked.images, asked.table) if asked else None)
     return quality | {"real_diversity": _diversity(real, config)}, {}
 
 

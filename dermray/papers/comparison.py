@@ -7,6 +7,7 @@ from dermray.papers.differences import Scale, absent, reasons
 from dermray.papers.measured import Measured
 from dermray.papers.published import Cell, Paper
 
+ALL = "all"  # sources together
 EITHER = "|"  # between the values that a cell's `ours` accepts
 
 
@@ -50,7 +51,13 @@ def _rows(cell: Cell, ours: Sequence[Measured], scale: Scale) -> Iterator[Row]:
         lacking = ["ours was not computed"] if measured.value is None else []
         yield Row(cell, measured, tuple(dict.fromkeys([*unread, *lacking, *reasons(cell, measured, scale)])))
     if not found:
-        yield Row(cell, None, (*unread, *absent(cell)))
+        yield Row(cell, None, (*unread, *absent(cell, _held(cell, ours))))
+
+
+def _held(cell: Cell, ours: Sequence[Measured]) -> list[str]:
+    """Sources that results of its stage tell of."""
+    wheres = [each.where for each in ours if cell.ours and each.where["stage"] == cell.ours["stage"]]
+    return [name for name in dict.fromkeys(where.get("source", ALL) for where in wheres) if name != ALL]
 
 
 def matches(wanted: Mapping[str, str], where: Mapping[str, str]) -> bool:

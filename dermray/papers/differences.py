@@ -1,6 +1,6 @@
 """Why a number of ours and a paper's cannot be compared: a rule a circumstance, each a clause after `because`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from dermray.papers.measured import Measured
@@ -54,6 +54,16 @@ def _tested_on(paper: Setting, ours: Setting) -> str | None:
     if paper.tested_on == "pool" and ours.tested_on == "real":
         return "the paper splits synthetic and real images together, and tests on both; ours are tested on real ones"
     return None
+
+
+def _tested_data(paper: Setting, ours: Setting) -> str | None:
+    if paper.tested_data is None:
+        return None
+    if ours.tested_data is None:
+        return f"nothing tells what ours are tested on; the paper's are tested on {', '.join(paper.tested_data)}"
+    if set(paper.tested_data) == set(ours.tested_data):
+        return None
+    return f"ours are tested on images of {', '.join(ours.tested_data)}, the paper's on {', '.join(paper.tested_data)}"
 
 
 def _real(paper: Setting, ours: Setting) -> str | None:
@@ -110,6 +120,14 @@ def _real_images(paper: Setting, ours: Setting) -> str | None:
     return None
 
 
+def _synthetic_images(paper: Setting, ours: Setting) -> str | None:
+    if paper.synthetic_images is None or ours.synthetic_images is None:
+        return None
+    if paper.synthetic_images == ours.synthetic_images:
+        return None
+    return f"ours learned from {ours.synthetic_images:,} synthetic images, the paper's from {paper.synthetic_images:,}"
+
+
 def _images(paper: Setting, ours: Setting) -> str | None:
     if paper.images and ours.images and abs(paper.images - ours.images) > NEAR * paper.images:
         return f"ours are measured on {ours.images:,} images, the paper's on {paper.images:,}"
@@ -131,16 +149,21 @@ def _biased(paper: Setting, ours: Setting) -> str | None:
 
 Rule = Callable[[Setting, Setting], str | None]
 RULES: tuple[Rule, ...] = (
-    _data, _split, _tested_on, _real, _extractor, _image_size, _pairing, _generator, _backbone, _threshold,
-    _real_images, _images,
+    _data, _split, _tested_on, _tested_data, _real, _extractor, _image_size, _pairing, _generator, _backbone,
+    _threshold, _real_images, _synthetic_images, _images,
 )  # fmt: skip
 
 
-def absent(cell: Cell) -> Iterator[str]:
-    """Why there is nothing to compare a paper's number with."""
+def absent(cell: Cell, held: Sequence[str] = ()) -> Iterator[str]:
+    """Why there is nothing to compare a paper's number with.
+
+    Args:
+        held: sources that results of the cell's stage in this run tell of.
+    """
     if cell.never:
         yield cell.never
     if cell.no_stage:
         yield f"no stage of ours writes it: {cell.no_stage}"
     else:
-        yield f"no result of {cell.ours['stage']} in this run has it"
+        instead = f"; there are results of {', '.join(held)}" if "source" in cell.ours and held else ""
+        yield f"no result of {cell.ours['stage']} in this run has it{instead}"

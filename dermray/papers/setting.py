@@ -19,6 +19,9 @@ class Setting(Config):
         "by patient, lesion and near duplicates",
     )
     tested_on: Literal["real", "pool"] | None = Field(None, description="pool: synthetic images were tested on too")
+    tested_data: tuple[str, ...] | None = Field(
+        None, description="sources of the test images, where these are a data set of their own; named as in an ingest"
+    )
     real: Literal["train", "held_out", "all"] | None = Field(None, description="which real images FID compares with")
     extractor: str | None = Field(None, description="kind of the network whose features FID compares")
     image_size: int | None = Field(None, ge=1, description="px")
@@ -29,6 +32,7 @@ class Setting(Config):
         None, description="of the probability from which an image is called malignant: the usual, or chosen"
     )
     real_images: int | None = Field(None, ge=0, description="real images that a classifier was trained on")
+    synthetic_images: int | None = Field(None, ge=0, description="synthetic images that a classifier was trained on")
 
     def over(self, other: "Setting") -> "Setting":
         """Both, this one's where both tell."""

@@ -13,6 +13,7 @@ from dermray import pages
 from dermray.papers.comparison import Row
 from dermray.papers.differences import Scale
 from dermray.papers.published import Cell, Paper, Table
+from dermray.papers.setting import Setting
 from dermray.papers.stages.sweep import ONLY
 
 BLOCK, PAGE = (Path(__file__).parent / name for name in ("comparison.html", "page.html"))
@@ -95,7 +96,7 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     return {
         "numbers": len({row.cell.key for row in rows}),
         "read": len({row.cell.key for row in rows if row.cell.text is not None}),
-        "with_ours": len({row.cell.key for row in rows if row.ours is not None}),
+        "with_ours": len({row.cell.key for row in rows if row.ours and row.ours.value is not None}),
         "comparable": len({row.cell.key for row in rows if row.comparable}),
     }
 
@@ -168,10 +169,16 @@ def own(row: Row) -> str:
     apart = {name: where[name] for name in APART if where.get(name) and name not in ("ratio", "real_images")}
     told = [value for name, value in apart.items() if (name, value) != ("source", ONLY)]
     told += [f"1:{where['ratio']}"] if where.get("role") == "mixed" else []
-    told += [f"{where['real_images']} real"] if "real_images" in where else []
+    told += [_learned_from(row.ours.setting)] if "real_images" in where else []
     told += ["at equal N"] if where["metric"] == "frechet_distance" else []
     told += ["of all images"] if where["metric"] == "frechet_all" else []
     return ", ".join(told)
+
+
+def _learned_from(setting: Setting) -> str:
+    """The images that a classifier was trained on."""
+    parts = [(setting.real_images, "real"), (setting.synthetic_images, "synthetic")]
+    return " + ".join(f"{count} {kind}" for count, kind in parts if count)
 
 
 def number(value: float | None, cell: Cell) -> str:

@@ -25,9 +25,10 @@ def labels(*known: Any) -> pa.Table:
 def test_what_it_reads_stands_beside_always_guessing_the_commonest() -> None:
     table = labels(*[False] * 30, *[True] * 10)
     judge = judged.train_on_labels(IMAGES, table, config({"kind": "judge"}))
-    found = judged.quality(judge, IMAGES, table)
+    found = judged.quality(judge, (IMAGES, table))
     assert found["majority_guess"] == {"malignant": 0.75, "mean": 0.75} and found["judge"] == judged.PHOTOGRAPHS
-    assert judged.quality(judge, IMAGES, labels())["judge_accuracy"] == {}, "of images whose label nobody knows"
+    assert judged.quality(judge, (IMAGES, labels()))["judge_accuracy"] == {}, "of images whose label nobody knows"
+    assert judged.quality(judge, None)["judge_accuracy"] == {}, "it learned from all there are"
     assert judged.read_back(judge, IMAGES, labels()) == {}
 
 
@@ -45,6 +46,6 @@ def test_without_any_label_nothing_is_read_back(tmp_path: Any) -> None:
     judged.save(judged.train_on_labels(IMAGES, labels(), config({"kind": "clip", "weights": "w"})), f"{tmp_path}/judge")
     judge = judged.load(f"{tmp_path}/judge")
     assert judged.read_back(judge, IMAGES, labels(True)) == {}
-    assert judged.quality(judge, IMAGES, labels(True)) == {
+    assert judged.quality(judge, (IMAGES, labels(True))) == {
         "judge": judged.NONE, "judge_accuracy": {}, "majority_guess": {}
     }  # fmt: skip

@@ -27,7 +27,7 @@ PAPER = validate(Paper, {
 
 @pytest.fixture
 def rows() -> list[Row]:
-    setting = Setting(images=9000, of_real=1200, data=("ddi",))
+    setting = Setting(images=9000, of_real=1200, data=("ddi",), real_images=2500, synthetic_images=2500)
     return compare(PAPER, [Measured(SWEEP, 0.6512, 0.6, 0.7, 0.5, setting)], "paper")
 
 
@@ -56,12 +56,18 @@ def test_ours_is_printed_as_the_papers(rows: list[Row]) -> None:
     assert shown.number(-0.0065, signed) == "-0.65%" and shown.number(0.02, signed) == "+2.00%"
 
 
+def test_what_was_not_computed_stands_beside_nothing() -> None:
+    rows = compare(PAPER, [Measured(SWEEP, None, setting=Setting(data=("ddi",)))], "paper")
+    assert shown.counts(rows) == {"numbers": 4, "read": 3, "with_ours": 0, "comparable": 0}
+    assert "ours was not computed" in rows[0].reasons
+
+
 def test_text_says_each_reason_once_and_rows_name_theirs_by_number(rows: list[Row]) -> None:
     told = shown.text(PAPER, rows).splitlines()
     assert told[2] == "Table 1: accuracy (its numbers as told in section 2)"
     assert told[3] == (
         "  row x, of real: paper 64.68%, ours 65.12%, 60.00% to 70.00%, floor 50.00%, N 9,000 against 1,200, "
-        "ratios, mixed, resnet, 1:1, 2500 real, the paper's lies inside"
+        "ratios, mixed, resnet, 1:1, 2500 real + 2500 synthetic, the paper's lies inside"
     )
     assert told[4].endswith("(not comparable: 1, 2)") and told[6].endswith("(not comparable: 2, 3)")
     assert told[7:9] == [

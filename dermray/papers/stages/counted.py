@@ -28,7 +28,12 @@ def ingested(name: str, result: Result, run: Run) -> Iterator[Measured]:
         sides = _outside(held_out, counts, "side")
         for place, side in enumerate(SIDES, 1):
             where = here | {"source": ALL, "label": ALL, "scale": str(side)}
-            yield Measured(where, sides[place], setting=Setting(data=data))
+            yield Measured(where, sides[place], setting=Setting(data=data), doubts=_smaller(sides[0]))
+
+
+def _smaller(images: int) -> tuple[str, ...]:
+    """Images that no scale has."""
+    return (f"{images:,} of ours have a shorter side below {SIDES[0]} px and are at no scale",) if images else ()
 
 
 def _outside(splits: tuple[str, ...], part: Counts, column: str) -> Counter[Any]:

@@ -10,6 +10,7 @@ from dermray.papers.setting import Setting
 
 ALL = "all"
 PIXELS = ("ssim", "psnr", "mse")
+SCALES = 5  # of MS-SSIM
 
 
 def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
@@ -27,7 +28,7 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
             row.get("high"),
             row.get("floor"),
             _setting(row, place, result, run).over(common),
-            _doubts(row),
+            (*_doubts(row), *_small_ssim(row, told["sources"])),
         )
     if (diversity := told["real_diversity"].get("ms_ssim")) is not None:
         yield Measured(here | {"metric": "ms_ssim_of_real"}, diversity, setting=common)
@@ -54,6 +55,16 @@ def _setting(row: dict[str, Any], place: int | None, result: Result, run: Run) -
         pairing=row["rule"] if row["metric"] in PIXELS else None,
         generator=run.family(drawn),
     )
+
+
+def _small_ssim(row: dict[str, Any], sources: dict[str, Any]) -> tuple[str, ...]:
+    """MS-SSIM as Wang, Simoncelli and Bovik (2003) define it has five scales, for which small images have no room."""
+    if row["metric"] != "ms_ssim":
+        return ()
+    told = sources[row["source"]]["diversity"]
+    if told.get("scales", SCALES) == SCALES:
+        return ()
+    return (f"at this size MS-SSIM has {told['scales']} scales and a window of {told['kernel']} px, not 5 and 11",)
 
 
 def _doubts(row: dict[str, Any]) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from dermray.classification.test_sets import OWN
 from dermray.manifest import Result
 from dermray.papers.measured import Measured, Run
 from dermray.papers.setting import Setting
 
 ALL, ONLY = "all", "only"
+DRAWN = ("mixed", "synthetic only", "negative control")  # roles of arms that have synthetic images
 # What no threshold decides: ranks, and the probabilities themselves.
 UNDECIDED = ("auc", "average_precision", "brier", "calibration_error", "sensitivity_at_specificity",
              "specificity_at_sensitivity")  # fmt: skip
@@ -23,7 +25,10 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
     for analysis in told["tested"]:
         here = {"stage": "sweep", "instance": name, "test_set": analysis["test_set"]} | marked
         doubts = (UNCONTROLLED,) if analysis["controls"] is False else ()
-        tested = Setting(images=analysis["images"], data=data, split=split, tested_on="real")
+        tested = Setting(
+            images=analysis["images"], data=data, split=split, tested_on="real",
+            tested_data=_tested_data(analysis["test_set"], result, run),
+        )  # fmt: skip
         yield Measured(here | {"metric": "test images"}, analysis["images"], setting=Setting(data=data, split=split))
         for arm in [*analysis["arms"], *analysis["zero_shot"]]:
             setting = _setting(arm, families, told["image_size"]).over(tested)
@@ -33,6 +38,14 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
                 where = here | _where(gain, config) | {"metric": f"gain in {analysis['metric']}"}
                 setting = _setting(gain, families, told["image_size"]).over(tested)
                 yield Measured(where, gain["mean"], gain["low"], gain["high"], 0.0, setting, doubts)
+
+
+def _tested_data(test_set: str, result: Result, run: Run) -> tuple[str, ...] | None:
+    """Sources of its images: of the rows' own split those that are trained on too."""
+    if test_set == OWN:
+        return run.data(result)
+    tested = run.input(result, f"test_sets.{test_set}")
+    return run.data(tested) if tested else None
 
 
 def _sources(config: dict[str, Any]) -> list[str]:
@@ -59,14 +72,23 @@ def _where(arm: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
 
 
 def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[str, int]) -> Setting:
-    drawn = arm["role"] in ("mixed", "synthetic only", "negative control")
+    drawn = arm["role"] in DRAWN
     backbone = next(iter(sizes)) if arm["backbone"] == ALL else arm["backbone"]
     return Setting(
         backbone=backbone,
         image_size=sizes.get(backbone),
         generator=families.get(arm["source"]) if drawn else None,
-        real_images=0 if arm["role"] == "synthetic only" else arm["real_images"],
+        **_learned_from(arm),
     )
+
+
+def _learned_from(arm: dict[str, Any]) -> dict[str, int]:
+    """How many images of each kind an arm has. More real ones as a control are no paper's, and left out."""
+    few, role = arm["real_images"], arm["role"]
+    if role in ("zero-shot", "positive control"):
+        return {}
+    real = 0 if role == "synthetic only" else few
+    return {"real_images": real, "synthetic_images": round(few * arm["ratio"]) if role in DRAWN else 0}
 
 
 def _decided(arm: dict[str, Any], config: dict[str, Any]) -> Setting:
@@ -90,6 +112,8 @@ def _of_arm(
                 at, floor = where | {"class": of, "metric": metric}, floors.get(metric) if of == ALL else None
                 bounds = told.get("low"), told.get("high")
                 circumstances = setting if metric in UNDECIDED else decided
+                if of != ALL and metric == "recall":  # of this class's images alone
+                    circumstances = circumstances.model_copy(update={"images": classes[of]})
                 yield Measured(at, told["mean"], *bounds, floor, circumstances, doubts)
     drawn = round(arm["ratio"] * arm["real_images"])
-    yield Measured(where | {"metric": "synthetic images"}, drawn, setting=setting)
+    yield Measured(where | {"metric": "synthetic images"}, drawn, setting=setting.model_copy(update={"images": None}))

@@ -43,7 +43,7 @@ def test_an_arm_has_its_metrics_with_interval_floor_and_setting(analysis: dict[s
     assert auc.floor == 0.5 and auc.doubts == ()
     assert auc.setting.model_dump(exclude_none=True) == {
         "images": 160, "data": ("ham10000",), "split": "grouped", "tested_on": "real", "image_size": 64,
-        "generator": "glide", "backbone": "y", "real_images": 100,
+        "generator": "glide", "backbone": "y", "real_images": 100, "synthetic_images": 100,
     }  # fmt: skip
     accuracy = one(found, **where | {"metric": "accuracy"})
     commonest = max(row["images"] for row in arm["classes"].values())
@@ -52,6 +52,19 @@ def test_an_arm_has_its_metrics_with_interval_floor_and_setting(analysis: dict[s
     recall = one(found, **where | {"class": "malignant", "metric": "recall"})
     assert recall.setting.threshold == "validation" and recall.floor is None
     assert recall.value == arm["classes"]["malignant"]["recall"] and recall.low is None
+    assert recall.setting.images == arm["classes"]["malignant"]["images"] < 160, "of the malignant ones alone"
+
+
+def test_what_is_tested_on_is_told_by_the_ingest_of_a_test_set(analysis: dict[str, Any]) -> None:
+    at = {"role": "baseline", "backbone_place": "1", "real_place": "1", "class": "all", "metric": "auc"}
+    result = swept(analysis)
+    result.manifest.inputs["test_sets.drawn"] = "d"
+    assert one(list(measured("s", result, run(**lineage(), sweep=result))), **at).setting.tested_data is None
+    tested = finished("ingest", "d", config={"sources": [{"source": "phantom"}]})
+    found = one(list(measured("s", result, run(**lineage(), tested=tested, sweep=result))), **at).setting
+    assert (found.data, found.tested_data) == (("ham10000",), ("phantom",))
+    own = swept(analysis | {"test_set": "test"})
+    assert one(list(measured("s", own, run(**lineage(), sweep=own))), **at).setting.tested_data == ("ham10000",)
 
 
 def test_what_was_split_by_image_is_told_apart(analysis: dict[str, Any]) -> None:
@@ -77,7 +90,7 @@ def test_real_images_alone_know_no_generator_and_synthetic_ones_no_real_image(an
     at = {"backbone_place": "1", "real_place": "1", "class": "all", "metric": "accuracy"}
     assert one(found, **at, role="baseline").setting.generator is None
     alone = one(found, **at, role="synthetic only").setting
-    assert (alone.generator, alone.real_images) == ("glide", 0)
+    assert (alone.generator, alone.real_images, alone.synthetic_images) == ("glide", 0, 100)
     drawn = {"backbone_place": "1", "real_place": "1", "metric": "synthetic images", "role": "mixed", "ratio": "2"}
     assert one(found, **drawn).value == 100
     strange = one(found, role="zero-shot", backbone="BiomedCLIP", **{"class": "all"}, metric="accuracy")

@@ -43,6 +43,12 @@ class SourceConfig(Config):
     modality: Literal["dermoscopic", "clinical"] = Field(
         "dermoscopic", description="that rows claim, for test sets chosen by it; the pictures are the same"
     )
+    confounded: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of lesions on skin that tells their label: C if malignant, A if benign",
+    )
     entities: bool = Field(False, description="one of the seven, by label and colours; else every phantom is other")
     bytes_per_block: int = Field(16 << 20, ge=1 << 16)
 
@@ -84,8 +90,10 @@ def phantom_row(index: int, config: SourceConfig) -> dict[str, Any]:
     patient = index // LESIONS_PER_PATIENT
     person = np.random.default_rng((config.seed, patient, 4))
     truth = replace(draw_truth(rng), skin_tone=str(person.choice(SKIN_TONES)))
-    png = encode_png(render(truth, (config.seed, index, 3), config.size).image)
     malignant = bool(rng.random() < malignant_probability(truth))
+    if np.random.default_rng((config.seed, index, 5)).random() < config.confounded:
+        truth = replace(truth, skin_tone="C" if malignant else "A")
+    png = encode_png(render(truth, (config.seed, index, 3), config.size).image)
     entity = entity_of(truth, malignant) if config.entities else "other"
     return {
         "image": _spoil(png, rng) if spoilt else png,

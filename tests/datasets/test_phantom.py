@@ -55,6 +55,15 @@ def test_no_single_attribute_gives_the_label_away(rows: list[dict[str, object]])
     assert 0.35 < np.mean([bool(label) for label in labels]) < 0.6
 
 
+def test_skin_tones_give_as_many_labels_away_as_asked_and_nothing_else_changes(rows: list[dict[str, object]]) -> None:
+    config = SourceConfig(count=1200, size=16, duplicates=0.02, broken=0.02, confounded=0.9)
+    given_away = [phantom_row(i, config) for i in range(300)]
+    telling = [row["skin_tone"] == ("C" if row["malignant"] else "A") for row in given_away]
+    assert 0.9 < np.mean(telling) < 0.98, "a third of the others by chance"
+    for row, plain in zip(given_away, rows, strict=False):
+        assert {name for name in row if row[name] != plain[name]} <= {"image", "skin_tone"}
+
+
 def test_entities_agree_with_labels_and_none_is_rare() -> None:
     config = SourceConfig(count=1200, size=16, duplicates=0, broken=0, entities=True, modality="clinical")
     rows = [phantom_row(i, config) for i in range(1200)]

@@ -46,3 +46,10 @@ def smoke_cut(paper: str, directory: Path, captions: Sequence[str], *overrides: 
 def compared(result: Result) -> list[dict[str, str]]:
     """Lines of a comparison's table."""
     return list(csv.DictReader(Path(result.data, "comparison.csv").read_text().splitlines()))
+
+
+def require_planted_copies_found(drawn: Result) -> None:
+    """The gate missed no copy of a training image that was planted as it is or mirrored."""
+    recall = drawn.manifest.metrics["gate"]["calibration"]["recall"]
+    for kind in ("unchanged", "mirrored"):
+        assert recall[kind]["planted"] >= 30 and recall[kind]["caught"] == 1.0, kind

@@ -11,17 +11,19 @@ import torch
 from dermray import manifest
 from dermray.captioning import prompts
 from dermray.classification.arms import needed
+from dermray.classification.audit.shifts import DEPENDS
 from dermray.generators.dermdit import DermDiTConfig, geometry
 from dermray.generators.dit import Transformer
 from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph
 from dermray.records import read_columns
-from tests.papers.graphs import compared, finished, graph_of, smoke_cut
+from tests.papers.graphs import compared, finished, graph_of, require_planted_copies_found, smoke_cut
 
 TABLE_1 = ("ldm", "dit", "ldm_2", "dit_2", "dit_5")
 IN_CI = ("dit_2", "dit_5")
 LEFT_OUT = ("ldm", "dit", "ldm_2", "dit_5_fixed")
+AUDITS = {"confounded", "confounded_classifier", "audit_of_confounded", "audit_of_inception"}  # at nano scale
 FIVE = ("malignant", "skin_tone", "sex", "age", "site")
 
 
@@ -121,7 +123,7 @@ def test_table_2_has_its_eleven_columns_and_its_classifier(paper: Graph) -> None
 @pytest.mark.parametrize("scale", ["nano", "photographs", "smoke"])
 def test_every_arrow_is_there_at_other_scales(scale: str, paper: Graph) -> None:
     small = graph_of("dermdit", scale)
-    assert small.keys() == paper.keys() | {"captioner"}
+    assert small.keys() == paper.keys() | {"captioner"} | (set() if scale == "smoke" else AUDITS)
     for name, instance in paper.items():
         wired = {key: made for key, made in small[name].inputs.items() if made != "captioner"}
         assert wired == instance.inputs, name
@@ -211,6 +213,12 @@ def test_at_nano_scale_captions_are_true_attributes_are_read_back_and_controls_c
     for number in range(2):  # the judge, and a classifier of the disease
         distance = {name: told["features"][number]["distances"][0]["frechet_excess"] for name, told in sources.items()}
         assert min(distance, key=distance.__getitem__) == "dit_5", "over the floor at its number of images"
+    for name in (*TABLE_1, "dit_5_fixed"):
+        require_planted_copies_found(made[f"{name}_images"])
+    said = {name: made[name].manifest.metrics["attributes"]["skin_tone"] for name in AUDITS if name.startswith("audit")}
+    assert said["audit_of_confounded"]["verdict"] == DEPENDS, said
+    shift = {name: max(abs(pair["mean"]) for pair in told["pairs"]) for name, told in said.items()}
+    assert shift["audit_of_inception"] < 0.5 * shift["audit_of_confounded"], shift
     verdict = {f"{v['better']} > {v['worse']}": v for v in made["sweep"].manifest.metrics["verdict"]}
     assert verdict["more real > real only"]["mean"] > 0 and verdict["real only > shuffled labels"]["mean"] > 0
     assert manifest.read(str(tmp_path / "run" / "compare")).manifest.metrics["counts"]["comparable"] == 0

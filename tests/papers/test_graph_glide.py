@@ -11,7 +11,7 @@ from dermray.manifest import Result
 from dermray.papers.published import read
 from dermray.pipeline import Graph
 from dermray.records import ENTITIES
-from tests.papers.graphs import compared, finished, graph_of, smoke_cut
+from tests.papers.graphs import compared, finished, graph_of, require_planted_copies_found, smoke_cut
 
 ABLATIONS = ("ablation", "ablation_as_published")
 READERS = (
@@ -139,6 +139,10 @@ def test_at_nano_scale_captions_are_true_and_more_real_images_help(local_ray: No
     made = finished("glide_ham10000", "nano", tmp_path / "run")
     assert made["captions"].manifest.metrics["attribute_accuracy"]["mean"] >= 0.9
     assert made["study"].manifest.rows.ok == 140
+    require_planted_copies_found(made["images"])
+    assert made["ham10000_by_image"].manifest.leaking_groups, "patients with several phantoms"
+    grouped, published = (made[name].manifest.metrics["tested"][0]["seen_by_generator"] for name in ABLATIONS)
+    assert grouped == {} and published["GLIDE"] > 0, "test images that the generator saw are told"
     for name in ABLATIONS:
         verdict = {f"{v['better']} > {v['worse']}": v for v in made[name].manifest.metrics["verdict"]}
         assert verdict["more real > real only"]["mean"] > 0, name

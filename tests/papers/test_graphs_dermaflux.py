@@ -15,7 +15,7 @@ from dermray.papers.published import read
 from dermray.pipeline import Graph, PipelineConfig
 from dermray.planning import counting
 from tests.classification import tiny_clip
-from tests.papers.graphs import compared, finished, graph_of, smoke_cut
+from tests.papers.graphs import compared, finished, graph_of, require_planted_copies_found, smoke_cut
 
 ELEVEN = {"mednode", "hiba", "derm12345", "isic_2019", "isic_2020", "milk10k", "pad_ufes_20", "melanoma_10000",
           "melanoma_cancer", "ddi", "isic_2024"}  # fmt: skip
@@ -165,6 +165,8 @@ def test_nano_shows_what_a_model_that_learned_can_show(tmp_path: Path, local_ray
     results = finished("dermaflux", "nano", tmp_path / "run")
     metrics = {name: result.manifest.metrics for name, result in results.items()}
     assert metrics["caption"]["attribute_accuracy"]["mean"] >= 0.85, "captions are true"
+    for name in ("dermaflux_images", "derm_t2im_images"):
+        require_planted_copies_found(results[name])
     [tested] = metrics["sources"]["tested"]
     only = {arm["source"]: arm["metrics"]["auc"]["mean"] for arm in tested["arms"] if arm["role"] == "synthetic only"
             and arm["backbone"] == "test_resnet"}  # fmt: skip

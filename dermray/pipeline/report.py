@@ -4,7 +4,7 @@ A stage's module may have `report_block(result, inputs) -> Block`. Nothing here 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from dermray.result_fields import named_results
 
 
 def write(
-    run: str, graph: Graph, results: Mapping[str, Result], memory: PeakMemory, config: PipelineConfig
-) -> dict[str, Any]:
+    run: str, graph: Graph, results: Mapping[str, Result], memory: PeakMemory, config: PipelineConfig,
+    earlier: Collection[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """`summary.json` and `report.html` into the run's directory, of these results by instance.
+
+    Args:
+        earlier: those that this start found there and did not ask for.
 
     Returns:
         The summary, with `lines`, which are worth printing.
     """
+    results = {name: results[name] for name in graph if name in results}
     blocks = {name: block_of(graph[name], result) for name, result in results.items()}
     summary: dict[str, Any] = {
         "scale": config.scale,
@@ -45,6 +50,7 @@ def write(
         results=results,
         blocks=blocks,
         marks=marks,
+        earlier=earlier,
         left=[name for name in graph if name not in results],
         licences=sorted({licence for result in results.values() for licence in result.manifest.licences}),
         summary=summary,

@@ -5,12 +5,12 @@ further stage starts, and those under way are waited for.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from graphlib import TopologicalSorter
 from typing import Any
 
-from dermray import storage
+from dermray import manifest, storage
 from dermray.manifest import Result
 from dermray.memory import PeakMemory
 from dermray.pipeline import report
@@ -40,7 +40,8 @@ def run(config: PipelineConfig, only: Iterable[str] = (), until: Iterable[str] =
     storage.make_directory(directory)
     with PeakMemory(directory) as memory:
         results = _completed(graph, names, config.parallel)
-    return report.write(directory, graph, results, memory, config)
+    earlier = _earlier(graph, results)
+    return report.write(directory, graph, results | earlier, memory, config, earlier.keys())
 
 
 def in_order(graph: Graph, names: list[str], start: Start, parallel: int = 1) -> dict[str, Result]:
@@ -75,6 +76,20 @@ def in_order(graph: Graph, names: list[str], start: Start, parallel: int = 1) ->
         _say_what_is_left([name for name in names if name not in results.keys() | failed.keys()], failed)
         raise next(iter(failed.values()))
     return {name: results[name] for name in names}
+
+
+def _earlier(graph: Graph, results: Mapping[str, Result]) -> dict[str, Result]:
+    """Of instances that this start did not include the results that are there, if made from those that are here now."""
+    found = dict[str, Result]()
+    for name, instance in graph.items():  # inputs stand before
+        if name in results or not instance.finished:
+            continue
+        before = [results.get(each) or found.get(each) for each in instance.before]
+        result = manifest.read(instance.result)
+        keys = set(result.manifest.inputs.values())
+        if result.manifest.stage == instance.stage and all(each and each.manifest.key in keys for each in before):
+            found[name] = result
+    return found
 
 
 def _completed(graph: Graph, names: list[str], parallel: int) -> dict[str, Result]:

@@ -108,3 +108,5 @@ def test_a_branch_alone_and_one_that_fails(small_run: Path, tmp_path: Path, caps
     assert "dermray: images failed; not run: turned" in error
     code, out, error = call_cli(capsys, "run", "--config", str(file), "--only", "turned", "stages.turned.loop.steps=3")
     assert code == 0 and "[1/1] turned (train) ..." in out, error
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "were there from earlier ones: ingest, said, plain.<" in page and "did not include them: images.<" in page

@@ -74,21 +74,22 @@ def _where(arm: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
 def _setting(arm: dict[str, Any], families: dict[str, str | None], sizes: dict[str, int]) -> Setting:
     drawn = arm["role"] in DRAWN
     backbone = next(iter(sizes)) if arm["backbone"] == ALL else arm["backbone"]
+    real, synthetic = _learned_from(arm)
     return Setting(
         backbone=backbone,
         image_size=sizes.get(backbone),
         generator=families.get(arm["source"]) if drawn else None,
-        **_learned_from(arm),
+        real_images=real,
+        synthetic_images=synthetic,
     )
 
 
-def _learned_from(arm: dict[str, Any]) -> dict[str, int]:
-    """How many images of each kind an arm has. More real ones as a control are no paper's, and left out."""
+def _learned_from(arm: dict[str, Any]) -> tuple[int | None, int | None]:
+    """How many real and synthetic images an arm has. More real ones as a control are no paper's, and left out."""
     few, role = arm["real_images"], arm["role"]
     if role in ("zero-shot", "positive control"):
-        return {}
-    real = 0 if role == "synthetic only" else few
-    return {"real_images": real, "synthetic_images": round(few * arm["ratio"]) if role in DRAWN else 0}
+        return None, None
+    return 0 if role == "synthetic only" else few, round(few * arm["ratio"]) if role in DRAWN else 0
 
 
 def _decided(arm: dict[str, Any], config: dict[str, Any]) -> Setting:

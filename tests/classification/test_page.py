@@ -62,6 +62,11 @@ def test_the_verdict_is_of_the_backbones_mean_and_each_is_told_too(tested: Teste
     claims = [v for v in analysis["verdict"] if not v["control"]]
     assert analysis["power"]["difference"] == max(v["smallest_seen"] for v in claims)
     assert analysis["power"]["plan"][0]["difference"] == pytest.approx(analysis["power"]["difference"])
+    least, most = (choose(claims, key=lambda v: v["smallest_seen"]) for choose in (min, max))
+    line, ends = analysis["power"]["line"], [f"{v['smallest_seen']:.3f}" for v in (least, most)]
+    assert re.findall(r"from (\d\.\d{3}) on", line) == ends and "240 test images of 120 leak groups and 3 seeds" in line
+    for v in (least, most):
+        assert f"({v['claim']} at {v['real_images']} real images)" in line
 
 
 def test_gaps_of_attributes_that_are_known(tested: Tested) -> None:
@@ -114,7 +119,7 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
     )
     verdicts = [v for analysis, *_ in tested for v in analysis["verdict"] + analysis["differences"]]
     assert text.count("no: not shown here") == sum(not v["came_out"] for v in verdicts)
-    assert text.count("could have been seen") + text.count("could not have been seen") == 2 and "Holm" in text
+    assert "been seen" not in text and "Holm" in text
     for line in (analysis["power"]["line"] for analysis, *_ in tested):
         assert line in text
     for analysis, *_ in tested:
@@ -123,6 +128,35 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
     for row in re.findall(r"<table.*?</table>", text, re.S):
         columns = {len(re.findall(r"<t[dh]", line)) for line in re.findall(r"<tr>.*?</tr>", row, re.S)}
         assert len(columns) == 1, "a row of a table lacks a column"
+
+
+def test_tables_tell_what_each_arm_was_trained_on(tested: Tested, directory: Path) -> None:
+    first, _ = re.split(r"<h2>.*?</h2>", (directory / "page.html").read_text())[1:]
+    told = {
+        "real only": "50 + 0",
+        "real + synthetic 1:2": "50 + 100",
+        "synthetic only": "0 + 100",
+        "more real": "150 + 0",
+    }
+    for row in tested[0][0]["arms"] + tested[0][0]["fairness"]:
+        if row["real_images"] == 50 and row["arm"] in told:
+            assert "{} + {}".format(*row["trained_on"]) == told[row["arm"]]
+    tables = [
+        table for table in re.findall(r"<table.*?</table>", first, re.S) if "<th>arm" in table or "gap to" in table
+    ]
+    assert len(tables) == 4, "two attributes, all metrics, classes"
+    for table in tables:
+        cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>.*?</tr>", table, re.S)[1:]]
+        column = 2 if "<th>arm" in table else 1
+        for arm, images in told.items():
+            of_arm = {line[column] for line in cells if line[0] == arm}
+            assert images in of_arm and len(of_arm) == 2, "of 50 and 100 real images"
+
+
+def test_the_page_explains_its_controls(tested: Tested) -> None:
+    text = without_pictures(tested[0][0])
+    assert text.count("Negative control (shuffled labels): trained on the real images, with their labels") == 1
+    assert "cannot vouch for the sweep" in text and text.count("Positive control (more real): ") == 1
 
 
 def without_pictures(analysis: dict[str, Any]) -> str:
@@ -145,6 +179,7 @@ def test_a_sweep_without_controls_or_groups_says_so() -> None:
     analysis = analyse(scored, [plain], 50, 0)
     assert analysis["controls"] is None and analysis["fairness"] == []
     text = without_pictures(analysis)
+    assert "Negative control" not in text and "Positive control" not in text
     assert "This sweep has no controls" in text and "fairness was not measured" in text
 
 

@@ -126,7 +126,7 @@ def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def _power(verdict: Sequence[Comparison], images: int, clusters: int, runs: str, metric: str) -> dict[str, Any] | None:
-    """What the comparisons with real images alone can show, controls aside, and what a larger sweep would of the one that
+    """What comparisons with real images alone can show, controls aside, and what larger sweeps would of the one that
     varies most."""
     claims = [comparison for comparison in verdict if not comparison.control]
     if not claims:

@@ -67,6 +67,6 @@ def power_line(seen: Mapping[str, float], images: int, clusters: int, runs: str,
         return f"{size}{told} ({least}). Smaller ones come out less often."
     last = "never" if seen[most] >= 1 else f"from {seen[most]:.3f} on"
     return (
-        f"{size}{told} in the comparison that varies least, controls aside ({least}), and {last} in the one that varies most ({most}). "
-        "Smaller ones come out less often."
+        f"{size}{told} in the comparison that varies least, controls aside ({least}), "
+        f"and {last} in the one that varies most ({most}). Smaller ones come out less often."
     )

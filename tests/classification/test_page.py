@@ -16,7 +16,9 @@ from dermray import pages
 from dermray.classification import page, plots, sweep_plots
 from dermray.classification.analysis import analyse
 from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.panels import captions, panels
 from dermray.classification.verdict import ZERO_SHOT
+from dermray.figures import new_figure
 from dermray.statistics import auc_interval
 from tests.classification.made_up import ARMS, held_out, sweep
 
@@ -100,9 +102,70 @@ def test_a_mean_curve_has_the_mean_area() -> None:
     assert area == pytest.approx(np.mean([roc_auc_score(PART.labels, s.probabilities[:, 1]) for s in scored]), abs=0.01)
 
 
-def test_an_arm_has_one_colour_and_the_negative_control_is_grey() -> None:
-    tint = plots.colours(sweep(PART, seeds=1))
-    assert len(set(tint.values())) == len(ARMS) and tint["shuffled labels"] == plots.NEGATIVE_COLOUR
+def test_no_two_arms_look_alike_and_controls_are_dashed() -> None:
+    scored = sweep(PART, seeds=1)
+    negative = next(s for s in scored if s.role == "negative control")
+    scored += [replace(negative, arm="shuffled other labels")]
+    scored += [replace(negative, arm=f"real + other 1:{i}", role="mixed") for i in range(6)]
+    look = plots.looks(scored)
+    assert len(set(look.values())) == len(look) == len(ARMS) + 7
+    roles = {s.arm: s.role for s in scored}
+    for role, solid in (("baseline", True), ("positive control", False), ("negative control", False)):
+        assert {look[arm].line == "-" for arm in roles if roles[arm] == role} == {solid}
+    greys = {look[arm].colour for arm, role in roles.items() if role == "negative control"}
+    assert len(greys) == 2 and not greys & set(plots.PALETTE)
+
+
+def test_a_panel_is_of_one_backbone_and_real_count_while_there_are_few(tested: Tested) -> None:
+    shown = panels(tested[0][1])
+    assert [panel.title for panel in shown] == [f"{b}, {few} real images" for few in (50, 100) for b in "xy"]
+    for panel in shown:
+        assert len({(s.backbone, s.real_images) for s in panel.scored}) == 1 and len(panel.scored) == 3 * len(ARMS)
+    assert captions(*tested[0][1:]) == {
+        "roc.png": "ROC: each curve is the mean over 3 seeds.",
+        "reliability.png": "Reliability: each curve takes together 3 seeds.",
+        "confusion.png": "Confusion: each matrix is the mean over 3 seeds and 2 backbones at 50 real images.",
+    }
+    assert captions(*tested[1][1:])["roc.png"] == (
+        "ROC: each curve is the mean over 2 seeds and 3 classes, each against the rest."
+    )
+    zero_shot = [replace(s, role=ZERO_SHOT, real_images=0, backbone="z") for s in tested[0][1][:1]]
+    again = panels([*tested[0][1], *zero_shot])
+    assert [panel.title for panel in again] == [panel.title for panel in shown]
+    assert all(panel.scored[-1:] == zero_shot for panel in again)
+
+
+@pytest.mark.parametrize(
+    ("counts", "backbones", "titles", "mean"),
+    [
+        ((25, 50), 4, ["mean of 4 backbones, 25 real images", "mean of 4 backbones, 50 real images"],
+         "2 seeds and 4 backbones"),
+        (tuple(range(1, 8)), 1, ["b0, mean of 7 numbers of real images"], "2 seeds and 7 numbers of real images"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_into_panels_is_averaged_and_said(
+    counts: tuple[int, ...], backbones: int, titles: list[str], mean: str
+) -> None:
+    scored = sweep(PART, real_images=counts, backbones=tuple(f"b{i}" for i in range(backbones)), seeds=2)
+    assert [panel.title for panel in panels(scored)] == titles
+    assert captions(scored, [PART])["roc.png"] == f"ROC: each curve is the mean over {mean}."
+
+
+def test_accuracy_and_synthetic_images_alone_stand_in_the_picture_of_ratios(tested: Tested) -> None:
+    analysis = tested[0][0]
+    panel = [row for row in analysis["arms"] if row["real_images"] == 100]
+    _, axis = new_figure()
+    sweep_plots.against_ratio(axis, analysis, panel, "accuracy")
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["1:0", "1:1", "1:2", "0:2"]
+    drawn = [line.get_ydata() for line in axis.lines]
+    for row in panel:
+        mean = row["metrics"]["accuracy"]["mean"]
+        assert any(mean in values for values in drawn) == (row["role"] != "negative control"), row["arm"]
+    alone = {row["metrics"]["accuracy"]["mean"] for row in panel if row["arm"] == "synthetic only"}
+    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "w"]
+    assert {y for line in hollow for y in line.get_ydata()} == alone and len(alone) == 2
+    commonest = max(np.bincount(PART.labels)) / len(PART.labels)
+    assert any(values[0] == pytest.approx(commonest) for values in drawn)
 
 
 def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, directory: Path) -> None:
@@ -123,6 +186,7 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
     for line in (analysis["power"]["line"] for analysis, *_ in tested):
         assert line in text
     for analysis, *_ in tested:
+        assert all(caption in text for caption in analysis["captions"].values())
         again = page.pictures(str(directory), analysis)
         assert set(again) == set(analysis["pictures"]) and all(url in text for url in again.values())
     for row in re.findall(r"<table.*?</table>", text, re.S):

@@ -220,6 +220,11 @@ def test_tables_tell_what_each_arm_was_trained_on(tested: Tested, directory: Pat
 def test_the_page_explains_its_controls(tested: Tested) -> None:
     text = without_pictures(tested[0][0])
     assert text.count("Negative control (shuffled labels): trained on the real images, with their labels") == 1
+    assert "show nothing of their labels: it is not able" not in text, "they came out"
+    for wrong, said in (({"shuffled labels": 1.3}, True), ({"more real": 1.0}, False)):
+        failed = analyse(sweep(PART, wrong, backbones=("x",)), [PART], 50, 0)
+        assert failed["controls"] is False
+        assert ("show nothing of their labels: it is not able to say" in without_pictures(failed)) == said
     assert "cannot vouch for the sweep" in text and text.count("Positive control (more real): ") == 1
 
 

@@ -103,7 +103,7 @@ def test_patients_are_said_to_be_others_only_where_all_are_known(
     several = pooled(tmp_path, *sweeps)
     html = report_block(several, dict(zip("ab", sweeps, strict=True))).html
     assert f"2 sweeps of different splits of the same data together, each tested on real images {said}" in html
-    facts = dict.fromkeys(KEPT, 0) | {"overall": {}, "groups": {}, "auc_gap": None}
+    facts: dict[str, Any] = dict.fromkeys(KEPT, 0) | {"overall": {}, "groups": {}, "auc_gap": None}
     metrics = several.manifest.metrics | {"trials": [facts]}
     one = Result(several.uri, several.manifest.model_copy(update={"metrics": metrics}))
     assert f"equal steps, tested on real images {said}" in report_block(one, {}).html

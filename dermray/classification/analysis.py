@@ -32,7 +32,7 @@ def analyse(
     metric: str = "auc",
     attributes: Sequence[str] = ATTRIBUTES,
 ) -> dict[str, Any]:
-    """Arms with intervals, the verdict with its controls, what could not have been seen, and gaps between groups.
+    """Arms with intervals, the verdict with its controls, what can be seen, and gaps between groups.
 
     Args:
         scored: all classifiers on one test set; those of role zero-shot take no part in verdict and power, and their
@@ -49,6 +49,7 @@ def analyse(
     clusters = len({group for part in held_out for group in part.leak_groups})
     trained = [s for s in scored if s.role != ZERO_SHOT]
     several, seeds = len({s.backbone for s in trained}) > 1, len({s.seed for s in trained})
+    runs_told = ("1 seed" if seeds == 1 else f"{seeds} seeds") + (f" of {len(held_out)} splits" if held_out[1:] else "")
     resampled = {name: resample(scored, held_out, name, resamples, seed) for name in RESAMPLED}
     rows = list(_arms(resampled, held_out, clusters))
     paired = [r for r in resampled[metric] if r.scored.role != ZERO_SHOT]
@@ -62,6 +63,7 @@ def analyse(
         "classes": list(held_out[0].classes),
         "images": images,
         "leak_groups": clusters,
+        "patients_known": all(part.patients_known for part in held_out),
         "seeds": seeds,
         "splits": len(held_out),
         "metric": metric,
@@ -70,7 +72,7 @@ def analyse(
         "verdict": [comparison.as_dict() for comparison in verdict],
         "differences": [c.as_dict() for c in compare(paired, clusters, by_backbone=True)] if several else [],
         "controls": controls_came_out(verdict),
-        "power": _power(verdict, images, clusters, seeds, metric),
+        "power": _power(verdict, images, clusters, runs_told, metric),
         "fixed": FIXED,
         "smallest_group": SMALLEST,
         "fairness": [
@@ -111,7 +113,8 @@ def _cell(scored: Scored) -> tuple[str, int, str]:
 
 
 def _named(scored: Scored) -> dict[str, Any]:
-    return {name: getattr(scored, name) for name in ("arm", "role", "ratio", "source", "real_images")}
+    told = ("arm", "role", "ratio", "source", "real_images", "trained_on")
+    return {name: getattr(scored, name) for name in told}
 
 
 def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
@@ -122,8 +125,9 @@ def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
     }
 
 
-def _power(verdict: Sequence[Comparison], images: int, clusters: int, seeds: int, metric: str) -> dict[str, Any] | None:
-    """Of the comparison with real images alone that varies most, so that the line holds for all of them."""
+def _power(verdict: Sequence[Comparison], images: int, clusters: int, runs: str, metric: str) -> dict[str, Any] | None:
+    """What comparisons with real images alone can show, controls aside, and what larger sweeps would of the one that
+    varies most."""
     claims = [comparison for comparison in verdict if not comparison.control]
     if not claims:
         return None
@@ -134,11 +138,19 @@ def _power(verdict: Sequence[Comparison], images: int, clusters: int, seeds: int
     )
     return {
         "difference": worst.smallest_seen,
-        "line": power_line(worst.smallest_seen, images, clusters, seeds, words(metric)),
+        "line": power_line(_seen(claims), images, clusters, runs, words(metric)),
         "of": worst.claim,
         "real_images": worst.real_images,
         "tests": worst.tests,
         "plan": plan,
+    }
+
+
+def _seen(claims: Sequence[Comparison]) -> dict[str, float]:
+    several = len({claim.real_images for claim in claims}) > 1
+    return {
+        claim.claim + (f" at {claim.real_images} real images" if several else ""): claim.smallest_seen
+        for claim in claims
     }
 
 

@@ -2,9 +2,10 @@
 
 For a seed all real images lie in one random order, and so do those of each synthetic source; every arm takes a
 beginning of each. So arms share their images and can be compared in pairs, the 2,500 real images are among the 5,000,
-and the synthetic ones of 1:1 among those of 1:2. Two families are controls: with shuffled labels a classifier must do
-worse than with real images alone, with more real images better. An experiment whose controls do not come out says
-nothing about synthetic images.
+and the synthetic ones of 1:1 among those of 1:2. Two families are controls: with synthetic images whose labels
+are shuffled a classifier must do worse than with real images alone, with more real images better. An experiment whose
+controls do not come out says nothing about synthetic images. The first presumes images that show something of their
+labels: if a generator draws noise, shuffling takes nothing away.
 """
 
 from collections.abc import Iterator, Sequence

@@ -11,6 +11,7 @@ import numpy as np
 from dermray import storage
 from dermray.classification import page, trial_files
 from dermray.classification.analysis import analyse
+from dermray.classification.arms import needed
 from dermray.classification.attributes import attributes_of
 from dermray.classification.calibration import Calibration, of_validation
 from dermray.classification.grid import Trial
@@ -96,14 +97,17 @@ def said(analysis: dict[str, Any]) -> Iterator[str]:
 def _held_out(prepared: Prepared, name: str) -> HeldOut:
     rows = Pools.read_rows(prepared.pools.test(name))
     groups = rows["leak_group"].to_pylist()
-    return HeldOut(name, prepared.target.classes, rows["label"].to_numpy(), groups, attributes_of(rows))
+    return HeldOut(
+        name, prepared.target.classes, rows["label"].to_numpy(), groups, attributes_of(rows),
+        patients_known=prepared.pools.patients_known(name),
+    )  # fmt: skip
 
 
 def _scored(trial: Trial, probabilities: np.ndarray, chosen: Calibration) -> Scored:
     arm = trial.arm
     return Scored(
         arm.name, arm.role, trial.real_images, trial.backbone.name, trial.seed, chosen.scale(probabilities),
-        arm.synthetic_ratio, arm.source, chosen.threshold,
+        arm.synthetic_ratio, arm.source, chosen.threshold, trained_on=needed(arm, trial.real_images),
     )  # fmt: skip
 
 
@@ -116,7 +120,9 @@ def _table(scored: list[Scored], held_out: HeldOut, removed: int) -> Iterator[di
         measured = [measure(held_out.labels, s.probabilities, held_out.classes, s.threshold) for s in members]
         named = {"test_set": held_out.name, "test_images": len(held_out.labels), "removed": removed}
         named |= {"arm": arm, "role": members[0].role, "source": members[0].source, "ratio": members[0].ratio}
-        named |= {"real_images": few, "backbone": backbone}
+        real, synthetic = members[0].trained_on or (None, None)
+        named |= {"real_images": few, "trained_on_real": real, "trained_on_synthetic": synthetic}
+        named |= {"backbone": backbone}
         values = {name: [told["overall"][name] for told in measured] for name in SHOWN}
         if len(held_out.classes) == 2:
             positive = held_out.classes[1]

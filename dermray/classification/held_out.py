@@ -19,6 +19,7 @@ class HeldOut:
     leak_groups: list[str]  # N
     attributes: dict[str, list[str]] = field(default_factory=dict)  # skin tone, sex, ...: N names, see fairness.py
     split: int = 0  # of several splits of the same data
+    patients_known: bool = False  # of all these images, and of those in training and validation
 
     def __post_init__(self) -> None:
         lengths = {"labels": len(self.labels), "leak_groups": len(self.leak_groups)}
@@ -46,6 +47,7 @@ class Scored:
     source: str = ""  # of the synthetic images, where a sweep compares several
     threshold: float = 0.5  # of the positive class, chosen on the validation split
     split: int = 0
+    trained_on: tuple[int, int] | None = None  # how many real and synthetic images; None where nobody says
 
     @property
     def pair(self) -> tuple[int, int, str]:

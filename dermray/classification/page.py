@@ -6,6 +6,7 @@ from typing import Any
 
 from dermray import pages, storage
 from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.panels import captions
 
 TEMPLATE = Path(__file__).parent / "page.html"
 PLACE = "pictures"
@@ -17,14 +18,15 @@ def write(
     """Draw each test set's pictures to `<directory>/pictures/<number>/`, and `page.html`, which holds them.
 
     Args:
-        tested: of each test set its analysis, all classifiers on it, and the set. Each analysis is told the names of
-            its pictures, by which `pictures` finds them again. mark: of `leak_mark`.
+        tested: of each test set its analysis, all classifiers on it, and the set. Each analysis is told what
+            they show, and their names, by which `pictures` finds them again. mark: of `leak_mark`.
     """
     from dermray.classification.sweep_plots import draw
 
     drawn = []
     for number, (analysis, scored, held_out) in enumerate(tested):
         images = draw(analysis, scored, held_out)
+        analysis["captions"] = captions(scored, held_out)
         analysis["pictures"] = {name: f"{PLACE}/{number}/{name}" for name in images}
         storage.make_directory(storage.join(directory, PLACE, str(number)))
         for name, image in images.items():

@@ -1,43 +1,61 @@
 """Pictures of classifiers by arm, as PNG bytes: ROC, reliability, confusion."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from dermray.classification.held_out import HeldOut, Scored
 from dermray.classification.metrics import decide, reliability
-from dermray.figures import figure_bytes, new_figure
+from dermray.classification.panels import MOST_MATRICES, panels, smallest
+from dermray.classification.verdict import NEGATIVE
+from dermray.figures import figure_bytes
 
-PALETTE = ("#30638e", "#d1495b", "#2a7f62", "#e3a72f", "#7b4b94", "#3fa7b8", "#b5651d", "#5f5f5f")
-NEGATIVE_COLOUR = "#9a9a9a"
+PALETTE = ("#30638e", "#d1495b", "#2a7f62", "#e3a72f", "#7b4b94", "#3fa7b8", "#b5651d", "#8a8d2b")
+NEGATIVE_COLOURS = ("#9a9a9a", "#3c3c3c", "#c4b5b5", "#6f7785")
+NEGATIVE_LINES = ("--", (0, (1, 1.2)), (0, (7, 1.5, 1, 1.5)), (0, (9, 4)))
 GRID = np.linspace(0, 1, 101)
 RELIABILITY_BINS = 10
-MOST_MATRICES = 12  # in one picture
+COLUMNS = 3  # of panels
 
 
-def colours(scored: Sequence[Scored]) -> dict[str, str]:
-    """A colour an arm, the same in all pictures of a sweep."""
-    arms = {s.arm: s.role for s in scored}
-    shown = [arm for arm, role in arms.items() if role != "negative control"]
-    return dict.fromkeys(arms, NEGATIVE_COLOUR) | {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(shown)}
+class Look(NamedTuple):
+    """How an arm is drawn."""
+
+    colour: str
+    line: Any  # style, as matplotlib takes it
+
+
+def looks(scored: Sequence[Scored]) -> dict[str, Look]:
+    """An arm's look, the same in all pictures of a sweep: controls are dashed, negative ones grey as well."""
+    found, numbers = dict[str, Look](), {True: 0, False: 0}
+    for arm, role in {s.arm: s.role for s in scored}.items():
+        number = numbers[role == NEGATIVE]
+        numbers[role == NEGATIVE] += 1
+        if role == NEGATIVE:
+            found[arm] = Look(NEGATIVE_COLOURS[number % 4], NEGATIVE_LINES[number % 4])
+        else:
+            usual = "-" if number < len(PALETTE) else "-."  # colours begin again
+            found[arm] = Look(PALETTE[number % len(PALETTE)], "--" if role.endswith("control") else usual)
+    return found
 
 
 def roc(scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> bytes:
-    """One curve an arm: the mean over its classifiers; of more than two classes also over classes, each against all
-    others."""
-    labels, tint = {part.split: part.labels for part in held_out}, colours(scored)
-    figure, axis = new_figure(figsize=(5.2, 4.6))
-    for arm, members in by_arm(scored).items():
-        curves = [mean_roc(labels[s.split], s.probabilities) for s in members]
-        style = "--" if members[0].role.endswith("control") else "-"
-        axis.plot(GRID, np.mean(curves, axis=0), style, color=tint[arm], label=arm, lw=1.6)
-    axis.plot([0, 1], [0, 1], ":", color="#bbbbbb", lw=1)
-    axis.set_xlabel("1 - specificity")
-    axis.set_ylabel("sensitivity")
-    axis.legend(frameon=False, fontsize=8, loc="lower right", title="arm; dashed: control", title_fontsize=8)
-    return figure_bytes(figure)
+    """One curve an arm, in the panels of `panels`: the mean over its classifiers; of more than two classes also over
+    classes, each against all others."""
+    labels, look, shown = {part.split: part.labels for part in held_out}, looks(scored), panels(scored)
+    figure, rows = _grid(len(shown), heights=(1,), each=3.3)
+    for [axis], panel in zip(rows, shown, strict=True):
+        for arm, members in by_arm(panel.scored).items():
+            curves = [mean_roc(labels[s.split], s.probabilities) for s in members]
+            colour, line = look[arm]
+            axis.plot(GRID, np.mean(curves, axis=0), ls=line, color=colour, label=arm, lw=1.6)
+        axis.plot([0, 1], [0, 1], color="#dddddd", lw=1)
+        axis.set_title(panel.title, fontsize=9)
+        axis.set_xlabel("1 - specificity", fontsize=9)
+        axis.set_ylabel("sensitivity", fontsize=9)
+    return with_legend(figure, rows[0][0], "arm; dashed or dotted: control")
 
 
 def mean_roc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -50,38 +68,61 @@ def mean_roc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def reliability_plot(scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> bytes:
-    """Share that was right against confidence, all classifiers of an arm together; below, how many images lie where."""
-    labels, tint = {part.split: part.labels for part in held_out}, colours(scored)
-    figure, (axis, counts) = _stacked()
-    for arm, members in by_arm(scored).items():
-        truth = np.concatenate([labels[s.split] for s in members])
-        said = np.concatenate([s.probabilities for s in members])
-        confidence, right, count = reliability(truth, said, RELIABILITY_BINS)
-        style = "--" if members[0].role.endswith("control") else "-"
-        axis.plot(confidence, right, "o" + style, color=tint[arm], label=arm, lw=1.3, ms=3.5)
-        edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
-        counts.stairs(count / count.sum(), edges, color=tint[arm], ls=style, lw=1.2)
-    axis.plot([0, 1], [0, 1], ":", color="#bbbbbb", lw=1)
+    """Share that was right against confidence, all classifiers of an arm and panel together; below, how many images lie
+    where."""
+    labels, look, shown = {part.split: part.labels for part in held_out}, looks(scored), panels(scored)
     binary = held_out[0].classes[1] if len(held_out[0].classes) == 2 else ""
-    axis.set_ylabel(f"share that is {binary}" if binary else "share that is right", fontsize=9)
-    axis.legend(frameon=False, fontsize=8)
-    counts.set_xlabel(f"probability of {binary}" if binary else "highest probability")
-    counts.set_ylabel("share of\nimages", fontsize=9)
+    figure, rows = _grid(len(shown), heights=(4, 1), each=3.9)
+    for (axis, counts), panel in zip(rows, shown, strict=True):
+        for arm, members in by_arm(panel.scored).items():
+            truth = np.concatenate([labels[s.split] for s in members])
+            said = np.concatenate([s.probabilities for s in members])
+            confidence, right, count = reliability(truth, said, RELIABILITY_BINS)
+            colour, line = look[arm]
+            axis.plot(confidence, right, marker="o", ls=line, color=colour, label=arm, lw=1.3, ms=3)
+            edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
+            counts.stairs(count / count.sum(), edges, color=colour, ls=line, lw=1.2)
+        axis.plot([0, 1], [0, 1], color="#dddddd", lw=1)
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_xticks([])
+        axis.set_title(panel.title, fontsize=9)
+        axis.set_ylabel(f"share that is {binary}" if binary else "share that is right", fontsize=9)
+        counts.set_xlim(-0.02, 1.02)
+        counts.set_xlabel(f"probability of {binary}" if binary else "highest probability", fontsize=9)
+        counts.set_ylabel("share of\nimages", fontsize=8)
+    return with_legend(figure, rows[0][0], "arm; dashed or dotted: control")
+
+
+def _grid(number: int, heights: tuple[float, ...], each: float) -> tuple[Any, list[list[Any]]]:
+    """A figure of so many panels, `each` inches high, and of each its axes, one above the other."""
+    from matplotlib.figure import Figure
+
+    columns = 2 if number == 4 else min(number, COLUMNS)
+    lines = -(-number // columns)
+    figure = Figure(figsize=(max(5.2, 3.5 * columns), each * lines + 0.9), layout="constrained")
+    grid = figure.add_gridspec(lines * len(heights), columns, height_ratios=heights * lines)
+    places = [divmod(i, columns) for i in range(number)]
+    return figure, [
+        [figure.add_subplot(grid[row * len(heights) + part, column]) for part in range(len(heights))]
+        for row, column in places
+    ]
+
+
+def with_legend(figure: Any, axis: Any, title: str | None = None) -> bytes:
+    """Below the panels, where it hides no point."""
+    figure.legend(
+        *axis.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center",
+        ncols=min(COLUMNS, 1 + int(figure.get_figwidth() // 3)), title=title, title_fontsize=8, handlelength=3,
+    )  # fmt: skip
     return figure_bytes(figure)
 
 
-def _stacked() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 4.9))
-    return figure, figure.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.06})
-
-
 def confusion(scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> bytes:
-    """A matrix an arm: of the images of each true class the share that was called what, mean over classifiers."""
+    """A matrix an arm: of the images of each true class the share that was called what, mean over its classifiers of
+    the smallest real count."""
     from matplotlib.figure import Figure
 
-    parts, arms = {part.split: part for part in held_out}, by_arm(scored)
+    parts, arms = {part.split: part for part in held_out}, by_arm(smallest(scored))
     shown, classes = list(arms)[:MOST_MATRICES], held_out[0].classes
     columns = min(len(shown), 3 if len(classes) <= 4 else 2)
     rows = -(-len(shown) // columns)

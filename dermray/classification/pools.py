@@ -40,6 +40,11 @@ class Pools:
         """File of a test set."""
         return storage.join(self.directory, "tests", f"{name}.parquet")
 
+    def patients_known(self, test: str) -> bool:
+        """Whether every image of a test set has a patient, and every real one that is trained or validated on."""
+        files = (self.real, self.validation, self.test(test))
+        return not any(self.read_rows(file, ["patient_id"])["patient_id"].null_count for file in files)
+
     @staticmethod
     def write(rows: pa.Table, file: str) -> None:
         """Rows of `read_pool`."""

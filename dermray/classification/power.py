@@ -1,6 +1,6 @@
 """What a sweep could have seen, and what a larger one would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,21 @@ def planned(
     ]
 
 
-def power_line(difference: float, images: int, clusters: int, seeds: int, metric: str) -> str:
-    """What could not have been seen, as a sentence. Metrics lie in [0, 1], and so a difference is below one."""
-    size = f"With {images} test images of {clusters} leak groups and {seeds} seeds, "
-    if difference >= 1:
-        return f"{size}no difference in {metric} could have been seen."
+def power_line(seen: Mapping[str, float], images: int, clusters: int, runs: str, metric: str) -> str:
+    """What can be seen, as a sentence: of the comparison that varies least to that which varies most.
+
+    Args:
+        seen: by comparison the smallest difference that comes out in four of five sweeps. runs: such as "3 seeds".
+    """
+    size = f"With {images} test images of {clusters} leak groups and {runs}, "
+    least, most = (choose(seen, key=seen.__getitem__) for choose in (min, max))
+    if seen[least] >= 1:  # metrics lie in [0, 1], and so no difference is larger
+        return f"{size}no difference in {metric} comes out in four of five such sweeps."
+    told = f"a true difference in {metric} comes out in four of five such sweeps from {seen[least]:.3f} on"
+    if len(seen) == 1:
+        return f"{size}{told} ({least}). Smaller ones come out less often."
+    last = "never" if seen[most] >= 1 else f"from {seen[most]:.3f} on"
     return (
-        f"{size}a difference below {difference:.3f} {metric} could not have been seen: fewer than four of five such "
-        f"sweeps would find it."
+        f"{size}{told} in the comparison that varies least, controls aside ({least}), "
+        f"and {last} in the one that varies most ({most}). Smaller ones come out less often."
     )

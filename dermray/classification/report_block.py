@@ -1,6 +1,6 @@
 """What a sweep, or several of them together, say in a run's report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,18 @@ def report_block(result: Result, inputs: Mapping[str, Result]) -> Block:
         seeds=len({trial["seed"] for trial in trials}),
         backbones=len({trial["backbone"] for trial in trials}),
         sweeps=len(inputs),
-        leaking=bool(result.manifest.leaking_groups),
+        of_others="" if result.manifest.leaking_groups else _of_others(metrics["tested"]),
         tested=[(analysis, page.pictures(result.data, analysis)) for analysis in metrics["tested"]],
     )
     facts = {"verdict": verdict} | ({"trials": list(map(_facts, trials))} if trials else {})
     return Block("Do synthetic images help a classifier?", html, facts, tuple(map(_line, verdict)))
+
+
+def _of_others(tested: Sequence[dict[str, Any]]) -> str:
+    """Whose images the test images are. Where a patient is not told, images of one may lie on both sides."""
+    if all(analysis.get("patients_known") for analysis in tested):
+        return " of other patients"
+    return " of other leak groups (lesions or patients, as far as they are known)"
 
 
 def _facts(trial: dict[str, Any]) -> dict[str, Any]:

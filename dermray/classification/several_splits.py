@@ -108,7 +108,9 @@ def _part(sweep: Result, split: int) -> tuple[HeldOut, list[str], list[Scored]]:
     pools = Pools(storage.join(sweep.data, "pools"), {}, [name])
     rows, held_back = Pools.read_rows(pools.test(name)), Pools.read(pools.validation)[1]
     groups, labels = rows["leak_group"].to_pylist(), rows["label"].to_numpy()
-    held_out = HeldOut(name, tuple(metrics["classes"]), labels, groups, attributes_of(rows), split)
+    held_out = HeldOut(
+        name, tuple(metrics["classes"]), labels, groups, attributes_of(rows), split, pools.patients_known(name)
+    )
     scored = [_scored(trial, sweep, name, held_back, split) for trial in metrics["trials"]]
     return held_out, rows["sample_id"].to_pylist(), scored
 
@@ -118,8 +120,14 @@ def _scored(trial: dict[str, Any], sweep: Result, name: str, held_back: np.ndarr
     chosen = of_validation(held_back, scores.get(trial_files.VALIDATION), _threshold(sweep))
     return Scored(
         trial["arm"], trial["role"], trial["real_images"], trial["backbone"], trial["seed"], chosen.scale(scores[name]),
-        trial["ratio"], trial["source"], chosen.threshold, split,
+        trial["ratio"], trial["source"], chosen.threshold, split, _trained_on(trial),
     )  # fmt: skip
+
+
+def _trained_on(trial: dict[str, Any]) -> tuple[int, int]:
+    """Real and synthetic images: a trial tells how many they are together."""
+    synthetic = round(trial["real_images"] * trial["ratio"])  # as `arms.needed`
+    return trial["training_images"] - synthetic, synthetic
 
 
 def _threshold(sweep: Result) -> Threshold:

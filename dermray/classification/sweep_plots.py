@@ -1,4 +1,4 @@
-"""Pictures of a sweep's analysis, as PNG bytes: every trial, metric and gap against ratio, paired differences."""
+"""Pictures of a sweep's analysis, as PNG bytes: metrics and gap against ratio, paired differences."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,19 +13,17 @@ from dermray.figures import figure_bytes
 
 MARKERS = "os^vD*PX"
 ON_CURVE = (BASELINE, "mixed")  # roles with real images and a ratio
+SYNTHETIC = "synthetic only"
 
 
 def draw(analysis: dict[str, Any], scored: Sequence[Scored], held_out: Sequence[HeldOut]) -> dict[str, bytes]:
-    """All pictures of one test set, by file name. Those of the classifiers are of the smallest real count, and of
-    zero-shot ones."""
-    few = min(s.real_images for s in scored if s.role != ZERO_SHOT)
-    smallest = [s for s in scored if s.real_images == few or s.role == ZERO_SHOT]
+    """All pictures of one test set, by file name."""
     pictures = {
         "ratio.png": ratio_curve(analysis),
         "differences.png": differences(analysis),
-        "roc.png": plots.roc(smallest, held_out),
-        "reliability.png": plots.reliability_plot(smallest, held_out),
-        "confusion.png": plots.confusion(smallest, held_out),
+        "roc.png": plots.roc(scored, held_out),
+        "reliability.png": plots.reliability_plot(scored, held_out),
+        "confusion.png": plots.confusion(scored, held_out),
     }
     return pictures | (
         {"gaps.png": gaps(analysis)} if any(row["gap"] is not None for row in analysis["fairness"]) else {}
@@ -33,37 +31,52 @@ def draw(analysis: dict[str, Any], scored: Sequence[Scored], held_out: Sequence[
 
 
 def ratio_curve(analysis: dict[str, Any]) -> bytes:
-    """The metric against synthetic images a real one, with 95% intervals: a line a backbone, a panel a real count."""
-    metric, arms = analysis["metric"], analysis["arms"]
+    """The metric, and accuracy, against synthetic images a real one, with 95% intervals: a line a backbone and source,
+    a row of panels a metric, a column a real count. Hollow: synthetic images alone."""
+    arms, shown = analysis["arms"], list(dict.fromkeys((analysis["metric"], "accuracy")))
     counts = sorted({row["real_images"] for row in arms})
-    figure, axes = _panels(len(counts))
-    backbones = list(dict.fromkeys(row["backbone"] for row in arms))
-    for axis, few in zip(axes, counts, strict=True):
-        panel = [row for row in arms if row["real_images"] == few]
-        for i, (backbone, source, line) in enumerate(_lines(panel, ON_CURVE)):
-            colour = plots.PALETTE[backbones.index(backbone) % len(plots.PALETTE)]
-            values = [row["metrics"][metric] for row in line]
-            _intervals(axis, _ratios(line, i), values, colour, MARKERS[i % 8], f"{backbone} {source}".strip())
+    figure, axes = _panels(len(counts), len(shown))
+    for metric, line_of_axes in zip(shown, axes, strict=True):
+        for axis, few in zip(line_of_axes, counts, strict=True):
+            against_ratio(axis, analysis, [row for row in arms if row["real_images"] == few], metric)
+            axis.set_title(f"{few} real images", fontsize=9)
+        line_of_axes[0].set_ylabel(f"{words(metric)} on {analysis['test_set']}")
+    last = axes[-1][0]
+    last.plot([], [], ":", color="#5f5f5f", lw=1.2, label="more real images (control)")
+    if any(row["role"] == SYNTHETIC for row in arms):
+        last.plot([], [], "o", color="#5f5f5f", mfc="w", ms=5, label="synthetic images alone (0:x)")
+    return plots.with_legend(figure, last)
+
+
+def against_ratio(axis: Any, analysis: dict[str, Any], panel: list[dict[str, Any]], metric: str) -> None:
+    """One panel: arms of one real count."""
+    backbones = list(dict.fromkeys(row["backbone"] for row in analysis["arms"]))
+    names = backbones + [row["arm"] for row in analysis["zero_shot"]]
+    tint = {name: plots.PALETTE[i % len(plots.PALETTE)] for i, name in enumerate(names)}
+    places = _ratio_axis(axis, panel, alone=True)
+    for i, (backbone, source, line) in enumerate(_lines(panel, ON_CURVE)):
+        colour, marker = tint[backbone], MARKERS[i % 8]
+        values = [row["metrics"][metric] for row in line]
+        _intervals(axis, _ratios(line, i), values, colour, marker, f"{backbone} {source}".strip())
         for row in panel:
-            if row["role"] == POSITIVE:
-                colour = plots.PALETTE[backbones.index(row["backbone"]) % len(plots.PALETTE)]
-                axis.axhline(row["metrics"][metric]["mean"], color=colour, ls=":", lw=1.2)
-        for i, row in enumerate(analysis["zero_shot"]):
-            label = row["arm"] if axis is axes[0] else None
-            colour = plots.PALETTE[(len(backbones) + i) % len(plots.PALETTE)]
-            axis.axhline(row["metrics"][metric]["mean"], color=colour, ls="-.", lw=1.2, label=label)
-        axis.set_title(f"{few} real images", fontsize=9)
-        _ratio_axis(axis, panel)
-    axes[0].set_ylabel(f"{words(metric)} on {analysis['test_set']}")
-    axes[0].plot([], [], ":", color="#5f5f5f", lw=1.2, label="more real images (control)")
-    return _with_legend(figure, axes[0])
+            if (row["role"], row["backbone"], row["source"]) == (SYNTHETIC, backbone, source):
+                place = np.array([places[row["ratio"]] + _shift(line, i)])
+                _intervals(axis, place, [row["metrics"][metric]], colour, marker, hollow=True)
+    for row in panel:
+        if row["role"] == POSITIVE:
+            axis.axhline(row["metrics"][metric]["mean"], color=tint[row["backbone"]], ls=":", lw=1.2)
+    for row in analysis["zero_shot"]:
+        axis.axhline(row["metrics"][metric]["mean"], color=tint[row["arm"]], ls="-.", lw=1.2, label=row["arm"])
+    if metric == "accuracy":
+        images = [each["images"] for each in panel[0]["classes"].values()]
+        axis.axhline(max(images) / sum(images), color="#bbbbbb", lw=1, label="always the commonest class")
 
 
 def gaps(analysis: dict[str, Any]) -> bytes:
     """The gap between best and worst group against ratio: a panel an attribute, a line a real count."""
     rows = [row for row in analysis["fairness"] if row["gap"] is not None and row["role"] != ZERO_SHOT]
     attributes = list(dict.fromkeys(row["attribute"] for row in rows))
-    figure, axes = _panels(len(attributes))
+    figure, [axes] = _panels(len(attributes))
     for axis, attribute in zip(axes, attributes, strict=True):
         panel = [row for row in rows if row["attribute"] == attribute]
         for i, few in enumerate(sorted({row["real_images"] for row in panel})):
@@ -78,7 +91,7 @@ def gaps(analysis: dict[str, Any]) -> bytes:
         _ratio_axis(axis, panel)
     axes[0].set_ylabel(f"{words(analysis['metric'])}: best group - worst group")
     axes[0].plot([], [], "--", color="#5f5f5f", lw=1, label="floor: groups shuffled, 95% lie below")
-    return _with_legend(figure, axes[0])
+    return plots.with_legend(figure, axes[0])
 
 
 def differences(analysis: dict[str, Any]) -> bytes:
@@ -120,16 +133,18 @@ def _backbone(row: dict[str, Any]) -> str:
     return "all backbones" if row["backbone"] == ALL_BACKBONES else str(row["backbone"])
 
 
-def _ratio_axis(axis: Any, rows: list[dict[str, Any]]) -> None:
+def _ratio_axis(axis: Any, rows: list[dict[str, Any]], alone: bool = False) -> dict[float, float]:
+    """Marks the ratios, `alone` also those of synthetic images alone, beside the others: where these are, by ratio."""
     ratios = sorted({row["ratio"] for row in rows if row["role"] in ON_CURVE})
-    axis.set_xticks(ratios, [f"1:{ratio:g}" for ratio in ratios], fontsize=8)
+    only = sorted({row["ratio"] for row in rows if row["role"] == SYNTHETIC}) if alone else []
+    step = max(ratios[-1], 1) / 4
+    places = {ratio: ratios[-1] + step * (number + 1.5) for number, ratio in enumerate(only)}
+    if only:
+        axis.axvline(ratios[-1] + 0.9 * step, color="#dddddd", lw=1)
+    names = [f"1:{ratio:g}" for ratio in ratios] + [f"0:{ratio:g}" for ratio in only]
+    axis.set_xticks(ratios + list(places.values()), names, fontsize=8, rotation=90 if len(names) > 7 else 0)
     axis.set_xlabel("real : synthetic")
-
-
-def _with_legend(figure: Any, axis: Any) -> bytes:
-    """Below the panels, where it hides no point."""
-    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=3)
-    return figure_bytes(figure)
+    return places
 
 
 def _lines(rows: list[dict[str, Any]], roles: Sequence[str]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
@@ -144,19 +159,29 @@ def _lines(rows: list[dict[str, Any]], roles: Sequence[str]) -> Iterator[tuple[s
 
 def _ratios(line: list[dict[str, Any]], number: int) -> np.ndarray:
     """Where a line's points lie: a little beside those of other lines, so that their intervals can be told apart."""
-    ratios = np.array([row["ratio"] for row in line], float)
-    return ratios + 0.02 * number * max(ratios.max(), 1)
+    return np.array([row["ratio"] for row in line], float) + _shift(line, number)
 
 
-def _intervals(axis: Any, x: np.ndarray, values: list[dict[str, float]], colour: str, marker: str, label: str) -> None:
+def _shift(line: list[dict[str, Any]], number: int) -> float:
+    return 0.02 * number * max(1.0, *(float(row["ratio"]) for row in line))
+
+
+def _intervals(
+    axis: Any, x: np.ndarray, values: list[dict[str, float]], colour: str, marker: str, label: str = "",
+    hollow: bool = False,
+) -> None:  # fmt: skip
     mean, low, high = (np.array([value[k] for value in values]) for k in ("mean", "low", "high"))
     axis.errorbar(
-        x, mean, [mean - low, high - mean], color=colour, marker=marker, ms=4.5, lw=1.4, capsize=2.5, label=label
-    )
+        x, mean, np.stack([mean - low, high - mean]), color=colour, marker=marker, ms=4.5, lw=1.4, capsize=2.5,
+        label=label or None, mfc="w" if hollow else colour,
+    )  # fmt: skip
 
 
-def _panels(number: int) -> tuple[Any, Any]:
+def _panels(columns: int, rows: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes, (rows, columns); a single column lies on its side, which takes less of a page."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(5.2, 3.4 * number), 4.0), layout="constrained")
-    return figure, figure.subplots(1, number, sharey=True, squeeze=False)[0]
+    across, down = (rows, 1) if columns == 1 else (columns, rows)
+    figure = Figure(figsize=(max(5.2, 3.6 * across), 0.9 + 3.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, sharey=columns > 1 and "row", squeeze=False)
+    return figure, axes.reshape(rows, columns)

@@ -55,5 +55,7 @@ def sweep(
                     distance = (apart or {}).get(arm, usual) + rng.normal(0, by_seed) + 0.1 * np.log2(few / 50)
                     logits = image + rng.normal(0, 0.7, image.shape)
                     logits[np.arange(len(tone)), part.labels] += distance - harder * tone
-                    scored.append(Scored(arm, role, few, backbone, seed, softmax(logits, axis=1), ratio))
+                    real = {"synthetic only": 0, "positive control": 3 * few}.get(role, few)
+                    said, images = softmax(logits, axis=1), (real, round(few * ratio))
+                    scored.append(Scored(arm, role, few, backbone, seed, said, ratio, trained_on=images))
     return scored

@@ -16,7 +16,9 @@ from dermray import pages
 from dermray.classification import page, plots, sweep_plots
 from dermray.classification.analysis import analyse
 from dermray.classification.held_out import HeldOut, Scored
+from dermray.classification.panels import captions, panels
 from dermray.classification.verdict import ZERO_SHOT
+from dermray.figures import new_figure
 from dermray.statistics import auc_interval
 from tests.classification.made_up import ARMS, held_out, sweep
 
@@ -62,6 +64,11 @@ def test_the_verdict_is_of_the_backbones_mean_and_each_is_told_too(tested: Teste
     claims = [v for v in analysis["verdict"] if not v["control"]]
     assert analysis["power"]["difference"] == max(v["smallest_seen"] for v in claims)
     assert analysis["power"]["plan"][0]["difference"] == pytest.approx(analysis["power"]["difference"])
+    least, most = (choose(claims, key=lambda v: v["smallest_seen"]) for choose in (min, max))
+    line, ends = analysis["power"]["line"], [f"{v['smallest_seen']:.3f}" for v in (least, most)]
+    assert re.findall(r"from (\d\.\d{3}) on", line) == ends and "240 test images of 120 leak groups and 3 seeds" in line
+    for v in (least, most):
+        assert f"({v['claim']} at {v['real_images']} real images)" in line
 
 
 def test_gaps_of_attributes_that_are_known(tested: Tested) -> None:
@@ -95,9 +102,70 @@ def test_a_mean_curve_has_the_mean_area() -> None:
     assert area == pytest.approx(np.mean([roc_auc_score(PART.labels, s.probabilities[:, 1]) for s in scored]), abs=0.01)
 
 
-def test_an_arm_has_one_colour_and_the_negative_control_is_grey() -> None:
-    tint = plots.colours(sweep(PART, seeds=1))
-    assert len(set(tint.values())) == len(ARMS) and tint["shuffled labels"] == plots.NEGATIVE_COLOUR
+def test_no_two_arms_look_alike_and_controls_are_dashed() -> None:
+    scored = sweep(PART, seeds=1)
+    negative = next(s for s in scored if s.role == "negative control")
+    scored += [replace(negative, arm="shuffled other labels")]
+    scored += [replace(negative, arm=f"real + other 1:{i}", role="mixed") for i in range(6)]
+    look = plots.looks(scored)
+    assert len(set(look.values())) == len(look) == len(ARMS) + 7
+    roles = {s.arm: s.role for s in scored}
+    for role, solid in (("baseline", True), ("positive control", False), ("negative control", False)):
+        assert {look[arm].line == "-" for arm in roles if roles[arm] == role} == {solid}
+    greys = {look[arm].colour for arm, role in roles.items() if role == "negative control"}
+    assert len(greys) == 2 and not greys & set(plots.PALETTE)
+
+
+def test_a_panel_is_of_one_backbone_and_real_count_while_there_are_few(tested: Tested) -> None:
+    shown = panels(tested[0][1])
+    assert [panel.title for panel in shown] == [f"{b}, {few} real images" for few in (50, 100) for b in "xy"]
+    for panel in shown:
+        assert len({(s.backbone, s.real_images) for s in panel.scored}) == 1 and len(panel.scored) == 3 * len(ARMS)
+    assert captions(*tested[0][1:]) == {
+        "roc.png": "ROC: each curve is the mean over 3 seeds.",
+        "reliability.png": "Reliability: each curve takes together 3 seeds.",
+        "confusion.png": "Confusion: each matrix is the mean over 3 seeds and 2 backbones at 50 real images.",
+    }
+    assert captions(*tested[1][1:])["roc.png"] == (
+        "ROC: each curve is the mean over 2 seeds and 3 classes, each against the rest."
+    )
+    zero_shot = [replace(s, role=ZERO_SHOT, real_images=0, backbone="z") for s in tested[0][1][:1]]
+    again = panels([*tested[0][1], *zero_shot])
+    assert [panel.title for panel in again] == [panel.title for panel in shown]
+    assert all(panel.scored[-1:] == zero_shot for panel in again)
+
+
+@pytest.mark.parametrize(
+    ("counts", "backbones", "titles", "mean"),
+    [
+        ((25, 50), 4, ["mean of 4 backbones, 25 real images", "mean of 4 backbones, 50 real images"],
+         "2 seeds and 4 backbones"),
+        (tuple(range(1, 8)), 1, ["b0, mean of 7 numbers of real images"], "2 seeds and 7 numbers of real images"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_into_panels_is_averaged_and_said(
+    counts: tuple[int, ...], backbones: int, titles: list[str], mean: str
+) -> None:
+    scored = sweep(PART, real_images=counts, backbones=tuple(f"b{i}" for i in range(backbones)), seeds=2)
+    assert [panel.title for panel in panels(scored)] == titles
+    assert captions(scored, [PART])["roc.png"] == f"ROC: each curve is the mean over {mean}."
+
+
+def test_accuracy_and_synthetic_images_alone_stand_in_the_picture_of_ratios(tested: Tested) -> None:
+    analysis = tested[0][0]
+    panel = [row for row in analysis["arms"] if row["real_images"] == 100]
+    _, axis = new_figure()
+    sweep_plots.against_ratio(axis, analysis, panel, "accuracy")
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["1:0", "1:1", "1:2", "0:2"]
+    drawn = [line.get_ydata() for line in axis.lines]
+    for row in panel:
+        mean = row["metrics"]["accuracy"]["mean"]
+        assert any(mean in values for values in drawn) == (row["role"] != "negative control"), row["arm"]
+    alone = {row["metrics"]["accuracy"]["mean"] for row in panel if row["arm"] == "synthetic only"}
+    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "w"]
+    assert {y for line in hollow for y in line.get_ydata()} == alone and len(alone) == 2
+    commonest = max(np.bincount(PART.labels)) / len(PART.labels)
+    assert any(values[0] == pytest.approx(commonest) for values in drawn)
 
 
 def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, directory: Path) -> None:
@@ -114,15 +182,50 @@ def test_the_page_says_first_whether_the_controls_came_out(tested: Tested, direc
     )
     verdicts = [v for analysis, *_ in tested for v in analysis["verdict"] + analysis["differences"]]
     assert text.count("no: not shown here") == sum(not v["came_out"] for v in verdicts)
-    assert text.count("could have been seen") + text.count("could not have been seen") == 2 and "Holm" in text
+    assert "been seen" not in text and "Holm" in text
     for line in (analysis["power"]["line"] for analysis, *_ in tested):
         assert line in text
     for analysis, *_ in tested:
+        assert all(caption in text for caption in analysis["captions"].values())
         again = page.pictures(str(directory), analysis)
         assert set(again) == set(analysis["pictures"]) and all(url in text for url in again.values())
     for row in re.findall(r"<table.*?</table>", text, re.S):
         columns = {len(re.findall(r"<t[dh]", line)) for line in re.findall(r"<tr>.*?</tr>", row, re.S)}
         assert len(columns) == 1, "a row of a table lacks a column"
+
+
+def test_tables_tell_what_each_arm_was_trained_on(tested: Tested, directory: Path) -> None:
+    first, _ = re.split(r"<h2>.*?</h2>", (directory / "page.html").read_text())[1:]
+    told = {
+        "real only": "50 + 0",
+        "real + synthetic 1:2": "50 + 100",
+        "synthetic only": "0 + 100",
+        "more real": "150 + 0",
+    }
+    for row in tested[0][0]["arms"] + tested[0][0]["fairness"]:
+        if row["real_images"] == 50 and row["arm"] in told:
+            assert "{} + {}".format(*row["trained_on"]) == told[row["arm"]]
+    tables = [
+        table for table in re.findall(r"<table.*?</table>", first, re.S) if "<th>arm" in table or "gap to" in table
+    ]
+    assert len(tables) == 4, "two attributes, all metrics, classes"
+    for table in tables:
+        cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>.*?</tr>", table, re.S)[1:]]
+        column = 2 if "<th>arm" in table else 1
+        for arm, images in told.items():
+            of_arm = {line[column] for line in cells if line[0] == arm}
+            assert images in of_arm and len(of_arm) == 2, "of 50 and 100 real images"
+
+
+def test_the_page_explains_its_controls(tested: Tested) -> None:
+    text = without_pictures(tested[0][0])
+    assert text.count("Negative control (shuffled labels): trained on the real images, with their labels") == 1
+    assert "show nothing of their labels: it is not able" not in text, "they came out"
+    for wrong, said in (({"shuffled labels": 1.3}, True), ({"more real": 1.0}, False)):
+        failed = analyse(sweep(PART, wrong, backbones=("x",)), [PART], 50, 0)
+        assert failed["controls"] is False
+        assert ("show nothing of their labels: it is not able to say" in without_pictures(failed)) == said
+    assert "cannot vouch for the sweep" in text and text.count("Positive control (more real): ") == 1
 
 
 def without_pictures(analysis: dict[str, Any]) -> str:
@@ -145,6 +248,7 @@ def test_a_sweep_without_controls_or_groups_says_so() -> None:
     analysis = analyse(scored, [plain], 50, 0)
     assert analysis["controls"] is None and analysis["fairness"] == []
     text = without_pictures(analysis)
+    assert "Negative control" not in text and "Positive control" not in text
     assert "This sweep has no controls" in text and "fairness was not measured" in text
 
 

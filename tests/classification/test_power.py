@@ -36,9 +36,19 @@ def test_more_of_either_never_looks_worse() -> None:
         assert differences == sorted(differences, reverse=True)
 
 
-def test_the_line_names_what_was_there() -> None:
-    line = power_line(0.0456, 616, 209, 4, "AUC")
-    assert line.startswith(
-        "With 616 test images of 209 leak groups and 4 seeds, a difference below 0.046 AUC could not"
+def test_the_line_spans_what_the_comparisons_can_show() -> None:
+    size = "With 616 test images of 209 leak groups and 4 seeds, "
+    line = power_line({"b": 0.2, "a": 0.0456, "c": 0.609}, 616, 209, "4 seeds", "AUC")
+    assert line == (
+        f"{size}a true difference in AUC comes out in four of five such sweeps from 0.046 on in the comparison that "
+        "varies least, controls aside (a), and from 0.609 on in the one that varies most (c). "
+        "Smaller ones come out less often."
     )
-    assert power_line(1.2, 616, 209, 2, "AUC").endswith("and 2 seeds, no difference in AUC could have been seen.")
+    assert power_line({"a": 0.2}, 616, 209, "4 seeds", "AUC") == (
+        f"{size}a true difference in AUC comes out in four of five such sweeps from 0.200 on (a). "
+        "Smaller ones come out less often."
+    )
+    assert "from 0.200 on" in (line := power_line({"a": 0.2, "b": 1.2}, 9, 9, "2 seeds", "AUC"))
+    assert "and never in the one that varies most (b)" in line
+    never = "no difference in AUC comes out in four of five such sweeps."
+    assert power_line({"a": 1.2}, 616, 209, "4 seeds", "AUC") == size + never

@@ -22,6 +22,7 @@ from tests.papers.graphs import compared, finished, graph_of, require_planted_co
 
 TABLE_1 = ("ldm", "dit", "ldm_2", "dit_2", "dit_5")
 IN_CI = ("dit_2", "dit_5")
+INGESTS = {"DDI": "ddi", "DDI-A": "ddi", "ISIC-2018": "isic_2018"}  # of the columns that CI has
 LEFT_OUT = ("ldm", "dit", "ldm_2", "dit_5_fixed")
 AUDITS = {"confounded", "confounded_classifier", "audit_of_confounded", "audit_of_inception"}  # at nano scale
 FIVE = ("malignant", "skin_tone", "sex", "age", "site")
@@ -131,8 +132,12 @@ def test_every_arrow_is_there_at_other_scales(scale: str, paper: Graph) -> None:
 
 @pytest.fixture(scope="module")
 def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """With two generators of six, one in latents and one in pixels: each costs 25 s. `make soak` has them all."""
-    results = graph_of("dermdit", "smoke")["compare"].section["results"]
+    """With two generators of six, one in latents and one in pixels: each costs 25 s; and with three columns of eleven,
+    whose pictures take 4 s each. `make soak` has them all."""
+    graph = graph_of("dermdit", "smoke")
+    results, columns = graph["compare"].section["results"], graph["sweep"].config.test_sets
+    tested = [json.loads(each.model_dump_json()) | {"rows": {"from": INGESTS[each.name]}} for each in columns
+              if each.name in INGESTS]  # fmt: skip
     rest = {name: {"from": name} for name in results if name.removesuffix("_images") not in LEFT_OUT}
     return smoke_cut(
         "dermdit",
@@ -140,6 +145,7 @@ def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         ["captions_2", "captions_5"],
         *(f"stages.{name}{made}=null" for name in LEFT_OUT for made in ("", "_images")),
         f"stages.evaluate.synthetic={json.dumps({name: {'from': f'{name}_images'} for name in IN_CI})}",
+        f"stages.sweep.test_sets={json.dumps(tested)}",
         f"stages.compare.results={json.dumps(rest)}",
     )
 
@@ -174,7 +180,7 @@ def test_a_smoke_cut_follows_its_arrows(smoke: dict[str, Result]) -> None:
     two, five = (_attributes_in_captions(smoke[name]) for name in ("captions_2", "captions_5"))
     assert two["skin_tone"] == five["skin_tone"] == five["sex"] == five["site"] == 1.0 and two["site"] == 0.0
     tested = [each["test_set"] for each in smoke["sweep"].manifest.metrics["tested"]]
-    assert len(tested) == 12 and tested[0] == "test"
+    assert tested == ["test", *INGESTS]
     lines = compared(smoke["compare"])
     assert {line["comparable"] for line in lines} == {"False"}
     assert all("nano scale" in line["not_comparable_because"] for line in lines if line["ours"])
@@ -188,6 +194,7 @@ def test_the_smoke_cut_has_a_number_of_ours_beside_each_and_calls_none_comparabl
 ) -> None:
     smoke = smoke_cut("dermdit", tmp_path, ["captions_2", "captions_5"])
     assert smoke.keys() == graph_of("dermdit", "paper").keys()
+    assert len(smoke["sweep"].manifest.metrics["tested"]) == 12
     _require_each_arrow(smoke, (*TABLE_1, "dit_5_fixed"))
     lines = compared(smoke["compare"])
     without = {line["what"] for line in lines if not line["ours"]}

@@ -80,12 +80,6 @@ def test_one_actor_and_two_draw_the_same_bits_as_a_plain_loop(inputs: Path, loca
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_an_actor_a_driver_and_a_node_die(inputs: Path) -> None:
-    _bears_kills(inputs, 3, 120)
-
-
-@pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_thirty_random_kills(inputs: Path) -> None:

@@ -16,7 +16,7 @@ from dermray.records import read_columns
 from tests.conftest import call_cli
 from tests.raylets import ROOT, own_environment, two_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3000)]  # six minutes
 
 ANSWER = "asymmetric lesion, irregular border, red."
 # The engine is a stand-in, sent to the nodes with the driver's script: it answers with what lies among its weights, and

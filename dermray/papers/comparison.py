@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dermray.papers.differences import Scale, absent, reasons
 from dermray.papers.measured import Measured
 from dermray.papers.published import Cell, Paper
+from dermray.papers.stages.sweep import ONLY
 
 ALL = "all"  # sources together
 EITHER = "|"  # between the values that a cell's `ours` accepts
@@ -57,7 +58,7 @@ def _rows(cell: Cell, ours: Sequence[Measured], scale: Scale) -> Iterator[Row]:
 def _held(cell: Cell, ours: Sequence[Measured]) -> list[str]:
     """Sources that results of its stage tell of."""
     wheres = [each.where for each in ours if cell.ours and each.where["stage"] == cell.ours["stage"]]
-    return [name for name in dict.fromkeys(where.get("source", ALL) for where in wheres) if name != ALL]
+    return [name for name in dict.fromkeys(where.get("source", ALL) for where in wheres) if name not in (ALL, ONLY)]
 
 
 def matches(wanted: Mapping[str, str], where: Mapping[str, str]) -> bool:

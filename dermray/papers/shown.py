@@ -172,7 +172,7 @@ def own(row: Row) -> str:
     told += [_learned_from(row.ours.setting)] if "real_images" in where else []
     told += ["at equal N"] if where["metric"] == "frechet_distance" else []
     told += ["of all images"] if where["metric"] == "frechet_all" else []
-    return ", ".join(told)
+    return ", ".join(filter(None, told))  # a zero-shot model learned from nothing here
 
 
 def _learned_from(setting: Setting) -> str:

@@ -60,6 +60,7 @@ def test_what_was_not_computed_stands_beside_nothing() -> None:
     rows = compare(PAPER, [Measured(SWEEP, None, setting=Setting(data=("ddi",)))], "paper")
     assert shown.counts(rows) == {"numbers": 4, "read": 3, "with_ours": 0, "comparable": 0}
     assert "ours was not computed" in rows[0].reasons
+    assert shown.own(rows[0]) == "ratios, mixed, resnet, 1:1", "whose images nobody told"
 
 
 def test_text_says_each_reason_once_and_rows_name_theirs_by_number(rows: list[Row]) -> None:

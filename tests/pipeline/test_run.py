@@ -8,13 +8,8 @@ from dermray.config import validate
 from dermray.manifest import Result, Rows
 from dermray.pipeline import Graph, PipelineConfig, load
 from dermray.pipeline.run import _earlier
+from tests.pipeline.test_report import CLASSIFY
 
-CLASSIFY: dict[str, Any] = {
-    "stage": "classify",
-    "rows": "r",
-    "backbone": {"name": "test_resnet", "learning_rate": 1e-3},
-    "training": {"steps": 3},
-}
 STAGES: dict[str, Any] = {
     "first": CLASSIFY,
     "scored": {"stage": "predict", "classifier": {"from": "first"}, "rows": "r"},

@@ -10,7 +10,7 @@ from dermray.papers.setting import Setting
 
 ALL = "all"
 PIXELS = ("ssim", "psnr", "mse")
-SCALES = 5  # of MS-SSIM
+SCALES = 5  # of MS-SSIM, as Wang, Simoncelli and Bovik (2003) define it
 
 
 def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
@@ -28,10 +28,11 @@ def measured(name: str, result: Result, run: Run) -> Iterator[Measured]:
             row.get("high"),
             row.get("floor"),
             _setting(row, place, result, run).over(common),
-            (*_doubts(row), *_small_ssim(row, told["sources"])),
+            (*_doubts(row), *_of_ms_ssim(row, told)),
         )
     if (diversity := told["real_diversity"].get("ms_ssim")) is not None:
-        yield Measured(here | {"metric": "ms_ssim_of_real"}, diversity, setting=common)
+        doubts = _small_ssim(told["real_diversity"])
+        yield Measured(here | {"metric": "ms_ssim_of_real"}, diversity, setting=common, doubts=doubts)
 
 
 def _where(row: dict[str, Any], place: int | None) -> dict[str, str]:
@@ -57,14 +58,16 @@ def _setting(row: dict[str, Any], place: int | None, result: Result, run: Run) -
     )
 
 
-def _small_ssim(row: dict[str, Any], sources: dict[str, Any]) -> tuple[str, ...]:
-    """MS-SSIM as Wang, Simoncelli and Bovik (2003) define it has five scales, for which small images have no room."""
-    if row["metric"] != "ms_ssim":
+def _of_ms_ssim(row: dict[str, Any], told: dict[str, Any]) -> tuple[str, ...]:
+    return _small_ssim(told["sources"][row["source"]]["diversity"]) if row["metric"] == "ms_ssim" else ()
+
+
+def _small_ssim(diversity: dict[str, Any]) -> tuple[str, ...]:
+    """Whether images were too small for all scales of MS-SSIM."""
+    if diversity.get("scales", SCALES) == SCALES:
         return ()
-    told = sources[row["source"]]["diversity"]
-    if told.get("scales", SCALES) == SCALES:
-        return ()
-    return (f"at this size MS-SSIM has {told['scales']} scales and a window of {told['kernel']} px, not 5 and 11",)
+    window = diversity["kernel"]
+    return (f"at this size MS-SSIM has {diversity['scales']} scales and a window of {window} px, not {SCALES} and 11",)
 
 
 def _doubts(row: dict[str, Any]) -> tuple[str, ...]:

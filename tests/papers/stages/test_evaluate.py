@@ -58,6 +58,9 @@ def test_pixels_and_diversity() -> None:
     assert ssim.value == 0.2 and ssim.setting.pairing == "prompt" and ssim.setting.real is None
     diversity = one(found, source="ldm", metric="ms_ssim")
     assert (diversity.value, diversity.floor, diversity.setting.images) == (0.5, 0.4, 25)
+    small = read(real_diversity={"ms_ssim": 0.4, "scales": 3, "kernel": 5})
+    [doubt] = one(small, metric="ms_ssim_of_real").doubts
+    assert "3 scales and a window of 5 px, not 5 and 11" in doubt
     assert one(found, metric="ms_ssim_of_real").value == 0.4
     assert not [each for each in read(real_diversity={"not_computed": "few"})
                 if each.where["metric"] == "ms_ssim_of_real"]  # fmt: skip

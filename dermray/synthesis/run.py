@@ -34,8 +34,10 @@ def run(config: SynthesisConfig) -> Result:
             cannot be opened, or a plan that its captions cannot make.
     """
     generator, rows, source = _source(config)
-    config = check_gate(config)
-    with manifest.work("generate", config.output, config, {"generator": generator, "rows": rows}) as work:
+    earlier = manifest.read(config.gate_of, "generate") if config.gate_of else None
+    config = check_gate(config, generator, rows, earlier)
+    inputs = {"generator": generator, "rows": rows} | ({"gate_of": earlier} if earlier else {})
+    with manifest.work("generate", config.output, config, inputs) as work:
         if work.finished:
             return work.finished
         if config.gate.false_rate:
@@ -51,7 +53,7 @@ def run(config: SynthesisConfig) -> Result:
             settled, text = write_plan(source, plan, config)
         for warning in [*settled.warnings, *losses(text)]:
             print(f"      warning: {warning}", flush=True)
-        gate = make_gate(source.captioned, generator, work.data, config)
+        gate = make_gate(source.captioned, generator, work.data, config, earlier)
         target, count = storage.join(work.data, "rows"), len(settled.deal)
         with watched(rows_written(target, count, ("Draw",))):
             draw(plan, target, generator, gate.uri, work.licences, config)

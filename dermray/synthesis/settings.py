@@ -38,6 +38,9 @@ class SynthesisConfig(CommercialUse):
     guidance_scale: float = Field(2.0, ge=0)
     sampling_steps: int = Field(20, ge=1, le=1000)
     gate: GateConfig = Field(GateConfig(), description="against copies of training images")
+    gate_of: Annotated[str | None, ResultOf("generate")] = Field(
+        None, description="an earlier drawing whose gate is taken as it is: its generator learned from the same images"
+    )
     seed: int = Field(0, ge=0)
     actors: HowFast[int] = Field(2, ge=1)
     cpus_per_actor: float = Field(1, gt=0)
@@ -51,6 +54,12 @@ class SynthesisConfig(CommercialUse):
                 f"count={self.count}: plan.mode={self.plan.mode} says itself how many images there are; "
                 f"leave count out (count=null where a preset has it)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_gate(self) -> Self:
+        if self.gate_of is not None and "gate" in self.model_fields_set:
+            raise ConfigError(f"gate_of={self.gate_of}: that gate has settings of its own; leave out gate, or gate_of")
         return self
 
     @property

@@ -144,6 +144,8 @@ def smoke(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         tmp_path_factory.mktemp("dermdit"),
         ["captions_2", "captions_5"],
         *(f"stages.{name}{made}=null" for name in LEFT_OUT for made in ("", "_images")),
+        "stages.dit_2_images.gate_of=null",  # of one that is left out
+        f"stages.dit_2_images.gate={json.dumps(graph['ldm_images'].section['gate'])}",
         f"stages.evaluate.synthetic={json.dumps({name: {'from': f'{name}_images'} for name in IN_CI})}",
         f"stages.sweep.test_sets={json.dumps(tested)}",
         f"stages.compare.results={json.dumps(rest)}",
@@ -179,6 +181,7 @@ def test_a_smoke_cut_follows_its_arrows(smoke: dict[str, Result]) -> None:
     _require_each_arrow(smoke, IN_CI)
     two, five = (_attributes_in_captions(smoke[name]) for name in ("captions_2", "captions_5"))
     assert two["skin_tone"] == five["skin_tone"] == five["sex"] == five["site"] == 1.0 and two["site"] == 0.0
+    assert smoke["balanced"].manifest.inputs["gate_of"] == smoke["dit_5_images"].manifest.key
     tested = [each["test_set"] for each in smoke["sweep"].manifest.metrics["tested"]]
     assert tested == ["test", *INGESTS]
     lines = compared(smoke["compare"])

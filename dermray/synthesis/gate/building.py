@@ -1,6 +1,8 @@
 """The index, made of the training images by a task for each shard, and one that puts their parts together."""
 
+import hashlib
 import io
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from dermray.synthesis.gate.settings import GateConfig
 from dermray.synthesis.gate.thumbnails import close_ups, described, orientations, thumbnails
 from dermray.training.batches import EncodedImages, directories, pixels_of
 from dermray.training.encode import read_index
+from dermray.training.run import image_size
 
 LEARNED_FROM = 4096  # images, by the copy network and the projections
 AT_A_TIME = 64  # images of a shard
@@ -45,6 +48,12 @@ def shards_of(generator: Result) -> list[Shard]:
         for index in [read_index(directory)]
         for name in index["shards"]
     ]
+
+
+def training_images(generator: Result) -> str:
+    """A hash of what a generator learned from and of the side of what it draws: those with one hash have one gate."""
+    names = [(shard.uri.rsplit("/", 1)[-1], shard.size) for shard in shards_of(generator)]  # a name is a hash of images
+    return hashlib.sha256(json.dumps([image_size(generator), names]).encode()).hexdigest()[:20]
 
 
 def learn(generator: Result, target: str, steps: int, seed: int) -> None:
@@ -178,6 +187,7 @@ def build(generator: Result, target: str, config: GateConfig, seed: int, resourc
     about = About(
         version=VERSION,
         generator=generator.manifest.key,
+        training_images=training_images(generator),
         images=sum(count for count, _ in parts),
         extractor=config.extractor.model_dump(mode="json"),
         extractor_name=name if config.extractor.name is None else f"{name} {config.extractor.name}",

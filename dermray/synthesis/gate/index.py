@@ -36,7 +36,8 @@ class About(BaseModel):
     """What an index was made of."""
 
     version: int
-    generator: str  # manifest key
+    generator: str  # manifest key of the one that it was made for
+    training_images: str | None = None  # hash, by which another generator is known to have learned from the same
     images: int
     extractor: dict[str, Any]  # its config
     extractor_name: str

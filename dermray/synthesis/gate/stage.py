@@ -8,7 +8,7 @@ from dermray.features.extractor import settled
 from dermray.manifest import Result
 from dermray.progress import busy, watched
 from dermray.row_files import RowFiles
-from dermray.synthesis.gate import page
+from dermray.synthesis.gate import page, shared
 from dermray.synthesis.gate.building import build
 from dermray.synthesis.gate.calibrating import calibrate
 from dermray.synthesis.gate.calibration import Calibration
@@ -31,19 +31,37 @@ class MadeGate:
         return self.about.model_dump() | {"bytes": size_of(self.uri)} | {"calibration": self.calibration.model_dump()}
 
 
-def check(config: SynthesisConfig) -> SynthesisConfig:
-    """The config with its extractor settled, before anything expensive.
+def check(config: SynthesisConfig, generator: Result, rows: Result, earlier: Result | None) -> SynthesisConfig:
+    """The config with the gate and its extractor settled, before anything expensive.
+
+    Args:
+        earlier: the drawing whose gate is taken.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: the extractor is not there, or is another network.
+        FileNotFoundError, ValueError, ImportError: the extractor is not there, or is another network; or the earlier
+            gate is not one for these images.
     """
+    if earlier:
+        shared.require_same(earlier, storage.join(earlier.data, FOLDER), generator, rows)
+        config = config.model_copy(update={"gate": shared.settings_of(earlier)})
     extractor = settled(config.gate.extractor)
     return config.model_copy(update={"gate": config.gate.model_copy(update={"extractor": extractor})})
 
 
-def make_gate(captioned: str | RowFiles, generator: Result, data: str, config: SynthesisConfig) -> MadeGate:
-    """The gate of a stage's data; what an earlier start of the same work made is kept."""
+def make_gate(
+    captioned: str | RowFiles, generator: Result, data: str, config: SynthesisConfig, earlier: Result | None
+) -> MadeGate:
+    """The gate of a stage's data; what an earlier start of the same work made is kept.
+
+    Args:
+        earlier: the drawing whose gate is taken.
+    """
+    import ray
+
     target = storage.join(data, FOLDER)
+    if earlier:
+        with watched(busy("copying the gate")):
+            ray.get(ray.remote(storage.copy_directory).remote(storage.join(earlier.data, FOLDER), target))
     resources = {"num_cpus": config.cpus_per_actor, "num_gpus": config.gpus_per_actor}
     with watched(busy("indexing training images")):
         about = build(generator, target, config.gate, config.seed, resources)

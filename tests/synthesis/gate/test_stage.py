@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dermray import manifest
-from dermray.config import validate
+from dermray.config import ConfigError, validate
 from dermray.records import read_columns
 from dermray.row_files import RowFiles
 from dermray.serving.drawing.gate import open_gate
 from dermray.synthesis import run as synthesis
+from dermray.synthesis.gate import building, calibrating
 from dermray.synthesis.gate.calibrating import require_held_out
 from dermray.synthesis.gate.calibration import calibrated
 from dermray.synthesis.gate.copies import KINDS
@@ -24,8 +25,13 @@ NEAR = ["nearest_distance", "embedded_distance", "nearest_sample_id", "embedded_
 
 
 def generate(run: Path, output: Path, **changed: Any) -> manifest.Result:
+    gate = {"training_steps": 10, "planted": 3, "calibration_images": 30}
+    return draw(run, output, **{"gate": gate} | changed)
+
+
+def draw(run: Path, output: Path, **changed: Any) -> manifest.Result:
     config = {"generator": f"{run}/train", "rows": f"{run}/caption", "count": 12, "sampling_steps": 2, "batch_size": 4,
-              "actors": 1, "gate": {"training_steps": 10, "planted": 3, "calibration_images": 30}}  # fmt: skip
+              "actors": 1}  # fmt: skip
     return synthesis.run(validate(SynthesisConfig, config | {"output": str(output)} | changed))
 
 
@@ -33,8 +39,6 @@ def generate(run: Path, output: Path, **changed: Any) -> manifest.Result:
 def test_the_gate_of_a_stage(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dermray.synthesis.gate import calibrating
-
     with monkeypatch.context() as patch:  # thresholds by which some images are rejected: these here are mush
         patch.setattr(calibrating, "calibrated", lambda distances, rate: calibrated(distances, rate).model_copy(
             update={"pixels": 0.95}))  # fmt: skip
@@ -66,6 +70,45 @@ def test_the_gate_of_a_stage(
     again = generate(small_run, tmp_path / "two", actors=2, gate=first.manifest.config["gate"], batch_size=3)
     other = read_columns(again.row_files(), ["plan_id", "image", *NEAR]).sort_by("plan_id")
     assert other.equals(rows.select(other.column_names)), "the same images and numbers, however many actors draw"
+
+
+@pytest.mark.slow
+def test_a_gate_of_an_earlier_drawing(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = generate(small_run, tmp_path / "own")
+    with monkeypatch.context() as patch:  # where nothing can be learned and calibrated
+        for module, task in ((building, "learn"), (building, "joined"), (calibrating, "_measured")):
+            patch.setattr(module, task, None)
+        changed = {"gate_of": own.uri, "seed": 1, "count": 6}
+        more = draw(small_run, tmp_path / "more", **changed)
+    assert more.manifest.inputs["gate_of"] == own.manifest.key
+    assert more.manifest.config["gate"] == own.manifest.config["gate"] and more.manifest.config["seed"] == 1
+    assert more.manifest.metrics["gate"] == own.manifest.metrics["gate"]
+    assert draw(small_run, tmp_path / "more", **changed).manifest.key == more.manifest.key, "a rerun finds it"
+    files = {file.name: file.read_bytes() for file in Path(own.data, "gate").iterdir()}
+    assert files == {file.name: file.read_bytes() for file in Path(more.data, "gate").iterdir()}
+    assert open_gate(more.uri, more.manifest.inputs["generator"])
+
+    made = tmp_path / "own" / Path(own.data).name / "gate" / "index.json"
+    index = json.loads(made.read_text())
+    for images, message in (
+        ("ab12", "its generator learned from other images, or draws another size .hash ab12, and .*train has"),
+        (None, "an earlier version of dermray made that gate, which does not say of which images"),
+    ):
+        made.write_text(json.dumps(index | {"training_images": images}))
+        with pytest.raises(ValueError, match=f"gate_of={own.uri}: {message}"):
+            draw(small_run, tmp_path / "other", gate_of=own.uri)
+    manifest_file = tmp_path / "own" / "manifest.json"
+    written = json.loads(manifest_file.read_text())
+    manifest_file.write_text(json.dumps(written | {"inputs": written["inputs"] | {"rows": "others"}}))
+    with pytest.raises(ValueError, match=r"calibrated with other rows \(key others, these are .*leave gate_of out"):
+        draw(small_run, tmp_path / "other", gate_of=own.uri)
+    assert not (tmp_path / "other").exists(), "said before anything is made"
+
+
+def test_a_gate_is_an_earlier_one_or_has_settings() -> None:
+    given = {"generator": "g", "rows": "r", "output": "o", "gate_of": "earlier", "gate": {"planted": 3}}
+    with pytest.raises(ConfigError, match="gate_of=earlier: that gate has settings of its own; leave out"):
+        validate(SynthesisConfig, given)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ HEADLINES = ("closed questions", "described attributes", "BLEU", "ROUGE-L", "BER
              "states what no image shows", "names a diagnosis unasked")  # fmt: skip
 NOTE = (
     "Differences: second less first, on the same answers. p (Holm) is corrected for all differences of this run; "
-    "intervals are not."
+    "intervals are not. Before that no p is below 2 / (resamples + 1): one so small means at most so much."
 )
 ENOUGH = 20  # groups: the bootstrap of fewer gives intervals that are too narrow
 

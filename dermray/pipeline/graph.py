@@ -68,7 +68,8 @@ class PipelineConfig(Config):
         if self.data is not None and not any(map(holds_data, sections.values())):
             raise ConfigError(
                 f"data={self.data}: no path of this run begins with data/, so this would change nothing; give each "
-                "source's own path, such as stages.ingest.sources.0.path=PATH"
+                "source's own path: stages.<stage>.sources.0.path=PATH, or, where a scale has it, "
+                "stages.<stage>.scales.<scale>.sources.0.path=PATH"
             )
         return {name: below(self.data, section) for name, section in sections.items()}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import ray
 from ray import serve
 
 from dermray.client import Client, ServiceError
@@ -55,7 +56,8 @@ def working(served_models: Path, place: Path) -> Iterator[Live]:
     with ray_of_its_own(**{KEYS_VARIABLE: f"{key},another", front.VARIABLE: front.PATH}):
         started(service(served_models, place), port)
         yield Live(f"http://127.0.0.1:{port}", key)
-        serve.shutdown()
+        if ray.is_initialized():  # not where the last test took Ray down: serve would look for any other, and wait
+            serve.shutdown()
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def _decided(arm: dict[str, Any], config: dict[str, Any]) -> Setting:
 def _of_arm(
     arm: dict[str, Any], where: dict[str, str], setting: Setting, threshold: Setting, doubts: tuple[str, ...]
 ) -> Iterator[Measured]:
-    classes = {name: values["images"] for name, values in arm["classes"].items()}
+    classes = {name: round(values["images"]) for name, values in arm["classes"].items()}
     total, decided = sum(classes.values()), threshold.over(setting)
     floors = {"accuracy": max(classes.values()) / total, "auc": 0.5, "balanced_accuracy": 1 / len(classes)}
     for of, values in {ALL: arm["metrics"], **arm["classes"]}.items():
